@@ -1,0 +1,249 @@
+//! Reading payload descriptors: where a keyframe starts, how large the picture is, and the VP8
+//! counters that have to stay continuous across a switch. Everything else in a payload is none of
+//! our business (it may be encrypted end to end).
+
+use str0m::format::{Codec, CodecSpec};
+
+/// What one payload tells about its frame.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// The packet is the first of a keyframe.
+    pub(crate) starts_keyframe: bool,
+    /// Width and height in pixels, where a keyframe says so.
+    pub(crate) size: Option<(u32, u32)>,
+    pub(crate) vp8: Option<Vp8>,
+}
+
+/// The counters of a VP8 payload descriptor (RFC 7741 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vp8 {
+    /// 15 bits wide, or 7 where `short`.
+    pub(crate) picture_id: Option<u16>,
+    pub(crate) short: bool,
+    pub(crate) tl0_pic_idx: Option<u8>,
+}
+
+/// Reads a payload of the given codec; an unreadable one is no keyframe.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "a codec that is not read here tells nothing"
+)]
+pub(crate) fn read(codec: Codec, payload: &[u8]) -> Reading {
+    match codec {
+        Codec::Vp8 => vp8(payload).unwrap_or_default(),
+        Codec::H264 => h264(payload),
+        Codec::Vp9 => Reading {
+            starts_keyframe: vp9_starts_keyframe(payload),
+            ..Reading::default()
+        },
+        Codec::Av1 => Reading {
+            starts_keyframe: av1_starts_sequence(payload),
+            ..Reading::default()
+        },
+        _ => Reading {
+            starts_keyframe: codec.is_audio(),
+            ..Reading::default()
+        },
+    }
+}
+
+fn vp8(payload: &[u8]) -> Option<Reading> {
+    let first = *payload.first()?;
+    let start_of_partition = first & 0x10 != 0 && first & 0x07 == 0;
+    let mut at = 1;
+    let mut vp8 = Vp8 {
+        picture_id: None,
+        short: true,
+        tl0_pic_idx: None,
+    };
+    if first & 0x80 != 0 {
+        let extension = *payload.get(1)?;
+        at = 2;
+        if extension & 0x80 != 0 {
+            let high = *payload.get(at)?;
+            if high & 0x80 != 0 {
+                let low = *payload.get(at + 1)?;
+                vp8.picture_id = Some(u16::from_be_bytes([high & 0x7f, low]));
+                vp8.short = false;
+                at += 2;
+            } else {
+                vp8.picture_id = Some(u16::from(high));
+                at += 1;
+            }
+        }
+        if extension & 0x40 != 0 {
+            vp8.tl0_pic_idx = Some(*payload.get(at)?);
+            at += 1;
+        }
+        if extension & 0x30 != 0 {
+            at += 1;
+        }
+    }
+    let frame = payload.get(at..)?;
+    // RFC 6386 section 9.1: bit 0 of the frame tag is clear in a keyframe, then come a start code
+    // of three bytes and the size.
+    let starts_keyframe = start_of_partition && frame.first().is_some_and(|tag| tag & 1 == 0);
+    let size = match frame {
+        [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] if starts_keyframe => Some((
+            u32::from(u16::from_le_bytes([*w0, *w1]) & 0x3fff),
+            u32::from(u16::from_le_bytes([*h0, *h1]) & 0x3fff),
+        )),
+        _ => None,
+    };
+    Some(Reading {
+        starts_keyframe,
+        size,
+        vp8: Some(vp8),
+    })
+}
+
+const H264_SPS: u8 = 7;
+const H264_STAP_A: u8 = 24;
+
+/// A keyframe that a decoder can start with begins with its parameter sets (RFC 6184 section 5).
+fn h264(payload: &[u8]) -> Reading {
+    let Some(first) = payload.first() else {
+        return Reading::default();
+    };
+    let sps = match first & 0x1f {
+        H264_SPS => Some(payload),
+        H264_STAP_A => {
+            stap_units(payload).find(|unit| unit.first().is_some_and(|b| b & 0x1f == H264_SPS))
+        }
+        _ => None,
+    };
+    Reading {
+        starts_keyframe: sps.is_some(),
+        ..Reading::default()
+    }
+}
+
+fn stap_units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = payload.get(1..).unwrap_or_default();
+    std::iter::from_fn(move || {
+        let [high, low] = *rest.first_chunk()?;
+        let length = usize::from(u16::from_be_bytes([high, low]));
+        let unit = rest.get(2..2 + length)?;
+        rest = rest.get(2 + length..)?;
+        Some(unit)
+    })
+}
+
+/// RFC 9628 section 4.2: B (start of a frame) set, P (inter-picture predicted) clear, and spatial
+/// layer 0 where layers are signalled.
+fn vp9_starts_keyframe(payload: &[u8]) -> bool {
+    let Some(first) = payload.first() else {
+        return false;
+    };
+    let (picture_id, predicted, layers, begins) = (
+        first & 0x80 != 0,
+        first & 0x40 != 0,
+        first & 0x20 != 0,
+        first & 0x08 != 0,
+    );
+    if predicted || !begins {
+        return false;
+    }
+    let mut at = 1;
+    if picture_id {
+        at += if payload.get(at).is_some_and(|byte| byte & 0x80 != 0) {
+            2
+        } else {
+            1
+        };
+    }
+    !layers || payload.get(at).is_some_and(|byte| (byte >> 1) & 0x07 == 0)
+}
+
+/// AV1 RTP section 4.4: N marks the first packet of a coded video sequence.
+fn av1_starts_sequence(payload: &[u8]) -> bool {
+    payload
+        .first()
+        .is_some_and(|aggregation| aggregation & 0x08 != 0 && aggregation & 0x80 == 0)
+}
+
+/// Whether packets of `published` can go to somebody who negotiated `wanted`.
+#[expect(
+    clippy::wildcard_enum_match_arm,
+    reason = "other codecs have no variants that matter"
+)]
+pub(crate) fn compatible(published: &CodecSpec, wanted: &CodecSpec) -> bool {
+    if published.codec != wanted.codec || published.clock_rate != wanted.clock_rate {
+        return false;
+    }
+    let (a, b) = (&published.format, &wanted.format);
+    match published.codec {
+        Codec::H264 => {
+            a.packetization_mode.unwrap_or(0) == b.packetization_mode.unwrap_or(0)
+                && h264_profile(a.profile_level_id) == h264_profile(b.profile_level_id)
+        }
+        Codec::Vp9 => a.profile_id.unwrap_or(0) == b.profile_id.unwrap_or(0),
+        Codec::Av1 => a.profile.unwrap_or(0) == b.profile.unwrap_or(0),
+        _ => true,
+    }
+}
+
+/// Profile without the constraint flags and the level (RFC 6184 section 8.1): decoders of baseline
+/// play constrained baseline too.
+fn h264_profile(profile_level_id: Option<u32>) -> u32 {
+    profile_level_id.unwrap_or(0x0042_001f) >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vp8_keyframe_tells_its_size_and_counters() {
+        let payload = [
+            0x90, 0xe0, 0x92, 0x34, 0x55, 0x01, 0x10, 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0,
+            0x02, 9,
+        ];
+        let reading = read(Codec::Vp8, &payload);
+        assert!(reading.starts_keyframe);
+        assert_eq!(reading.size, Some((1280, 720)));
+        assert_eq!(
+            reading.vp8,
+            Some(Vp8 {
+                picture_id: Some(0x1234),
+                short: false,
+                tl0_pic_idx: Some(0x55)
+            })
+        );
+    }
+
+    #[test]
+    fn a_vp8_delta_frame_and_a_later_packet_start_no_keyframe() {
+        assert!(!read(Codec::Vp8, &[0x90, 0x80, 0x11, 0x01, 0, 0]).starts_keyframe);
+        assert!(!read(Codec::Vp8, &[0x80, 0x80, 0x11, 0x00, 0, 0]).starts_keyframe);
+    }
+
+    #[test]
+    fn an_h264_keyframe_begins_with_its_sps() {
+        assert!(read(Codec::H264, &[0x67, 0x42]).starts_keyframe);
+        assert!(read(Codec::H264, &[0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68]).starts_keyframe);
+        assert!(!read(Codec::H264, &[0x7c, 0x85, 1]).starts_keyframe);
+        assert!(!read(Codec::H264, &[0x78, 0, 9, 0x67]).starts_keyframe);
+    }
+
+    #[test]
+    fn vp9_and_av1_keyframes() {
+        assert!(read(Codec::Vp9, &[0x88, 0x01]).starts_keyframe);
+        assert!(!read(Codec::Vp9, &[0xc8, 0x01]).starts_keyframe);
+        assert!(
+            !read(Codec::Vp9, &[0xa8, 0x01, 0x02]).starts_keyframe,
+            "spatial layer 1"
+        );
+        assert!(read(Codec::Av1, &[0x18]).starts_keyframe);
+        assert!(!read(Codec::Av1, &[0x10]).starts_keyframe);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_payload_panics(payload: Vec<u8>) {
+            for codec in [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1, Codec::Opus] {
+                let _ = read(codec, &payload);
+            }
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What the control plane tells a shard. Commands are never dropped: a full queue pushes back.
+
+use bytes::Bytes;
+use str0m::media::Mid;
+
+use crate::sdp::{Offer, RemoteCandidate};
+use crate::{MediaKind, PeerId, RoomId, Source, TrackId, View};
+
+#[derive(Debug)]
+pub enum Command {
+    /// A new peer. Answered by [`crate::Event::Answered`] with generation 0.
+    Join(Box<Join>),
+    /// A later offer of the same peer: more slots, or an ICE restart. Answered by
+    /// [`crate::Event::Answered`] with the same generation.
+    Offer {
+        peer: PeerId,
+        generation: u32,
+        offer: Box<Offer>,
+    },
+    /// A trickled candidate of the remote side.
+    Candidate {
+        peer: PeerId,
+        candidate: RemoteCandidate,
+    },
+    /// Media on this mid is now a track that the room can see.
+    Publish {
+        peer: PeerId,
+        track: TrackSpec,
+    },
+    Unpublish {
+        peer: PeerId,
+        track: TrackId,
+    },
+    Mute {
+        peer: PeerId,
+        track: TrackId,
+        muted: bool,
+    },
+    /// What the peer wants to receive; replaces the view before.
+    View {
+        peer: PeerId,
+        view: View,
+    },
+    /// A message over the data channel of each of these peers; dropped where the channel isn't open.
+    Data {
+        peers: Vec<PeerId>,
+        payload: Bytes,
+    },
+    /// Ends the peer: DTLS is closed and everything freed. Answered by [`crate::Event::Closed`].
+    Leave {
+        peer: PeerId,
+    },
+}
+
+/// A new peer.
+#[derive(Debug)]
+pub struct Join {
+    pub peer: PeerId,
+    pub room: RoomId,
+    pub offer: Offer,
+    /// Whether the peer may receive media.
+    pub subscribe: bool,
+}
+
+/// What becomes visible to the room by [`Command::Publish`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrackSpec {
+    pub id: TrackId,
+    /// The m-line of the publisher's offer that carries the media.
+    pub mid: Mid,
+    pub kind: MediaKind,
+    pub source: Source,
+    pub muted: bool,
+    /// Size of the full picture in pixels, where the publisher said so.
+    pub width: Option<u32>,
+    pub height: Option<u32>,
+}

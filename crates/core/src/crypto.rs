@@ -1,0 +1,157 @@
+//! The node's DTLS identity, and a DTLS provider that builds its configuration once.
+//!
+//! str0m's own provider builds a `dimpl::Config` for every peer, and that runs the crypto
+//! self-tests: 1.17 ms of a 1.55 ms join. With the configuration cached, a join takes 0.3 ms.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion};
+use str0m::crypto::CryptoError;
+use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
+
+/// The node's DTLS certificate and the cached configuration of its DTLS engine. Cheap to clone.
+#[derive(Clone)]
+pub struct Identity {
+    certificate: DtlsCert,
+    provider: Arc<CryptoProvider>,
+}
+
+impl Identity {
+    /// Makes a new self-signed certificate. Takes milliseconds: once per process.
+    pub fn generate() -> Result<Self, IdentityError> {
+        let provider = CryptoProvider {
+            dtls_provider: &CACHED,
+            ..str0m_aws_lc_rs::default_provider()
+        };
+        let certificate = provider
+            .dtls_provider
+            .generate_certificate()
+            .ok_or(IdentityError)?;
+        Ok(Self {
+            certificate,
+            provider: Arc::new(provider),
+        })
+    }
+
+    pub(crate) fn certificate(&self) -> DtlsCert {
+        self.certificate.clone()
+    }
+
+    pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
+        self.provider.clone()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity").finish_non_exhaustive()
+    }
+}
+
+/// The operating system gave no randomness, or the crypto library refuses to work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the DTLS certificate could not be made")]
+pub struct IdentityError;
+
+static CACHED: CachedDtls = CachedDtls {
+    config: OnceLock::new(),
+};
+
+#[derive(Debug)]
+struct CachedDtls {
+    config: OnceLock<Arc<dimpl::Config>>,
+}
+
+impl CachedDtls {
+    fn config(&self, mtu: Option<usize>) -> Result<Arc<dimpl::Config>, CryptoError> {
+        if let Some(config) = self.config.get() {
+            return Ok(config.clone());
+        }
+        // ICE has verified the return path before DTLS starts: a server cookie would only cost a round trip.
+        let builder = dimpl::Config::builder()
+            .with_crypto_provider(str0m_aws_lc_rs::dimpl_crypto_provider())
+            .use_server_cookie(false);
+        let config = match mtu {
+            Some(mtu) => builder.mtu(mtu),
+            None => builder,
+        }
+        .build()
+        .map_err(|error| CryptoError::Other(format!("DTLS configuration: {error}")))?;
+        Ok(self.config.get_or_init(|| Arc::new(config)).clone())
+    }
+}
+
+impl DtlsProvider for CachedDtls {
+    fn generate_certificate(&self) -> Option<DtlsCert> {
+        str0m_aws_lc_rs::default_provider()
+            .dtls_provider
+            .generate_certificate()
+    }
+
+    fn new_dtls(
+        &self,
+        cert: &DtlsCert,
+        now: Instant,
+        version: DtlsVersion,
+        mtu: Option<usize>,
+    ) -> Result<Box<dyn DtlsInstance>, CryptoError> {
+        let config = self.config(mtu)?;
+        let dtls = match version {
+            DtlsVersion::Dtls12 => dimpl::Dtls::new_12(config, cert.clone(), now),
+            DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, cert.clone(), now),
+            DtlsVersion::Auto | _ => dimpl::Dtls::new_auto(config, cert.clone(), now),
+        };
+        Ok(Box::new(Instance(dtls)))
+    }
+}
+
+struct Instance(dimpl::Dtls);
+
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Instance").finish_non_exhaustive()
+    }
+}
+
+impl DtlsInstance for Instance {
+    fn set_active(&mut self, active: bool) {
+        self.0.set_active(active);
+    }
+
+    fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
+        self.0.handle_packet(packet)
+    }
+
+    fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
+        self.0.poll_output(buf)
+    }
+
+    fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
+        self.0.handle_timeout(now)
+    }
+
+    fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
+        self.0.send_application_data(data)
+    }
+
+    fn is_active(&self) -> bool {
+        self.0.is_active()
+    }
+
+    fn protocol_version(&self) -> Option<ProtocolVersion> {
+        self.0.protocol_version()
+    }
+
+    fn is_closing(&self) -> bool {
+        self.0.is_closing()
+    }
+
+    fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+
+    fn close(&mut self) -> Result<(), DtlsImplError> {
+        self.0.close()
+    }
+}

@@ -1,0 +1,159 @@
+//! What a shard tells the control plane. Topology events are never dropped.
+
+use bytes::Bytes;
+use str0m::media::{Mid, Rid};
+
+use crate::sdp::SdpError;
+use crate::{MediaKind, PeerId, RoomId, TrackId};
+
+#[derive(Debug)]
+pub enum Event {
+    /// The answer to [`crate::Command::Join`] (generation 0) or [`crate::Command::Offer`].
+    /// A join that failed has left nothing behind; a later offer that failed changed nothing.
+    Answered {
+        peer: PeerId,
+        generation: u32,
+        result: Result<Answer, SdpError>,
+    },
+    /// ICE and DTLS are up: media can flow.
+    Connected { peer: PeerId },
+    /// Nothing has been heard for a while; an ICE restart may bring the peer back.
+    Disconnected { peer: PeerId },
+    /// The peer is gone and its tracks with it. The last event of this peer.
+    Closed { peer: PeerId, reason: CloseReason },
+    /// What the peer's slots carry now.
+    Slots { peer: PeerId, slots: Slots },
+    /// Who speaks, loudest first. Level is 0 (silent) to 127 (loudest), that is 127 minus the
+    /// -dBov of RFC 6464.
+    Speakers {
+        room: RoomId,
+        speakers: Vec<(PeerId, u8)>,
+    },
+    /// Which layers of a track anybody wants, for its publisher.
+    Layers {
+        peer: PeerId,
+        track: TrackId,
+        layers: Vec<LayerWanted>,
+    },
+    /// The peer's view wants more slots than it has.
+    NeedSlots {
+        peer: PeerId,
+        audio: usize,
+        video: usize,
+    },
+    /// How a participant's connection does, after it changed.
+    Quality {
+        room: RoomId,
+        peer: PeerId,
+        quality: Quality,
+    },
+    /// A message from the peer's data channel.
+    Data { peer: PeerId, payload: Bytes },
+}
+
+/// An accepted offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    pub sdp: String,
+    /// All slots that the peer has now, in m-line order.
+    pub slots: Vec<SlotName>,
+    /// Codecs that the peer can receive, as upper-case SDP encoding names, best first.
+    pub codecs: Vec<String>,
+}
+
+/// A send m-line of the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlotName {
+    pub mid: Mid,
+    pub kind: MediaKind,
+}
+
+/// Why a peer ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseReason {
+    /// The control plane said so.
+    Left,
+    /// The remote side closed DTLS.
+    RemoteClosed,
+    /// ICE or DTLS did not come up in time.
+    ConnectTimeout,
+    /// No sign of life within the consent time (RFC 7675).
+    ConsentLost,
+    /// The media engine failed; the log says how.
+    Internal,
+}
+
+/// The content of slots; a group that is `None` has not changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Slots {
+    /// The [`crate::View::rev`] that this is the outcome of.
+    pub rev: u32,
+    pub video: Option<Vec<VideoSlot>>,
+    pub audio: Option<Vec<AudioSlot>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VideoSlot {
+    pub mid: Mid,
+    pub track: Option<TrackId>,
+    /// Nothing is being sent at the moment.
+    pub paused: bool,
+    pub why: Why,
+    pub layer: Option<LayerName>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AudioSlot {
+    pub mid: Mid,
+    pub track: Option<TrackId>,
+    /// Last level, 0 (silent) to 127 (loudest).
+    pub level: u8,
+}
+
+/// Why a picture is as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Why {
+    Live,
+    Muted,
+    NoBandwidth,
+    NoKeyframe,
+    NotVisible,
+    PublisherGone,
+    NoCommonCodec,
+}
+
+/// The layer that a slot carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerName {
+    /// `None` for a track without simulcast.
+    pub rid: Option<Rid>,
+    /// Size in pixels, 0 where unknown.
+    pub width: u32,
+    pub height: u32,
+}
+
+/// Whether a publisher's layer is worth encoding.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerWanted {
+    pub rid: Option<Rid>,
+    pub active: bool,
+    pub max_fps: Option<u32>,
+}
+
+/// Connection quality as people rate calls: 5 is excellent, 1 is bad.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Quality {
+    pub score: u8,
+    pub reason: QualityReason,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum QualityReason {
+    Good,
+    /// Packets from the participant get lost on the way to the server.
+    UplinkLoss,
+    /// The way to the participant is too narrow for what it wants to see.
+    DownlinkBandwidth,
+    /// Nothing has been heard from the participant for a while.
+    Disconnected,
+}

@@ -1,0 +1,515 @@
+//! Choose and rewrite: whether a slot takes a packet, and under which sequence number, timestamp and
+//! picture id it leaves.
+//!
+//! A slot is one stream for life. A switch of layer or source looks to the receiver like that stream
+//! had a keyframe: numbers go on without a gap, time goes on as time did. What got lost on the way
+//! to the server stays visible as a hole; what the server leaves out is none.
+
+use std::time::Instant;
+
+use str0m::format::{CodecSpec, PayloadParams};
+use str0m::media::Mid;
+
+use crate::codec;
+use crate::egress::PayloadTypes;
+use crate::publish::{Packet, TrackKey};
+use crate::{MediaKind, TrackId, Why};
+
+/// A packet as it leaves one slot; the payload stays shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) picture_id: Option<u16>,
+    pub(crate) tl0_pic_idx: Option<u8>,
+}
+
+/// A send m-line of a peer, into which tracks are switched.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    pub(crate) mid: Mid,
+    pub(crate) kind: MediaKind,
+    /// The receiver is known to have applied the answer that declares this slot's SSRC.
+    pub(crate) declared: bool,
+    pub(crate) source: Option<SlotSource>,
+    /// What to show for a slot whose track has gone.
+    pub(crate) gone: bool,
+    rewriter: Rewriter,
+    payload_types: Option<(CodecSpec, Option<PayloadTypes>)>,
+}
+
+/// The track in a slot.
+#[derive(Debug)]
+pub(crate) struct SlotSource {
+    pub(crate) track: TrackKey,
+    pub(crate) id: TrackId,
+    /// The layer the slot should carry; `None` = paused.
+    pub(crate) target: Option<usize>,
+    /// The layer and stream whose packets go out.
+    pub(crate) current: Option<(usize, u32)>,
+    /// Why nothing is sent, where nothing is.
+    pub(crate) why: Why,
+    pub(crate) tile: Tile,
+}
+
+/// How a track is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// In pixels; 0 = hidden.
+    pub(crate) height: u32,
+    pub(crate) min_height: u32,
+    pub(crate) priority: u8,
+}
+
+impl Slot {
+    /// `first_seq` and `first_timestamp` start the numbering (RFC 3550: unpredictable).
+    pub(crate) fn new(mid: Mid, kind: MediaKind, first_seq: u16, first_timestamp: u32) -> Self {
+        Self {
+            mid,
+            kind,
+            declared: false,
+            source: None,
+            gone: false,
+            rewriter: Rewriter::new(first_seq, first_timestamp),
+            payload_types: None,
+        }
+    }
+
+    pub(crate) fn assign(&mut self, track: TrackKey, id: TrackId, tile: Tile) {
+        self.gone = false;
+        self.source = Some(SlotSource {
+            track,
+            id,
+            target: None,
+            current: None,
+            why: Why::NoKeyframe,
+            tile,
+        });
+    }
+
+    /// Takes the track out. `gone`: because there is no such track any more.
+    pub(crate) fn release(&mut self, gone: bool) -> Option<SlotSource> {
+        self.gone = gone;
+        self.source.take()
+    }
+
+    /// The layer and stream whose packets go out.
+    pub(crate) fn carries(&self) -> Option<(usize, u32)> {
+        self.source.as_ref()?.current
+    }
+
+    /// Whether the slot waits for a keyframe of its target.
+    pub(crate) fn awaits_keyframe(&self) -> Option<(TrackKey, usize)> {
+        let source = self.source.as_ref()?;
+        let target = source.target?;
+        (self.declared && source.current.map(|(layer, _)| layer) != Some(target))
+            .then_some((source.track, target))
+    }
+
+    /// The packet as it leaves through this slot, or `None` where it doesn't.
+    ///
+    /// A switch happens on a keyframe of the target layer and on nothing else; until one comes, the
+    /// layer before goes on.
+    pub(crate) fn forward(&mut self, packet: &Packet) -> Option<Rewritten> {
+        if !self.declared {
+            return None;
+        }
+        let source = self
+            .source
+            .as_mut()
+            .filter(|source| source.track == packet.track)?;
+        let here = (packet.layer, packet.stream);
+        if source.current != Some(here) {
+            if source.target != Some(packet.layer) || !packet.starts_keyframe {
+                return None;
+            }
+            let same_track = source.current.is_some();
+            source.current = Some(here);
+            self.rewriter.switch(packet, same_track);
+        }
+        self.rewriter.rewrite(packet)
+    }
+
+    /// The receiver's payload types for this packet's codec, looked up once per codec.
+    pub(crate) fn payload_types(
+        &mut self,
+        packet: &Packet,
+        negotiated: &[PayloadParams],
+    ) -> Option<PayloadTypes> {
+        match self.payload_types {
+            Some((codec, found)) if codec == packet.codec => found,
+            _ => {
+                let params = negotiated
+                    .iter()
+                    .find(|params| codec::compatible(&packet.codec, &params.spec()));
+                let found = params.map(|params| PayloadTypes {
+                    plain: params.pt(),
+                    red: params.red(),
+                });
+                self.payload_types = Some((packet.codec, found));
+                found
+            }
+        }
+    }
+
+    /// What the receiver is told about this slot's picture.
+    pub(crate) fn why(&self) -> Why {
+        match &self.source {
+            None if self.gone => Why::PublisherGone,
+            None => Why::NotVisible,
+            Some(source) if source.target.is_none() => source.why,
+            Some(_) if matches!(self.payload_types, Some((_, None))) => Why::NoCommonCodec,
+            Some(source) if source.current.is_none() => Why::NoKeyframe,
+            Some(_) => Why::Live,
+        }
+    }
+}
+
+/// Keeps one outgoing stream continuous over all its sources. Offsets wrap.
+#[derive(Debug)]
+struct Rewriter {
+    seq_offset: u64,
+    timestamp_offset: u32,
+    picture_id_offset: u16,
+    tl0_offset: u8,
+    /// Packets of the current source before this one belong to what was switched away from.
+    first_source_seq: u64,
+    first_seq: u16,
+    first_timestamp: u32,
+    /// Ticks by which the outgoing clock runs ahead of the captures, to be made good at a later switch.
+    ahead: u32,
+    last: Option<Last>,
+}
+
+/// The newest packet that has left.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    seq: u64,
+    timestamp: u32,
+    arrived: Instant,
+    captured: Option<Instant>,
+    picture_id: Option<u16>,
+    tl0_pic_idx: Option<u8>,
+    /// Timestamp ticks from frame to frame, as last seen within one source.
+    cadence: Option<u32>,
+}
+
+/// Picture ids wrap at 15 bits whatever the source uses; a 7-bit source shows the lower ones.
+const PICTURE_ID_MASK: u16 = 0x7fff;
+const PICTURE_ID_SHORT_MASK: u16 = 0x7f;
+
+impl Rewriter {
+    fn new(first_seq: u16, first_timestamp: u32) -> Self {
+        Self {
+            seq_offset: 0,
+            timestamp_offset: 0,
+            picture_id_offset: 0,
+            tl0_offset: 0,
+            first_source_seq: 0,
+            first_seq,
+            first_timestamp,
+            ahead: 0,
+            last: None,
+        }
+    }
+
+    /// Makes `packet` the next one after the newest that has left.
+    fn switch(&mut self, packet: &Packet, same_track: bool) {
+        let (seq, timestamp) = match &self.last {
+            // str0m starts at rollover counter 0, as a receiver does: below 65,536.
+            None => (u64::from(self.first_seq), self.first_timestamp),
+            Some(last) => {
+                let (ticks, ahead) = ticks_since(last, packet, same_track, self.ahead);
+                self.ahead = ahead;
+                (last.seq + 1, last.timestamp.wrapping_add(ticks))
+            }
+        };
+        self.first_source_seq = packet.seq;
+        self.seq_offset = seq.wrapping_sub(packet.seq);
+        self.timestamp_offset = timestamp.wrapping_sub(wire_timestamp(packet));
+        if let (Some(vp8), Some(last)) = (packet.vp8, &self.last) {
+            if let (Some(id), Some(before)) = (vp8.picture_id, last.picture_id) {
+                let mask = if vp8.short {
+                    PICTURE_ID_SHORT_MASK
+                } else {
+                    PICTURE_ID_MASK
+                };
+                self.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
+            }
+            if let (Some(index), Some(before)) = (vp8.tl0_pic_idx, last.tl0_pic_idx) {
+                self.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
+            }
+        }
+    }
+
+    fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
+        if packet.seq < self.first_source_seq {
+            return None;
+        }
+        let seq = packet.seq.wrapping_add(self.seq_offset);
+        let timestamp = wire_timestamp(packet).wrapping_add(self.timestamp_offset);
+        let vp8 = packet.vp8;
+        let picture_id = vp8.and_then(|vp8| {
+            let mask = if vp8.short {
+                PICTURE_ID_SHORT_MASK
+            } else {
+                PICTURE_ID_MASK
+            };
+            vp8.picture_id
+                .map(|id| id.wrapping_add(self.picture_id_offset) & mask)
+        });
+        let tl0_pic_idx = vp8
+            .and_then(|vp8| vp8.tl0_pic_idx)
+            .map(|index| index.wrapping_add(self.tl0_offset));
+        if self.last.is_none_or(|last| seq > last.seq) {
+            let step = self.last.map(|last| timestamp.wrapping_sub(last.timestamp));
+            let switched = packet.seq == self.first_source_seq;
+            self.last = Some(Last {
+                seq,
+                timestamp,
+                arrived: packet.arrived,
+                captured: packet.captured,
+                picture_id,
+                tl0_pic_idx,
+                cadence: step
+                    .filter(|step| *step != 0 && !switched)
+                    .or_else(|| self.last.and_then(|last| last.cadence)),
+            });
+        }
+        Some(Rewritten {
+            seq,
+            timestamp,
+            marker: packet.marker,
+            picture_id,
+            tl0_pic_idx,
+        })
+    }
+}
+
+/// How far the outgoing clock moves from the last packet to `packet`, and how much that is ahead, in
+/// ticks: as long as passed between the captures of the two where both are known on one clock, else
+/// as long as passed between their arrivals; on the frame grid where it is close to it.
+///
+/// Simulcast layers show the same moments: the frame that is switched to may be the one that has just
+/// been sent. It gets half a frame of its own, and the clock is put right when there is time to.
+fn ticks_since(last: &Last, packet: &Packet, same_track: bool, ahead: u32) -> (u32, u32) {
+    let default_cadence = packet.clock_rate()
+        / if packet.codec.codec.is_audio() {
+            50
+        } else {
+            30
+        };
+    let cadence = last.cadence.unwrap_or(default_cadence).max(2);
+    let elapsed = match (last.captured, packet.captured) {
+        (Some(before), Some(now)) if same_track => now.saturating_duration_since(before),
+        _ => packet.arrived.saturating_duration_since(last.arrived),
+    };
+    let ticks = elapsed.as_secs_f64() * f64::from(packet.clock_rate());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "RTP timestamps wrap at 32 bits"
+    )]
+    let ticks = ticks.round() as u64 as u32;
+    let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
+    let elapsed = if on_grid.abs_diff(ticks) <= cadence / 4 {
+        on_grid
+    } else {
+        ticks
+    };
+    let due = elapsed.saturating_sub(ahead);
+    let given = due.max(cadence / 2);
+    (given, ahead.saturating_sub(elapsed) + (given - due))
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "RTP timestamps are 32 bits on the wire"
+)]
+fn wire_timestamp(packet: &Packet) -> u32 {
+    packet.timestamp as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use str0m::format::{Codec, CodecSpec, FormatParams};
+    use str0m::media::Frequency;
+    use str0m::rtp::ExtensionValues;
+
+    use super::*;
+    use crate::codec::Vp8;
+
+    const TRACK: TrackKey = 0;
+
+    /// A source of one-packet frames, 30 a second.
+    struct Encoder {
+        layer: usize,
+        seq: u64,
+        timestamp: u64,
+        picture_id: u16,
+        tl0: u8,
+        captured: Instant,
+    }
+
+    impl Encoder {
+        fn packet(&mut self, keyframe: bool) -> Packet {
+            self.seq += 1;
+            self.timestamp += 3_000;
+            self.picture_id = (self.picture_id + 1) & PICTURE_ID_MASK;
+            self.tl0 = self.tl0.wrapping_add(1);
+            self.captured += Duration::from_secs(1) / 30;
+            Packet {
+                track: TRACK,
+                layer: self.layer,
+                stream: 0,
+                seq: self.seq,
+                timestamp: self.timestamp,
+                marker: true,
+                codec: CodecSpec {
+                    codec: Codec::Vp8,
+                    clock_rate: Frequency::NINETY_KHZ,
+                    channels: None,
+                    format: FormatParams::default(),
+                },
+                red: None,
+                starts_keyframe: keyframe,
+                vp8: Some(Vp8 {
+                    picture_id: Some(self.picture_id),
+                    short: false,
+                    tl0_pic_idx: Some(self.tl0),
+                }),
+                arrived: self.captured,
+                captured: Some(self.captured),
+                extensions: ExtensionValues::default(),
+                payload: Arc::from([0u8; 4]),
+            }
+        }
+    }
+
+    fn encoder(layer: usize, start: Instant) -> Encoder {
+        let seed = u16::try_from(layer).unwrap() * 1_000;
+        Encoder {
+            layer,
+            seq: 65_530 + u64::from(seed),
+            timestamp: 0xffff_0000 + u64::from(seed) * 77,
+            picture_id: 0x7ffa - seed,
+            tl0: 250,
+            captured: start,
+        }
+    }
+
+    fn slot(target: usize) -> Slot {
+        let mut slot = Slot::new("0".into(), MediaKind::Video, 100, u32::MAX - 5_000);
+        slot.declared = true;
+        slot.assign(TRACK, TrackId(1), Tile::default());
+        aim(&mut slot, target);
+        slot
+    }
+
+    fn aim(slot: &mut Slot, target: usize) {
+        slot.source.as_mut().unwrap().target = Some(target);
+    }
+
+    #[test]
+    fn numbers_go_on_over_switches_and_wraps() {
+        let start = Instant::now();
+        let (mut low, mut high) = (encoder(0, start), encoder(1, start));
+        let mut slot = slot(0);
+        let mut sent = Vec::new();
+        for frame in 0..60 {
+            if frame == 20 {
+                aim(&mut slot, 1);
+            }
+            let packets = [low.packet(frame == 0), high.packet(frame == 25)];
+            sent.extend(packets.iter().filter_map(|packet| slot.forward(packet)));
+        }
+        assert_eq!(
+            sent.len(),
+            61,
+            "the moment of the switch is shown by both layers"
+        );
+        for (before, after) in sent.iter().zip(sent.iter().skip(1)) {
+            assert_eq!(after.seq, before.seq + 1);
+            let step = after.timestamp.wrapping_sub(before.timestamp);
+            assert!(step == 3_000 || step == 1_500, "{step}");
+            assert_eq!(
+                after.picture_id.unwrap(),
+                (before.picture_id.unwrap() + 1) & PICTURE_ID_MASK
+            );
+            assert_eq!(
+                after.tl0_pic_idx.unwrap(),
+                before.tl0_pic_idx.unwrap().wrapping_add(1)
+            );
+        }
+    }
+
+    #[test]
+    fn a_keyframe_of_another_layer_switches_nothing() {
+        let start = Instant::now();
+        let (mut low, mut high) = (encoder(0, start), encoder(1, start));
+        let mut slot = slot(0);
+        assert!(slot.forward(&low.packet(true)).is_some());
+        aim(&mut slot, 1);
+        assert!(slot.forward(&high.packet(false)).is_none());
+        assert!(
+            slot.forward(&low.packet(true)).is_some(),
+            "the layer before goes on"
+        );
+        assert_eq!(slot.carries(), Some((0, 0)));
+        assert!(slot.forward(&high.packet(true)).is_some());
+        assert!(slot.forward(&low.packet(true)).is_none());
+    }
+
+    #[test]
+    fn what_the_publisher_lost_stays_a_hole_and_what_came_late_fills_it() {
+        let mut source = encoder(0, Instant::now());
+        let mut slot = slot(0);
+        let first = slot.forward(&source.packet(true)).unwrap();
+        let late = source.packet(false);
+        let third = slot.forward(&source.packet(false)).unwrap();
+        assert_eq!(third.seq, first.seq + 2);
+        assert_eq!(slot.forward(&late).unwrap().seq, first.seq + 1);
+    }
+
+    #[test]
+    fn a_pause_moves_the_timestamp_by_as_long_as_it_lasted() {
+        let mut source = encoder(0, Instant::now());
+        let mut slot = slot(0);
+        slot.forward(&source.packet(true)).unwrap();
+        let before = slot.forward(&source.packet(false)).unwrap();
+        slot.source.as_mut().unwrap().current = None;
+        source.captured += Duration::from_secs(7);
+        source.timestamp += 12_345;
+        source.seq += 100;
+        let after = slot.forward(&source.packet(true)).unwrap();
+        assert_eq!(after.seq, before.seq + 1);
+        let ticks = after.timestamp.wrapping_sub(before.timestamp);
+        assert!(ticks.abs_diff(7 * 90_000 + 3_000) <= 1_500, "{ticks}");
+    }
+
+    #[test]
+    fn an_encoder_that_starts_over_needs_a_keyframe() {
+        let mut source = encoder(0, Instant::now());
+        let mut slot = slot(0);
+        slot.forward(&source.packet(true)).unwrap();
+        let mut restarted = source.packet(false);
+        restarted.stream = 1;
+        assert!(slot.forward(&restarted).is_none());
+        restarted.starts_keyframe = true;
+        assert!(slot.forward(&restarted).is_some());
+    }
+
+    #[test]
+    fn nothing_leaves_before_the_slot_is_declared() {
+        let mut slot = slot(0);
+        slot.declared = false;
+        assert!(
+            slot.forward(&encoder(0, Instant::now()).packet(true))
+                .is_none()
+        );
+    }
+}

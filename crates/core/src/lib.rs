@@ -1,0 +1,44 @@
+//! The sans-IO core of Madang.
+//!
+//! A [`Shard`] is the state of one worker: many peers (one [`str0m::Rtc`] each), the tracks they
+//! publish and the slots through which they receive. It owns no socket, no thread and no clock:
+//! time and datagrams come in as arguments, datagrams and [`Event`]s are polled out.
+//! The order in which a shard is driven stands on [`Shard`].
+
+#![cfg_attr(
+    test,
+    expect(
+        clippy::disallowed_methods,
+        reason = "a test takes one real instant to start its virtual time from"
+    )
+)]
+
+mod allocate;
+mod audio;
+mod codec;
+mod command;
+mod crypto;
+pub mod demux;
+mod egress;
+mod event;
+mod forward;
+mod ids;
+pub mod limits;
+mod outbox;
+mod peer;
+mod publish;
+pub mod sdp;
+mod shard;
+mod timers;
+mod view;
+
+pub use command::{Command, Join, TrackSpec};
+pub use crypto::{Identity, IdentityError};
+pub use event::{
+    Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
+    SlotName, Slots, VideoSlot, Why,
+};
+pub use ids::{PeerId, RoomId, TrackId};
+pub use outbox::{Outbox, Transmit};
+pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
+pub use view::{AudioView, AutoView, MediaKind, Source, TileView, View};

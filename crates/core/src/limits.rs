@@ -1,0 +1,49 @@
+//! Everything in a shard that a remote party can grow, and how far.
+
+use std::time::Duration;
+
+/// Limits of one shard. The configuration section `[limits]` carries the same names.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Peers of one shard. A join beyond it is refused.
+    pub peers_per_worker: usize,
+    /// Slots of one peer, audio and video together.
+    pub slots_per_peer: usize,
+    /// Tracks that one peer publishes.
+    pub tracks_per_peer: usize,
+    /// Simulcast layers of one track; media of further ones is dropped.
+    pub layers_per_track: usize,
+    /// Candidates that the remote side may trickle in one ICE generation.
+    pub candidates_per_peer: usize,
+    /// How long ICE and DTLS may take after a join.
+    pub connect_timeout: Duration,
+    /// How long a peer may be silent before it is ended (RFC 7675 consent is 30 s).
+    pub consent_timeout: Duration,
+    /// Size of a message on the data channel, in bytes.
+    pub data_message_bytes: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            peers_per_worker: 20_000,
+            slots_per_peer: 64,
+            tracks_per_peer: 8,
+            layers_per_track: 4,
+            candidates_per_peer: 64,
+            connect_timeout: Duration::from_secs(30),
+            consent_timeout: Duration::from_secs(30),
+            data_message_bytes: 16 * 1024,
+        }
+    }
+}
+
+/// RTP payloads above this are dropped at the door and counted: what the server adds (header
+/// extensions, RTX, SRTP tag) would push them past the path's MTU, and str0m panics on a packet of
+/// more than 2,000 bytes.
+pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
+
+/// The largest datagram that a peer may send; longer ones are dropped before they are parsed.
+pub const DATAGRAM_BYTES_MAX: usize = 1_500;
+
+const _: () = assert!(RTP_PAYLOAD_BYTES_MAX < DATAGRAM_BYTES_MAX);

@@ -1,0 +1,161 @@
+//! One participant's media leg. The only place that drives an `Rtc`.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use str0m::channel::ChannelId;
+use str0m::media::Mid;
+use str0m::rtp::Ssrc;
+use str0m::{Input, Output, Rtc};
+
+use crate::forward::Slot;
+use crate::publish::{PublishedMid, PublisherClock, TrackKey};
+use crate::{CloseReason, Outbox, PeerId, Quality, RoomId, Slots, View};
+
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) room: RoomId,
+    pub(crate) rtc: Rtc,
+    pub(crate) subscribe: bool,
+    pub(crate) slots: Vec<Slot>,
+    pub(crate) published: Vec<PublishedMid>,
+    /// Where packets of an SSRC belong, learned from their first packet.
+    pub(crate) streams: HashMap<Ssrc, Stream>,
+    pub(crate) clock: PublisherClock,
+    pub(crate) view: View,
+    /// Packets of the batch that this peer's slots may take: slot and place in the batch.
+    pub(crate) pending: Vec<(usize, usize)>,
+    /// The bandwidth estimate in bit/s.
+    pub(crate) estimate_bps: Option<u64>,
+    /// What the estimator was last asked to look for, in bit/s.
+    pub(crate) desired_bps: u64,
+    pub(crate) channel: Option<ChannelId>,
+    pub(crate) connected: bool,
+    /// When the peer is ended unless it connects, or is heard of again.
+    pub(crate) give_up_at: Option<Instant>,
+    /// The due time of this peer's entry in the heap.
+    pub(crate) scheduled: Option<Instant>,
+    /// When str0m wants to be driven; not before the entry.
+    pub(crate) wants_drive_at: Instant,
+    pub(crate) stale: Stale,
+    pub(crate) candidates: usize,
+    /// Numbers of this peer's ufrags, and addresses from which it has been heard, oldest first.
+    pub(crate) ufrags: Vec<u32>,
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// What the control plane was last told.
+    pub(crate) told: Told,
+}
+
+/// Where packets of one SSRC belong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stream {
+    pub(crate) track: TrackKey,
+    pub(crate) layer: usize,
+}
+
+/// What has to be worked out anew before the next flush ends.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Stale {
+    /// Which tracks stand in the slots.
+    pub(crate) view: bool,
+    /// Which microphones stand in the audio slots.
+    pub(crate) audio: bool,
+    /// Which layer each slot gets.
+    pub(crate) allocation: bool,
+    /// What the control plane knows of the slots.
+    pub(crate) slots: bool,
+}
+
+impl Stale {
+    pub(crate) fn any(self) -> bool {
+        self != Self::default()
+    }
+}
+
+/// What the control plane was last told about a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Told {
+    pub(crate) slots: Slots,
+    pub(crate) need: (usize, usize),
+    pub(crate) quality: Option<Quality>,
+}
+
+/// How driving a peer has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Driven {
+    /// The peer wants to be driven again then.
+    Until(Instant),
+    /// The peer is over.
+    Ended(CloseReason),
+    /// str0m panicked; the peer is over and nothing of it may be touched again.
+    Panicked,
+}
+
+/// More outputs than any one input can cause; a peer that exceeds it is continued a moment later.
+const DRIVE_TURNS_MAX: usize = 2_000;
+const BREATH: Duration = Duration::from_millis(1);
+
+/// Changes a peer's `Rtc` by `mutate` and drains it: datagrams into the outbox, events into
+/// `events`. Nothing else touches an `Rtc` in motion. A panic inside str0m ends here.
+pub(crate) fn drive(
+    rtc: &mut Rtc,
+    now: Instant,
+    mutate: impl FnOnce(&mut Rtc),
+    outbox: &mut Outbox,
+    events: &mut Vec<str0m::Event>,
+) -> Driven {
+    let driven = catch_unwind(AssertUnwindSafe(|| {
+        mutate(rtc);
+        drain(rtc, now, outbox, events)
+    }));
+    driven.unwrap_or(Driven::Panicked)
+}
+
+impl Peer {
+    pub(crate) fn slot(&self, mid: Mid) -> Option<usize> {
+        self.slots.iter().position(|slot| slot.mid == mid)
+    }
+}
+
+fn drain(
+    rtc: &mut Rtc,
+    now: Instant,
+    outbox: &mut Outbox,
+    events: &mut Vec<str0m::Event>,
+) -> Driven {
+    for _ in 0..DRIVE_TURNS_MAX {
+        match rtc.poll_output() {
+            Ok(Output::Transmit(transmit)) => {
+                outbox.push(transmit.source, transmit.destination, &transmit.contents);
+            }
+            Ok(Output::Event(event)) => events.push(event),
+            // The pacer releases one packet per timeout: go on until nothing is due.
+            Ok(Output::Timeout(at)) if at <= now && rtc.is_alive() => {
+                if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
+                    tracing::debug!(%error, "a peer's timeout failed");
+                    return Driven::Ended(CloseReason::Internal);
+                }
+            }
+            Ok(Output::Timeout(_)) if !rtc.is_alive() => {
+                return Driven::Ended(CloseReason::RemoteClosed);
+            }
+            Ok(Output::Timeout(at)) => return Driven::Until(at),
+            Err(error) => {
+                tracing::debug!(%error, "a peer has failed");
+                return Driven::Ended(CloseReason::Internal);
+            }
+        }
+    }
+    Driven::Until(now + BREATH)
+}
+
+impl std::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peer")
+            .field("id", &self.id)
+            .field("room", &self.room)
+            .finish_non_exhaustive()
+    }
+}

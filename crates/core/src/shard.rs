@@ -1,0 +1,461 @@
+//! One worker's state, and the order in which it is driven.
+
+mod commands;
+mod housekeeping;
+mod layers;
+mod media;
+mod subscribe;
+mod tell;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use slab::Slab;
+use str0m::media::KeyframeRequestKind;
+use str0m::net::{Protocol, Receive};
+use str0m::{Input, Rtc};
+
+use crate::audio::Levels;
+use crate::crypto::Identity;
+use crate::demux;
+use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
+use crate::peer::{self, Driven, Peer};
+use crate::publish::{Keyframes, Packet, PeerKey, Track, TrackKey};
+use crate::timers::{Timer, Timers};
+use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, TrackId};
+
+/// A datagram that has come in.
+#[derive(Debug, Clone, Copy)]
+pub struct Datagram<'a> {
+    pub source: SocketAddr,
+    /// The local address it was sent to, as the candidate says it.
+    pub destination: SocketAddr,
+    pub contents: &'a [u8],
+}
+
+/// A local address and what is told to clients about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// What candidates say: where clients reach the server.
+    pub advertised: SocketAddr,
+    /// Where such datagrams arrive on this machine; differs from `advertised` behind NAT.
+    pub local: SocketAddr,
+}
+
+/// What a shard needs to know.
+#[derive(Debug, Clone)]
+pub struct ShardConfig {
+    /// Position of the worker among the node's workers; stands in every ufrag.
+    pub worker: u8,
+    /// The node, 0 where there is only one.
+    pub node: u16,
+    /// Differs at each start of the process.
+    pub epoch: u16,
+    pub identity: Identity,
+    pub addresses: Vec<Address>,
+    pub ice_lite: bool,
+    /// Where a bandwidth estimate starts, in bit/s.
+    pub initial_bitrate_bps: u64,
+    pub limits: Limits,
+    /// Seed of all randomness of the shard's own.
+    pub seed: u64,
+}
+
+/// Plain counters of one shard, all since its start but the gauges. Read once a second.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShardStats {
+    /// Gauges.
+    pub peers: u64,
+    pub tracks: u64,
+    pub subscriptions: u64,
+    /// Counters.
+    pub datagrams_in: u64,
+    pub datagrams_out: u64,
+    pub bytes_in: u64,
+    pub bytes_out: u64,
+    pub packets_in: u64,
+    pub packets_out: u64,
+    pub packets_dropped_too_large: u64,
+    pub packets_dropped_unknown: u64,
+    pub datagrams_dropped_unknown: u64,
+    pub keyframe_requests_in: u64,
+    pub keyframe_requests_out: u64,
+    /// How often a peer's media engine was driven.
+    pub drives: u64,
+    pub peer_panics: u64,
+}
+
+/// The sans-IO state of one worker.
+///
+/// Driving it, in this order, as often as anything happens:
+/// 1. [`Shard::handle_command`], [`Shard::handle_datagram`] and, where [`Shard::poll_timeout`] is
+///    due, [`Shard::handle_timeout`]: any number of each.
+/// 2. [`Shard::flush`] once after such a batch: forwards what came in, one subscriber after the other.
+/// 3. [`Shard::poll_event`] until `None`; send what is in [`Shard::outbox`], then clear it.
+/// 4. [`Shard::poll_timeout`]: sleep until then at the latest.
+///
+/// Time must not go backwards from call to call.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    random: Random,
+    peers: Slab<Peer>,
+    tracks: Slab<Track>,
+    rooms: HashMap<RoomId, Room>,
+    peer_keys: HashMap<PeerId, PeerKey>,
+    track_keys: HashMap<TrackId, TrackKey>,
+    by_ufrag: HashMap<u32, PeerKey>,
+    by_address: HashMap<SocketAddr, PeerKey>,
+    next_ufrag: u32,
+    timers: Timers,
+    work: Work,
+    /// Scratch space for what str0m says while a peer is driven.
+    rtc_events: Vec<str0m::Event>,
+    events: VecDeque<Event>,
+    outbox: Outbox,
+    stats: ShardStats,
+}
+
+/// The media state of a room: who is in it, and who speaks.
+#[derive(Debug, Default)]
+struct Room {
+    peers: Vec<PeerKey>,
+    /// In the order of publication.
+    tracks: Vec<TrackKey>,
+    levels: Levels,
+    /// The due time of the room's entry in the heap.
+    due: Option<Instant>,
+    told_speakers: Vec<(PeerId, u8)>,
+}
+
+/// What the calls since the last flush have left to do.
+#[derive(Debug, Default)]
+struct Work {
+    /// Packets that came in.
+    batch: Vec<Packet>,
+    /// Peers with something in [`Peer::stale`].
+    stale: Vec<PeerKey>,
+    /// Peers with something in [`Peer::pending`].
+    touched: Vec<PeerKey>,
+    /// Peers whose slots may have changed since the control plane was told.
+    untold: Vec<PeerKey>,
+    /// Layers that a slot may be waiting for.
+    waiting: Vec<(TrackKey, usize)>,
+    /// Rooms in which somebody has begun to speak.
+    voices: Vec<RoomId>,
+    /// Layers whose encoder is to be asked for a keyframe.
+    keyframes: Vec<(TrackKey, usize)>,
+}
+
+impl Shard {
+    pub fn new(config: ShardConfig) -> Self {
+        let random = Random(config.seed);
+        Self {
+            config,
+            random,
+            peers: Slab::new(),
+            tracks: Slab::new(),
+            rooms: HashMap::new(),
+            peer_keys: HashMap::new(),
+            track_keys: HashMap::new(),
+            by_ufrag: HashMap::new(),
+            by_address: HashMap::new(),
+            next_ufrag: 0,
+            timers: Timers::default(),
+            work: Work::default(),
+            rtc_events: Vec::new(),
+            events: VecDeque::new(),
+            outbox: Outbox::default(),
+            stats: ShardStats::default(),
+        }
+    }
+
+    /// Carries out a command. Commands about peers and tracks that are gone do nothing.
+    pub fn handle_command(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::Join(join) => self.join(now, *join),
+            Command::Offer {
+                peer,
+                generation,
+                offer,
+            } => self.offer(now, peer, generation, *offer),
+            Command::Candidate { peer, candidate } => self.candidate(now, peer, candidate),
+            Command::Publish { peer, track } => self.publish(now, peer, track),
+            Command::Unpublish { peer, track } => self.unpublish(peer, track),
+            Command::Mute { peer, track, muted } => self.mute(peer, track, muted),
+            Command::View { peer, view } => self.view(peer, view),
+            Command::Data { peers, payload } => self.data(now, &peers, &payload),
+            Command::Leave { peer } => self.leave(now, peer),
+        }
+    }
+
+    /// Takes in one datagram. Media waits for [`Shard::flush`].
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.contents.len() as u64;
+        let kind = demux::classify(datagram.contents);
+        let key = match kind {
+            demux::Datagram::StunRequest(ufrag) => self.by_ufrag.get(&ufrag.number),
+            demux::Datagram::Stun | demux::Datagram::Media => self.by_address.get(&datagram.source),
+            demux::Datagram::Unknown => None,
+        };
+        let received = Receive::new(
+            Protocol::Udp,
+            datagram.source,
+            datagram.destination,
+            datagram.contents,
+        );
+        let (Some(&key), Ok(received), true) =
+            (key, received, datagram.contents.len() <= DATAGRAM_BYTES_MAX)
+        else {
+            self.stats.datagrams_dropped_unknown += 1;
+            return;
+        };
+        let answers_from = self.outbox.position();
+        self.drive(now, key, |rtc| {
+            // One bad datagram is no reason to end a peer: whoever can send to us could do it.
+            if let Err(error) = rtc.handle_input(Input::Receive(now, received)) {
+                tracing::trace!(%error, "a datagram was refused");
+            }
+        });
+        if matches!(kind, demux::Datagram::StunRequest(_))
+            && self.outbox.answered_stun(answers_from, datagram.source)
+        {
+            self.learn_address(key, datagram.source);
+        }
+    }
+
+    /// Does what is due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some((at, timer)) = self.timers.pop_due(now) {
+            match timer {
+                Timer::Drive(key) => self.drive_due(now, key, at),
+                Timer::Watch(key) => self.watch(now, key),
+                Timer::Track(key) => self.tick_track(now, key, at),
+                Timer::Keyframe(key) => self.held_back_keyframes(now, key),
+                Timer::Speakers(room) => self.tick_speakers(now, room, at),
+            }
+        }
+    }
+
+    /// Forwards what the batch has brought, one subscriber after the other, and works out what it
+    /// has made stale.
+    pub fn flush(&mut self, now: Instant) {
+        while !self.work.batch.is_empty()
+            || !self.work.stale.is_empty()
+            || !self.work.voices.is_empty()
+        {
+            let mut batch = std::mem::take(&mut self.work.batch);
+            let arrived = batch.len();
+            self.rank_voices(now);
+            self.refresh(now, &mut batch);
+            self.fan_out(&batch, arrived);
+            let mut touched = std::mem::take(&mut self.work.touched);
+            for key in touched.drain(..) {
+                self.forward(now, key, &batch);
+            }
+            self.work.touched = touched;
+            self.tell_slots(now);
+            self.remember_audio(&batch, arrived);
+            batch.clear();
+            if self.work.batch.is_empty() {
+                self.work.batch = batch;
+            }
+        }
+        self.request_keyframes(now);
+    }
+
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Datagrams to send. The caller clears it when they are sent.
+    pub fn outbox(&mut self) -> &mut Outbox {
+        &mut self.outbox
+    }
+
+    /// When [`Shard::handle_timeout`] is due; `None` while nothing is.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    pub fn stats(&self) -> ShardStats {
+        let (datagrams_out, bytes_out) = self.outbox.totals();
+        ShardStats {
+            datagrams_out,
+            bytes_out,
+            peers: self.peers.len() as u64,
+            tracks: self.tracks.len() as u64,
+            subscriptions: self
+                .tracks
+                .iter()
+                .map(|(_, track)| track.subscribers.len() as u64)
+                .sum(),
+            ..self.stats.clone()
+        }
+    }
+
+    /// Changes a peer's `Rtc` and drains it; then takes in what str0m has said meanwhile.
+    fn drive(&mut self, now: Instant, key: PeerKey, mutate: impl FnOnce(&mut Rtc)) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let mut said = std::mem::take(&mut self.rtc_events);
+        let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
+        self.driven(now, key, driven, &mut said);
+        self.rtc_events = said;
+    }
+
+    /// The second half of every drive.
+    fn driven(&mut self, now: Instant, key: PeerKey, driven: Driven, said: &mut Vec<str0m::Event>) {
+        self.stats.drives += 1;
+        for event in said.drain(..) {
+            self.on_rtc_event(now, key, event);
+        }
+        match driven {
+            Driven::Until(at) => self.schedule_drive(key, at.max(now)),
+            Driven::Ended(reason) => self.remove_peer(now, key, reason),
+            Driven::Panicked => {
+                self.stats.peer_panics += 1;
+                tracing::error!(
+                    peer = self.peers.get(key).map_or(0, |peer| peer.id.0),
+                    "the media engine of a peer has panicked"
+                );
+                self.remove_peer(now, key, CloseReason::Internal);
+            }
+        }
+    }
+
+    fn schedule_drive(&mut self, key: PeerKey, at: Instant) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        // An earlier entry will find out by itself that there is nothing to do yet.
+        if peer.scheduled.is_none_or(|scheduled| at < scheduled) {
+            peer.scheduled = Some(at);
+            self.timers.schedule(at, Timer::Drive(key));
+        }
+        peer.wants_drive_at = at;
+    }
+
+    fn drive_due(&mut self, now: Instant, key: PeerKey, at: Instant) {
+        let Some(peer) = self
+            .peers
+            .get_mut(key)
+            .filter(|peer| peer.scheduled == Some(at))
+        else {
+            return;
+        };
+        peer.scheduled = None;
+        let wanted = peer.wants_drive_at;
+        if wanted > now {
+            self.schedule_drive(key, wanted);
+            return;
+        }
+        self.drive(now, key, |rtc| {
+            if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
+                tracing::debug!(%error, "a peer's timeout failed");
+            }
+        });
+    }
+
+    /// A STUN request of this peer came from there and was answered: its integrity held.
+    fn learn_address(&mut self, key: PeerKey, address: SocketAddr) {
+        /// A client has a few interfaces, and a few NAT mappings for each.
+        const ADDRESSES_MAX: usize = 32;
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        if peer.addresses.contains(&address) {
+            return;
+        }
+        if peer.addresses.len() == ADDRESSES_MAX {
+            let oldest = peer.addresses.remove(0);
+            self.by_address.remove(&oldest);
+        }
+        peer.addresses.push(address);
+        if let Some(before) = self
+            .by_address
+            .insert(address, key)
+            .filter(|before| *before != key)
+            && let Some(other) = self.peers.get_mut(before)
+        {
+            other.addresses.retain(|known| *known != address);
+        }
+    }
+
+    fn mark_stale(&mut self, key: PeerKey, mark: impl FnOnce(&mut peer::Stale)) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            if !peer.stale.any() {
+                self.work.stale.push(key);
+            }
+            mark(&mut peer.stale);
+        }
+    }
+
+    /// Somebody needs a keyframe of this layer; the encoder is asked now or as soon as that is decent.
+    fn want_keyframe(&mut self, now: Instant, track_key: TrackKey, layer_index: usize) {
+        let Some(layer) = self
+            .tracks
+            .get_mut(track_key)
+            .and_then(|track| track.layers.get_mut(layer_index))
+        else {
+            return;
+        };
+        let was_waiting = layer.keyframes.next().is_some();
+        if layer.keyframes.want(now) {
+            self.work.keyframes.push((track_key, layer_index));
+        } else if let (false, Some(at)) = (was_waiting, layer.keyframes.next()) {
+            self.timers.schedule(at, Timer::Keyframe(track_key));
+        }
+    }
+
+    fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        for (index, layer) in track.layers.iter_mut().enumerate() {
+            if layer.keyframes.take_due(now) {
+                self.work.keyframes.push((key, index));
+            } else if let Some(at) = layer.keyframes.next() {
+                self.timers.schedule(at, Timer::Keyframe(key));
+            }
+        }
+        self.request_keyframes(now);
+    }
+
+    fn request_keyframes(&mut self, now: Instant) {
+        const KIND: KeyframeRequestKind = Keyframes::KIND;
+        while let Some((track_key, layer_index)) = self.work.keyframes.pop() {
+            let Some(track) = self.tracks.get(track_key) else {
+                continue;
+            };
+            let (publisher, mid) = (track.publisher, track.spec.mid);
+            let rid = track.layers.get(layer_index).and_then(|layer| layer.rid);
+            self.stats.keyframe_requests_out += 1;
+            self.drive(now, publisher, |rtc| {
+                if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid) {
+                    stream.request_keyframe(KIND);
+                }
+                if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
+                    tracing::debug!(%error, "a keyframe request failed");
+                }
+            });
+        }
+    }
+}
+
+/// SplitMix64: repeatable from its seed. Not for secrets.
+#[derive(Debug)]
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,264 @@
+//! What happens by itself: ends of silent peers, rates, dynacast, speakers.
+
+use std::time::{Duration, Instant};
+
+use super::Shard;
+use crate::forward::Slot;
+use crate::publish::{PeerKey, TrackKey};
+use crate::timers::Timer;
+use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
+
+/// How often a sending track's rates are measured.
+const TRACK_TICK: Duration = Duration::from_millis(500);
+/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
+const UNWANTED_HOLD: Duration = Duration::from_secs(3);
+/// How often a room's ranking is looked at while anybody sends audio.
+const SPEAKERS_TICK: Duration = Duration::from_millis(200);
+/// Levels have to change this much to be told.
+const LEVEL_STEP: u8 = 6;
+
+impl Shard {
+    /// A peer that has not connected in time, or has been silent for too long, is ended.
+    pub(super) fn watch(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        if peer.give_up_at.is_some_and(|at| at <= now) {
+            let reason = if peer.connected {
+                CloseReason::ConsentLost
+            } else {
+                CloseReason::ConnectTimeout
+            };
+            self.remove_peer(now, key, reason);
+        }
+    }
+
+    pub(super) fn schedule_track(&mut self, now: Instant, key: TrackKey) {
+        if let Some(track) = self.tracks.get_mut(key).filter(|track| track.due.is_none()) {
+            let at = now + TRACK_TICK;
+            track.due = Some(at);
+            self.timers.schedule(at, Timer::Track(key));
+        }
+    }
+
+    pub(super) fn tick_track(&mut self, now: Instant, key: TrackKey, at: Instant) {
+        let Some(track) = self
+            .tracks
+            .get_mut(key)
+            .filter(|track| track.due == Some(at))
+        else {
+            return;
+        };
+        track.due = None;
+        let before = track.ladder(now);
+        let mut active = false;
+        for layer in &mut track.layers {
+            let sends = layer.is_active(now);
+            active |= sends;
+            if sends {
+                layer.rate.tick(now);
+            }
+        }
+        let ladder_moved = track.ladder(now) != before;
+        let (publisher, is_video) = (track.publisher, track.spec.kind == MediaKind::Video);
+        let loss = track
+            .layers
+            .iter_mut()
+            .map(|layer| layer.take_loss())
+            .fold(0.0, f32::max);
+        let subscribers = track.subscribers.clone();
+        if is_video {
+            if ladder_moved || !active {
+                for subscriber in &subscribers {
+                    self.mark_stale(subscriber.peer, |stale| stale.allocation = true);
+                }
+            }
+            self.dynacast(now, key);
+            self.repeat_keyframe_requests(now, key);
+        }
+        self.rate_uplink(publisher, loss);
+        // A track that sends nothing is looked at again when it does.
+        if active {
+            self.schedule_track(now, key);
+        }
+    }
+
+    /// Whoever still waits for a keyframe: the request, or the keyframe, has got lost.
+    fn repeat_keyframe_requests(&mut self, now: Instant, key: TrackKey) {
+        let layers = self.tracks.get(key).map_or(0, |track| track.layers.len());
+        for layer in 0..layers {
+            if self.somebody_waits(key, layer) {
+                self.want_keyframe(now, key, layer);
+            }
+        }
+        self.request_keyframes(now);
+    }
+
+    /// Tells the publisher which layers anybody wants.
+    pub(super) fn dynacast(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let wanted: Vec<bool> = (0..track.layers.len())
+            .map(|layer| self.is_wanted(key, layer))
+            .collect();
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        let mut changed = false;
+        for (layer, wanted) in track.layers.iter_mut().zip(wanted) {
+            if wanted {
+                layer.unwanted_since = None;
+                changed |= std::mem::take(&mut layer.paused);
+                continue;
+            }
+            let since = *layer.unwanted_since.get_or_insert(now);
+            // Only what sends can be paused: a layer that the browser itself holds back is none of ours.
+            if !layer.paused
+                && layer.is_active(now)
+                && now.saturating_duration_since(since) >= UNWANTED_HOLD
+            {
+                layer.paused = true;
+                changed = true;
+            }
+        }
+        if changed {
+            let layers = track
+                .layers
+                .iter()
+                .map(|layer| LayerWanted {
+                    rid: layer.rid,
+                    active: !layer.paused,
+                    max_fps: None,
+                })
+                .collect();
+            let (id, publisher) = (track.spec.id, track.publisher);
+            if let Some(peer) = self.peer_id(publisher) {
+                self.events.push_back(Event::Layers {
+                    peer,
+                    track: id,
+                    layers,
+                });
+            }
+        }
+    }
+
+    fn is_wanted(&self, key: TrackKey, layer: usize) -> bool {
+        let Some(track) = self.tracks.get(key) else {
+            return false;
+        };
+        track.subscribers.iter().any(|subscriber| {
+            let slot = self
+                .peers
+                .get(subscriber.peer)
+                .and_then(|peer| peer.slots.get(subscriber.slot));
+            slot.is_some_and(|slot| wants(slot, layer))
+        })
+    }
+
+    fn rate_uplink(&mut self, publisher: PeerKey, loss: f32) {
+        let reason = QualityReason::UplinkLoss;
+        let quality = if loss > 0.15 {
+            Quality { score: 2, reason }
+        } else if loss > 0.05 {
+            Quality { score: 3, reason }
+        } else {
+            Quality {
+                score: 5,
+                reason: QualityReason::Good,
+            }
+        };
+        self.tell_quality(publisher, quality, reason);
+    }
+
+    pub(super) fn schedule_speakers(&mut self, now: Instant, id: RoomId) {
+        if let Some(room) = self.rooms.get_mut(&id).filter(|room| room.due.is_none()) {
+            let at = now + SPEAKERS_TICK;
+            room.due = Some(at);
+            self.timers.schedule(at, Timer::Speakers(id));
+        }
+    }
+
+    pub(super) fn tick_speakers(&mut self, now: Instant, id: RoomId, at: Instant) {
+        let Some(room) = self.rooms.get_mut(&id).filter(|room| room.due == Some(at)) else {
+            return;
+        };
+        room.due = None;
+        self.rank(now, id);
+        self.tell_speakers(now, id);
+    }
+
+    /// Somebody has begun to speak: the ranking is looked at before the batch is forwarded, so that
+    /// the first packet is heard.
+    pub(super) fn rank_voices(&mut self, now: Instant) {
+        while let Some(id) = self.work.voices.pop() {
+            self.rank(now, id);
+        }
+    }
+
+    fn rank(&mut self, now: Instant, id: RoomId) {
+        /// As many as most listeners have audio slots for.
+        const HEARD: usize = 3;
+        let Some(room) = self.rooms.get_mut(&id) else {
+            return;
+        };
+        if room.levels.rank(now, HEARD) {
+            for member in room.peers.clone() {
+                self.mark_stale(member, |stale| stale.audio = true);
+            }
+        }
+    }
+
+    fn tell_speakers(&mut self, now: Instant, id: RoomId) {
+        let Some(room) = self.rooms.get(&id) else {
+            return;
+        };
+        let mut speakers = Vec::new();
+        for (track, level) in room.levels.speakers(now) {
+            let publisher = self
+                .tracks
+                .get(track)
+                .and_then(|track| self.peer_id(track.publisher));
+            speakers.extend(publisher.map(|peer| (peer, level)));
+        }
+        let told = &room.told_speakers;
+        let same = speakers.len() == told.len()
+            && speakers
+                .iter()
+                .zip(told)
+                .all(|((a, level_a), (b, level_b))| {
+                    a == b && level_a.abs_diff(*level_b) < LEVEL_STEP
+                });
+        let people_changed = people(&speakers) != people(told);
+        let members = room.peers.clone();
+        if !speakers.is_empty() {
+            self.schedule_speakers(now, id);
+        }
+        if same {
+            return;
+        }
+        if let Some(room) = self.rooms.get_mut(&id) {
+            room.told_speakers.clone_from(&speakers);
+        }
+        self.events
+            .push_back(Event::Speakers { room: id, speakers });
+        if people_changed {
+            for member in members {
+                self.mark_stale(member, |stale| stale.view = true);
+            }
+        }
+    }
+}
+
+/// Who speaks, whatever the order and the levels.
+fn people(speakers: &[(PeerId, u8)]) -> Vec<PeerId> {
+    let mut people: Vec<PeerId> = speakers.iter().map(|(peer, _)| *peer).collect();
+    people.sort_unstable();
+    people
+}
+
+fn wants(slot: &Slot, layer: usize) -> bool {
+    slot.source.as_ref().is_some_and(|source| {
+        source.target == Some(layer) || source.current.is_some_and(|(current, _)| current == layer)
+    })
+}

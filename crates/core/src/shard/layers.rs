@@ -1,0 +1,168 @@
+//! Which layer each slot gets from its peer's bandwidth, and how the connection is judged by that.
+
+use std::time::Instant;
+
+use str0m::Input;
+use str0m::bwe::Bitrate;
+
+use super::Shard;
+use crate::allocate::{self, Demand, Grant};
+use crate::forward::Slot;
+use crate::publish::PeerKey;
+use crate::{Event, MediaKind, Quality, QualityReason, Why};
+
+/// What one audio slot may take of the estimate, in bit/s: Opus with RED and headers.
+const AUDIO_BPS: u64 = 100_000;
+
+/// What a peer's slots ask for.
+#[derive(Default)]
+struct Demands {
+    /// Slots of the demands, in the same order.
+    places: Vec<usize>,
+    demands: Vec<Demand>,
+    /// Slots that get nothing, whatever the bandwidth.
+    hidden: Vec<(usize, Why)>,
+    audio_bps: u64,
+}
+
+impl Shard {
+    /// Gives each video slot the layer that the peer's bandwidth allows.
+    pub(super) fn allocate(&mut self, now: Instant, key: PeerKey) {
+        let Demands {
+            places,
+            demands,
+            hidden,
+            audio_bps,
+        } = self.demands(now, key);
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let allocation = allocate::allocate(
+            &demands,
+            peer.estimate_bps.map(|bps| bps.saturating_sub(audio_bps)),
+        );
+        let mut waiting = Vec::new();
+        for (index, why) in hidden {
+            set_target(&mut peer.slots, index, None, why);
+        }
+        for (index, grant) in places.iter().zip(&allocation.grants) {
+            let (target, why) = match grant {
+                Grant::Layer(layer) => (Some(*layer), Why::NoKeyframe),
+                Grant::NoBandwidth => (None, Why::NoBandwidth),
+                Grant::Nothing => (None, Why::NoKeyframe),
+            };
+            set_target(&mut peer.slots, *index, target, why);
+        }
+        if peer.connected {
+            waiting.extend(peer.slots.iter().filter_map(Slot::awaits_keyframe));
+        }
+        self.work.waiting.extend(waiting);
+        let short = allocation.grants.contains(&Grant::NoBandwidth);
+        self.ask_for_bandwidth(
+            now,
+            key,
+            allocation.used_bps + audio_bps,
+            allocation.wanted_bps + audio_bps,
+        );
+        self.rate_downlink(key, short, allocation.used_bps, allocation.wanted_bps);
+    }
+
+    /// The visible tiles of a peer and what else wants bandwidth.
+    fn demands(&self, now: Instant, key: PeerKey) -> Demands {
+        let mut found = Demands::default();
+        let Some(peer) = self.peers.get(key) else {
+            return found;
+        };
+        for (index, slot) in peer.slots.iter().enumerate() {
+            let Some((source, track)) = slot
+                .source
+                .as_ref()
+                .and_then(|s| Some((s, self.tracks.get(s.track)?)))
+            else {
+                continue;
+            };
+            if slot.kind == MediaKind::Audio {
+                found.audio_bps += AUDIO_BPS;
+            } else if track.spec.muted {
+                found.hidden.push((index, Why::Muted));
+            } else if source.tile.height == 0 {
+                found.hidden.push((index, Why::NotVisible));
+            } else {
+                found.places.push(index);
+                found.demands.push(Demand {
+                    ladder: track.ladder(now),
+                    height: source.tile.height,
+                    min_height: source.tile.min_height,
+                    priority: source.tile.priority,
+                    current: source.current.map(|(layer, _)| layer),
+                });
+            }
+        }
+        found
+    }
+
+    /// Tells the estimator what there is to gain, so that it probes when there is something.
+    fn ask_for_bandwidth(&mut self, now: Instant, key: PeerKey, used_bps: u64, wanted_bps: u64) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        // Small steps are not worth a probe.
+        if peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
+            return;
+        }
+        peer.desired_bps = wanted_bps;
+        self.drive(now, key, |rtc| {
+            rtc.bwe()
+                .set_bitrate(Bitrate::bps(used_bps), Bitrate::bps(wanted_bps));
+            if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
+                tracing::debug!(%error, "a peer's timeout failed");
+            }
+        });
+    }
+
+    fn rate_downlink(&mut self, key: PeerKey, short: bool, used_bps: u64, wanted_bps: u64) {
+        let reason = QualityReason::DownlinkBandwidth;
+        let quality = if short {
+            Quality { score: 2, reason }
+        } else if used_bps * 2 < wanted_bps {
+            Quality { score: 3, reason }
+        } else {
+            Quality {
+                score: 5,
+                reason: QualityReason::Good,
+            }
+        };
+        self.tell_quality(key, quality, reason);
+    }
+
+    /// Tells how a participant's connection does, when that has changed. A judgement only replaces
+    /// one about the same thing, or a better one.
+    pub(super) fn tell_quality(&mut self, key: PeerKey, quality: Quality, about: QualityReason) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let before = peer.told.quality.unwrap_or(Quality {
+            score: 5,
+            reason: QualityReason::Good,
+        });
+        let replaces = quality.score < before.score || before.reason == about;
+        if quality != before && replaces {
+            peer.told.quality = Some(quality);
+            self.events.push_back(Event::Quality {
+                room: peer.room,
+                peer: peer.id,
+                quality,
+            });
+        }
+    }
+}
+
+fn set_target(slots: &mut [Slot], index: usize, target: Option<usize>, why: Why) {
+    if let Some(source) = slots.get_mut(index).and_then(|slot| slot.source.as_mut()) {
+        source.target = target;
+        source.why = why;
+        if target.is_none() {
+            source.current = None;
+        }
+    }
+}

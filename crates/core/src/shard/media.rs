@@ -1,0 +1,315 @@
+//! The way of a packet through the shard: what str0m says, reading it in, fanning it out.
+
+use std::time::Instant;
+
+use str0m::bwe::BweKind;
+use str0m::media::{KeyframeRequest, SenderFeedback};
+use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::{IceConnectionState, Input};
+
+use super::Shard;
+use crate::egress;
+use crate::limits::RTP_PAYLOAD_BYTES_MAX;
+use crate::peer::{self, Stream};
+use crate::publish::{self, Packet, PeerKey, TrackKey};
+use crate::{Event, RoomId};
+
+impl Shard {
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "statistics and events of modes that are off"
+    )]
+    pub(super) fn on_rtc_event(&mut self, now: Instant, key: PeerKey, event: str0m::Event) {
+        match event {
+            str0m::Event::RtpPacket(packet) => self.ingest(now, key, packet),
+            str0m::Event::SenderFeedback(feedback) => self.on_sender_feedback(key, &feedback),
+            str0m::Event::KeyframeRequest(request) => self.on_keyframe_request(now, key, request),
+            str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.estimate_bps = Some(estimate.as_u64());
+                }
+                self.mark_stale(key, |stale| stale.allocation = true);
+            }
+            str0m::Event::Connected => self.on_connected(key),
+            str0m::Event::IceConnectionStateChange(state) => self.on_ice_state(now, key, state),
+            str0m::Event::ChannelOpen(id, _) => {
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.channel = Some(id);
+                }
+            }
+            str0m::Event::ChannelClose(id) => {
+                if let Some(peer) = self
+                    .peers
+                    .get_mut(key)
+                    .filter(|peer| peer.channel == Some(id))
+                {
+                    peer.channel = None;
+                }
+            }
+            str0m::Event::ChannelData(data) => {
+                if let Some(peer) = self.peers.get(key)
+                    && data.data.len() <= self.config.limits.data_message_bytes
+                {
+                    self.events.push_back(Event::Data {
+                        peer: peer.id,
+                        payload: data.data.into(),
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        peer.connected = true;
+        peer.give_up_at = None;
+        // DTLS needs the fingerprint in the answer: it has been applied, and its SSRCs are known.
+        for slot in &mut peer.slots {
+            slot.declared = true;
+        }
+        self.events.push_back(Event::Connected { peer: peer.id });
+        self.mark_stale(key, |stale| (stale.allocation, stale.slots) = (true, true));
+    }
+
+    fn on_ice_state(&mut self, now: Instant, key: PeerKey, state: IceConnectionState) {
+        let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.connected) else {
+            return;
+        };
+        if state == IceConnectionState::Disconnected {
+            self.events.push_back(Event::Disconnected { peer: peer.id });
+            self.give_up_in(key, now, self.config.limits.consent_timeout);
+        } else {
+            peer.give_up_at = None;
+        }
+    }
+
+    fn on_sender_feedback(&mut self, key: PeerKey, feedback: &SenderFeedback) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        peer.clock
+            .on_sender_report(feedback.received_at, feedback.sender_info.ntp_time);
+        let track = peer
+            .published
+            .iter()
+            .find(|published| published.mid == feedback.mid)
+            .map(|published| published.track);
+        if let Some(track) = track.and_then(|track| self.tracks.get_mut(track))
+            && let Some(layer) = track
+                .layers
+                .iter_mut()
+                .find(|layer| layer.rid == feedback.rid)
+        {
+            layer.on_sender_report(&feedback.sender_info);
+        }
+    }
+
+    /// A receiver has lost its picture.
+    fn on_keyframe_request(&mut self, now: Instant, key: PeerKey, request: KeyframeRequest) {
+        self.stats.keyframe_requests_in += 1;
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        let source = peer
+            .slot(request.mid)
+            .and_then(|at| peer.slots.get(at))
+            .and_then(|slot| slot.source.as_ref());
+        if let Some((track, Some((layer, _)))) = source.map(|source| (source.track, source.current))
+        {
+            self.want_keyframe(now, track, layer);
+        }
+    }
+
+    /// Reads a packet once and puts it into the batch.
+    fn ingest(&mut self, now: Instant, key: PeerKey, rtp: RtpPacket) {
+        if rtp.payload.len() > RTP_PAYLOAD_BYTES_MAX {
+            self.stats.packets_dropped_too_large += 1;
+            return;
+        }
+        let ssrc = rtp.header.ssrc;
+        let known = self
+            .peers
+            .get(key)
+            .and_then(|peer| peer.streams.get(&ssrc).copied());
+        let Some(stream) = known.or_else(|| self.learn_stream(key, ssrc)) else {
+            self.stats.packets_dropped_unknown += 1;
+            return;
+        };
+        let (Some(peer), Some(track)) = (self.peers.get(key), self.tracks.get_mut(stream.track))
+        else {
+            return;
+        };
+        if track.spec.muted || rtp.payload.is_empty() {
+            return;
+        }
+        let pt = rtp.header.payload_type;
+        let params = peer
+            .rtc
+            .codec_config()
+            .find(|params| params.pt() == pt || params.red() == Some(pt));
+        let Some(params) = params else {
+            self.stats.packets_dropped_unknown += 1;
+            return;
+        };
+        let red = (params.red() == Some(pt)).then(|| params.pt());
+        let was_active = track
+            .layers
+            .get(stream.layer)
+            .is_some_and(|layer| layer.is_active(now));
+        let audio_level = rtp.header.ext_vals.audio_level;
+        let Some(packet) = publish::read(rtp, stream, track, params.spec(), red, &peer.clock)
+        else {
+            return;
+        };
+        self.stats.packets_in += 1;
+        let (room, is_audio) = (track.room, track.is_audio());
+        self.work.batch.push(packet);
+        if !was_active {
+            self.on_layer_started(now, stream.track);
+        }
+        if is_audio {
+            self.on_audio_level(now, room, stream.track, audio_level);
+        }
+    }
+
+    /// Finds the track and layer of an SSRC that has not been seen before.
+    fn learn_stream(&mut self, key: PeerKey, ssrc: Ssrc) -> Option<Stream> {
+        let limit = self.config.limits.layers_per_track;
+        let peer = self.peers.get_mut(key)?;
+        let (mid, rid) = {
+            let mut api = peer.rtc.direct_api();
+            let stream = api.stream_rx(&ssrc)?;
+            (stream.mid(), stream.rid())
+        };
+        let track_key = peer
+            .published
+            .iter()
+            .find(|published| published.mid == mid)?
+            .track;
+        let track = self.tracks.get_mut(track_key)?;
+        let layer_index = track.layer(rid, limit)?;
+        let stream = Stream {
+            track: track_key,
+            layer: layer_index,
+        };
+        // One encoder, one SSRC: a new one means that the encoder has started over.
+        let replaced = peer
+            .streams
+            .iter()
+            .find(|(_, old)| **old == stream)
+            .map(|(old, _)| *old);
+        if let Some(old) = replaced {
+            peer.streams.remove(&old);
+            if let Some(layer) = track.layers.get_mut(layer_index) {
+                layer.restart();
+            }
+        }
+        peer.streams.insert(ssrc, stream);
+        Some(stream)
+    }
+
+    /// A layer sends that did not: its viewers may want it.
+    fn on_layer_started(&mut self, now: Instant, key: TrackKey) {
+        self.schedule_track(now, key);
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        for subscriber in track.subscribers.clone() {
+            self.mark_stale(subscriber.peer, |stale| stale.allocation = true);
+        }
+    }
+
+    fn on_audio_level(&mut self, now: Instant, room_id: RoomId, track: TrackKey, dbov: Option<i8>) {
+        let Some(room) = self.rooms.get_mut(&room_id) else {
+            return;
+        };
+        let begins = room.levels.record(now, track, dbov);
+        if begins && !self.work.voices.contains(&room_id) {
+            self.work.voices.push(room_id);
+        }
+        self.schedule_speakers(now, room_id);
+    }
+
+    /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
+    /// packets that came in; behind them stand older ones that a refresh has added for single slots.
+    pub(super) fn fan_out(&mut self, batch: &[Packet], arrived: usize) {
+        for (at, packet) in batch.iter().enumerate().take(arrived) {
+            let Some(track) = self.tracks.get(packet.track) else {
+                continue;
+            };
+            for subscriber in &track.subscribers {
+                if let Some(peer) = self.peers.get_mut(subscriber.peer) {
+                    if peer.pending.is_empty() {
+                        self.work.touched.push(subscriber.peer);
+                    }
+                    peer.pending.push((subscriber.slot, at));
+                }
+            }
+        }
+    }
+
+    /// Chooses, rewrites and writes all packets of the batch for one peer, then drains it once.
+    pub(super) fn forward(&mut self, now: Instant, key: PeerKey, batch: &[Packet]) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let mut pending = std::mem::take(&mut peer.pending);
+        let mut said = std::mem::take(&mut self.rtc_events);
+        let slots = &mut peer.slots;
+        let mut written = 0;
+        let mut switched = false;
+        let write_all = |rtc: &mut str0m::Rtc| {
+            for (slot_index, packet_index) in pending.drain(..) {
+                let (Some(slot), Some(packet)) =
+                    (slots.get_mut(slot_index), batch.get(packet_index))
+                else {
+                    continue;
+                };
+                let Some(payload_types) = slot.payload_types(packet, rtc.codec_config().params())
+                else {
+                    continue;
+                };
+                let before = slot.carries();
+                let Some(rewritten) = slot.forward(packet) else {
+                    continue;
+                };
+                switched |= slot.carries() != before;
+                written += u64::from(egress::write(
+                    rtc,
+                    slot.mid,
+                    payload_types,
+                    packet,
+                    &rewritten,
+                ));
+            }
+            if written > 0
+                && let Err(error) = rtc.handle_input(Input::Timeout(now))
+            {
+                tracing::debug!(%error, "a peer's timeout failed");
+            }
+        };
+        let driven = peer::drive(&mut peer.rtc, now, write_all, &mut self.outbox, &mut said);
+        peer.pending = pending;
+        self.stats.packets_out += written;
+        if switched {
+            self.mark_stale(key, |stale| stale.slots = true);
+        }
+        self.driven(now, key, driven, &mut said);
+        self.rtc_events = said;
+    }
+
+    pub(super) fn remember_audio(&mut self, batch: &[Packet], arrived: usize) {
+        for packet in batch.iter().take(arrived) {
+            if let Some(track) = self
+                .tracks
+                .get_mut(packet.track)
+                .filter(|track| track.is_audio())
+            {
+                track.remember(packet);
+            }
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! What the control plane is told about slots.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::forward::Slot;
+use crate::publish::{PeerKey, TrackKey};
+use crate::{AudioSlot, Event, LayerName, MediaKind, PeerId, Slots, VideoSlot, Why};
+
+impl Shard {
+    /// Tells the control plane about slots that have changed, and asks for the keyframes that are
+    /// still missing after the batch has been forwarded.
+    pub(super) fn tell_slots(&mut self, now: Instant) {
+        while let Some((track, layer)) = self.work.waiting.pop() {
+            if self.somebody_waits(track, layer) {
+                self.want_keyframe(now, track, layer);
+            }
+        }
+        while let Some(key) = self.work.untold.pop() {
+            let Some(peer) = self.peers.get(key) else {
+                continue;
+            };
+            let now_are = self.slots_of(key);
+            let told = &peer.told.slots;
+            let video = (told.video != now_are.video || told.rev != now_are.rev)
+                .then(|| now_are.video.clone())
+                .flatten();
+            let audio = (!same_audio(told.audio.as_deref(), now_are.audio.as_deref()))
+                .then(|| now_are.audio.clone())
+                .flatten();
+            if video.is_some() || audio.is_some() {
+                let slots = Slots {
+                    rev: now_are.rev,
+                    video,
+                    audio,
+                };
+                self.events.push_back(Event::Slots {
+                    peer: peer.id,
+                    slots,
+                });
+                if let Some(peer) = self.peers.get_mut(key) {
+                    peer.told.slots = now_are;
+                }
+            }
+        }
+    }
+
+    pub(super) fn somebody_waits(&self, track: TrackKey, layer: usize) -> bool {
+        self.tracks.get(track).is_some_and(|state| {
+            state.subscribers.iter().any(|subscriber| {
+                let slot = self
+                    .peers
+                    .get(subscriber.peer)
+                    .and_then(|peer| peer.slots.get(subscriber.slot));
+                slot.and_then(Slot::awaits_keyframe) == Some((track, layer))
+            })
+        })
+    }
+
+    fn slots_of(&self, key: PeerKey) -> Slots {
+        let Some(peer) = self.peers.get(key) else {
+            return Slots::default();
+        };
+        let levels = self.rooms.get(&peer.room).map(|room| &room.levels);
+        let of_kind = |kind| peer.slots.iter().filter(move |slot| slot.kind == kind);
+        let video = of_kind(MediaKind::Video)
+            .map(|slot| {
+                let why = slot.why();
+                VideoSlot {
+                    mid: slot.mid,
+                    track: slot.source.as_ref().map(|source| source.id),
+                    paused: why != Why::Live,
+                    why,
+                    layer: self.layer_name(slot),
+                }
+            })
+            .collect();
+        let audio = of_kind(MediaKind::Audio)
+            .map(|slot| {
+                let source = slot.source.as_ref();
+                let level = source
+                    .and_then(|source| Some(levels?.level(source.track)))
+                    .unwrap_or(0);
+                AudioSlot {
+                    mid: slot.mid,
+                    track: source.map(|source| source.id),
+                    level,
+                }
+            })
+            .collect();
+        Slots {
+            rev: peer.view.rev,
+            video: Some(video),
+            audio: Some(audio),
+        }
+    }
+
+    fn layer_name(&self, slot: &Slot) -> Option<LayerName> {
+        let (layer, _) = slot.carries()?;
+        let layer = self
+            .tracks
+            .get(slot.source.as_ref()?.track)?
+            .layers
+            .get(layer)?;
+        let (width, height) = layer.size.unwrap_or((0, 0));
+        Some(LayerName {
+            rid: layer.rid,
+            width,
+            height,
+        })
+    }
+
+    pub(super) fn peer_id(&self, key: PeerKey) -> Option<PeerId> {
+        self.peers.get(key).map(|peer| peer.id)
+    }
+}
+
+/// Levels tremble all the time; only a change of tracks is news.
+fn same_audio(a: Option<&[AudioSlot]>, b: Option<&[AudioSlot]>) -> bool {
+    let tracks = |slots: Option<&[AudioSlot]>| {
+        slots.map(|slots| slots.iter().map(|slot| slot.track).collect::<Vec<_>>())
+    };
+    tracks(a) == tracks(b)
+}

@@ -1,0 +1,71 @@
+//! What a subscriber wants to receive: the whole desired state, so that the newest one always wins.
+
+use str0m::media::Mid;
+
+use crate::TrackId;
+
+pub use str0m::media::MediaKind;
+
+/// What a track shows. It decides who is protected when bandwidth is short.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Source {
+    Microphone,
+    Camera,
+    Screen,
+    ScreenAudio,
+}
+
+/// The desired state of everything that a peer receives.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct View {
+    /// Counts up with every view of one peer; echoed in [`crate::Slots`].
+    pub rev: u32,
+    /// Tiles that the application names itself, most important first where `priority` ties.
+    pub video: Vec<TileView>,
+    /// Tiles that the server fills by itself, with pinned, speaking and then the oldest tracks.
+    pub auto: Option<AutoView>,
+    pub audio: AudioView,
+}
+
+/// One tile on somebody's screen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TileView {
+    pub track: TrackId,
+    /// Ask for one particular slot; `None` lets the server keep the track where it is.
+    pub slot: Option<Mid>,
+    /// Size of the tile in device pixels. A height of 0 means hidden: nothing is sent.
+    pub width: u32,
+    pub height: u32,
+    /// Higher is more important.
+    pub priority: u8,
+    /// Do not go below this height while anything else can give way, in pixels.
+    pub min_height: Option<u32>,
+    /// Frames per second that are enough.
+    pub max_fps: Option<u32>,
+}
+
+/// Tiles that the server fills.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AutoView {
+    /// How many tiles at the most.
+    pub max: usize,
+    pub width: u32,
+    pub height: u32,
+    /// A track that always has a tile.
+    pub pin: Option<TrackId>,
+}
+
+/// Which microphones are heard.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AudioView {
+    /// The loudest of the room, as many as there are audio slots; pinned ones always.
+    Loudest { pin: Vec<TrackId> },
+    /// Exactly these.
+    List(Vec<TrackId>),
+}
+
+impl Default for AudioView {
+    fn default() -> Self {
+        Self::Loudest { pin: Vec::new() }
+    }
+}
