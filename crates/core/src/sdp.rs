@@ -2,11 +2,14 @@
 
 use str0m::Candidate;
 use str0m::change::SdpOffer;
+use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 /// A parsed offer. Parsing takes up to milliseconds, so it is done by the caller, not by the shard.
 pub struct Offer {
     pub(crate) sdp: SdpOffer,
+    /// The audio and video sections, in order.
+    pub(crate) media: Vec<(Mid, MediaKind)>,
     /// Mids of audio sections whose sender or receiver wants stereo Opus (RFC 7587 section 6.1).
     pub(crate) stereo_mids: Vec<String>,
 }
@@ -29,13 +32,21 @@ pub enum SdpError {
 impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        let stereo = |section: &&str| wants_stereo(section);
         let stereo_mids = sections(sdp)
-            .filter(|section| wants_stereo(section))
+            .filter(stereo)
             .filter_map(mid)
             .map(str::to_owned)
             .collect();
+        let media = sections(sdp)
+            .filter_map(|section| Some((mid(section)?.into(), kind(section)?)))
+            .collect();
         SdpOffer::from_sdp_string(sdp)
-            .map(|sdp| Self { sdp, stereo_mids })
+            .map(|sdp| Self {
+                sdp,
+                media,
+                stereo_mids,
+            })
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
 }
@@ -153,6 +164,16 @@ fn mid(section: &str) -> Option<&str> {
         .lines()
         .find_map(|line| line.strip_prefix("a=mid:"))
         .map(str::trim)
+}
+
+fn kind(section: &str) -> Option<MediaKind> {
+    if section.starts_with("m=audio ") {
+        Some(MediaKind::Audio)
+    } else if section.starts_with("m=video ") {
+        Some(MediaKind::Video)
+    } else {
+        None
+    }
 }
 
 fn wants_stereo(section: &str) -> bool {

@@ -242,10 +242,7 @@ impl Shard {
     /// Forwards what the batch has brought, one subscriber after the other, and works out what it
     /// has made stale.
     pub fn flush(&mut self, now: Instant) {
-        while !self.work.batch.is_empty()
-            || !self.work.stale.is_empty()
-            || !self.work.voices.is_empty()
-        {
+        while self.work.is_due() {
             let mut batch = std::mem::take(&mut self.work.batch);
             let arrived = batch.len();
             self.rank_voices(now);
@@ -256,14 +253,14 @@ impl Shard {
                 self.forward(now, key, &batch);
             }
             self.work.touched = touched;
-            self.tell_slots(now);
             self.remember_audio(&batch, arrived);
             batch.clear();
             if self.work.batch.is_empty() {
                 self.work.batch = batch;
             }
+            self.tell_slots(now);
+            self.request_keyframes(now);
         }
-        self.request_keyframes(now);
     }
 
     pub fn poll_event(&mut self) -> Option<Event> {
@@ -443,6 +440,16 @@ impl Shard {
                 }
             });
         }
+    }
+}
+
+impl Work {
+    fn is_due(&self) -> bool {
+        !(self.batch.is_empty()
+            && self.stale.is_empty()
+            && self.voices.is_empty()
+            && self.keyframes.is_empty()
+            && self.untold.is_empty())
     }
 }
 

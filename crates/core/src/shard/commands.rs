@@ -473,7 +473,7 @@ fn default_view() -> View {
 
 struct Negotiated {
     answer: SdpAnswer,
-    /// New send m-lines of ours.
+    /// All send m-lines of ours.
     slots: Vec<(Mid, MediaKind)>,
     driven: Driven,
     said: Vec<str0m::Event>,
@@ -488,6 +488,7 @@ fn negotiate(
 ) -> Option<Result<Negotiated, SdpError>> {
     let mut accepted = None;
     let mut said = Vec::new();
+    let offered = offer.media;
     let driven = peer::drive(
         rtc,
         now,
@@ -499,16 +500,11 @@ fn negotiate(
         Ok(answer) => answer,
         Err(error) => return Some(Err(SdpError::Rejected(error.to_string()))),
     };
-    let mut slots = Vec::new();
-    said.retain(|event| {
-        let str0m::Event::MediaAdded(media) = event else {
-            return true;
-        };
-        if media.direction == Direction::SendOnly {
-            slots.push((media.mid, media.kind));
-        }
-        false
-    });
+    let sends = |mid: Mid| {
+        rtc.media(mid)
+            .is_some_and(|media| media.direction() == Direction::SendOnly)
+    };
+    let slots = offered.into_iter().filter(|(mid, _)| sends(*mid)).collect();
     Some(Ok(Negotiated {
         answer,
         slots,
@@ -523,11 +519,14 @@ fn add_slots(
     limit: usize,
     random: &mut Random,
 ) -> Result<(), SdpError> {
-    let found = peer.slots.len() + mids.len();
+    let found = mids.len();
     if found > limit {
         return Err(SdpError::SlotLimit { found, limit });
     }
     for &(mid, kind) in mids {
+        if peer.slot(mid).is_some() {
+            continue;
+        }
         let bits = random.next();
         #[expect(
             clippy::cast_possible_truncation,
