@@ -1,0 +1,4 @@
+//! Log lines and metrics.
+
+pub(crate) mod log;
+pub(crate) mod metrics;

@@ -1,0 +1,148 @@
+//! A running server.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+/// Longer than anything here takes; what waits longer hangs.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Madang {
+    process: Child,
+    log: BufReader<ChildStderr>,
+    pub http: SocketAddr,
+    pub udp: u16,
+}
+
+/// The binary with nothing of this machine's configuration.
+pub fn madang(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_madang"));
+    command
+        .args(arguments)
+        .current_dir(env!("CARGO_TARGET_TMPDIR"))
+        .stdin(Stdio::null());
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MADANG_"))
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> Output {
+    madang(arguments).output().unwrap()
+}
+
+impl Madang {
+    /// Starts a server on free ports of the loopback address.
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut process = madang(&[
+            "--listen=127.0.0.1:0",
+            "--media-port=0",
+            "--media-bind=127.0.0.1",
+            "--log-format=json",
+        ])
+        .args(arguments)
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+        let log = BufReader::new(process.stderr.take().unwrap());
+        let mut server = Self {
+            process,
+            log,
+            http: SocketAddr::from(([0; 4], 0)),
+            udp: 0,
+        };
+        let listening = server.wait_for_line("listening");
+        server.http = listening["http"].as_str().unwrap().parse().unwrap();
+        server.udp = listening["udp"].as_u64().unwrap().try_into().unwrap();
+        server
+    }
+
+    /// Reads the log up to a message.
+    pub fn wait_for_line(&mut self, message: &str) -> serde_json::Value {
+        let mut before = String::new();
+        loop {
+            let mut text = String::new();
+            self.log.read_line(&mut text).unwrap();
+            assert!(
+                !text.is_empty(),
+                "the server ended before it logged '{message}':\n{before}"
+            );
+            let line: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            if line["message"] == message {
+                return line;
+            }
+            before.push_str(&text);
+        }
+    }
+
+    /// Status and body of a GET.
+    pub fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n",
+            self.http
+        )
+        .unwrap();
+        let mut response = Vec::new();
+        stream.read_to_end(&mut response).unwrap();
+        let response = String::from_utf8_lossy(&response);
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
+        (
+            head.split(' ').nth(1).unwrap().parse().unwrap(),
+            body.to_owned(),
+        )
+    }
+
+    /// A WebSocket that stays open until it is dropped.
+    pub fn open_websocket(&self) -> TcpStream {
+        let mut stream = self.connect();
+        write!(
+            stream,
+            "GET /v1/rtc HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
+             sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+             sec-websocket-protocol: madang.v1\r\n\r\n",
+            self.http
+        )
+        .unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).unwrap();
+        assert_eq!(&head, b"HTTP/1.1 101");
+        stream
+    }
+
+    pub fn connect(&self) -> TcpStream {
+        let stream = TcpStream::connect(self.http).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream
+    }
+
+    pub fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.process.id());
+        assert!(
+            Command::new("sh")
+                .args(["-c", &kill])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        // A process that waits for its log to be read would never end.
+        std::io::copy(&mut self.log, &mut std::io::sink()).unwrap();
+        self.process.wait().unwrap()
+    }
+}
+
+impl Drop for Madang {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,151 @@
+//! The way in: `GET /v1/rtc`.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State, WebSocketUpgrade};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::hub::{Hub, HubConfig, WebSocketPlace, client_prefix};
+use crate::limits::FRAME_BYTES_SLACK;
+use crate::protocol::SUBPROTOCOL;
+use crate::token::Auth;
+use crate::ws;
+
+/// The routes of signalling. They need the client's address: serve them with
+/// `into_make_service_with_connect_info::<SocketAddr>()`.
+pub fn router(hub: Arc<Hub>) -> Router {
+    Router::new().route("/v1/rtc", get(rtc)).with_state(hub)
+}
+
+async fn rtc(
+    State(hub): State<Arc<Hub>>,
+    ConnectInfo(socket_address): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    if let Err(text) = check_origin(&headers, hub.config()) {
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let upgrade = upgrade.protocols([SUBPROTOCOL]);
+    if upgrade.selected_protocol().is_none() {
+        let text = format!("open the WebSocket with the subprotocol '{SUBPROTOCOL}'\n");
+        return (StatusCode::BAD_REQUEST, text).into_response();
+    }
+    let address = client_address(socket_address.ip(), &headers, hub.config());
+    let place = match WebSocketPlace::take(&hub, client_prefix(address)) {
+        Ok(place) => place,
+        Err(fault) => {
+            return (StatusCode::TOO_MANY_REQUESTS, format!("{}\n", fault.text)).into_response();
+        }
+    };
+    let bytes_max = hub.config().limits.offer_frame_bytes + FRAME_BYTES_SLACK;
+    upgrade
+        .max_message_size(bytes_max)
+        .max_frame_size(bytes_max)
+        .on_upgrade(async move |socket| ws::serve(&hub, &place, socket).await)
+}
+
+/// The client's address: what the trusted proxy says, else who has connected.
+fn client_address(connected: IpAddr, headers: &HeaderMap, config: &HubConfig) -> IpAddr {
+    let forwarded = || {
+        let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+        // What stands before the last entry was said by the client.
+        last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+    };
+    config
+        .trust_forwarded_for
+        .then(forwarded)
+        .flatten()
+        .unwrap_or(connected)
+}
+
+/// Browsers let any page open a WebSocket anywhere, and say in `Origin` which page it was.
+fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
+    let Some(origin) = headers.get(header::ORIGIN) else {
+        return Ok(());
+    };
+    let origin = origin.to_str().unwrap_or_default();
+    let allowed = if !config.allowed_origins.is_empty() {
+        config
+            .allowed_origins
+            .iter()
+            .any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
+    } else if matches!(config.auth, Auth::Development) {
+        let host = headers
+            .get(header::HOST)
+            .and_then(|host| host.to_str().ok());
+        origin
+            .split_once("://")
+            .is_some_and(|(_, origin)| host.is_some_and(|host| host.eq_ignore_ascii_case(origin)))
+    } else {
+        true
+    };
+    if allowed {
+        return Ok(());
+    }
+    Err(format!(
+        "pages of '{}' may not connect here: add them to allowed_origins\n",
+        origin.escape_debug()
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::Keys;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()))
+            .collect()
+    }
+
+    fn may(config: &HubConfig, origin: &str) -> bool {
+        check_origin(
+            &headers(&[("host", "localhost:8080"), ("origin", origin)]),
+            config,
+        )
+        .is_ok()
+    }
+
+    #[test]
+    fn in_development_only_pages_of_this_host_connect() {
+        let config = HubConfig::new(Auth::Development);
+        assert!(may(&config, "http://localhost:8080"));
+        assert!(!may(&config, "http://localhost:9090"));
+        assert!(!may(&config, "https://evil.example"));
+        assert!(!may(&config, "null"));
+        assert!(
+            check_origin(&headers(&[]), &config).is_ok(),
+            "not a browser"
+        );
+    }
+
+    #[test]
+    fn a_list_of_origins_is_final_and_tokens_suffice_without_one() {
+        let mut config = HubConfig::new(Auth::Keys(Keys::default()));
+        assert!(may(&config, "https://any.example"));
+        config.allowed_origins = vec!["https://meet.example/".into()];
+        assert!(may(&config, "https://meet.example"));
+        assert!(!may(&config, "https://any.example"));
+        assert!(!may(&config, "http://localhost:8080"));
+    }
+
+    #[test]
+    fn forwarded_addresses_count_where_a_proxy_is_trusted() {
+        let connected = IpAddr::from([10, 0, 0, 1]);
+        let headers = headers(&[("x-forwarded-for", "1.1.1.1, 192.0.2.9")]);
+        let mut config = HubConfig::new(Auth::Development);
+        assert_eq!(client_address(connected, &headers, &config), connected);
+        config.trust_forwarded_for = true;
+        assert_eq!(
+            client_address(connected, &headers, &config),
+            IpAddr::from([192, 0, 2, 9])
+        );
+    }
+}

@@ -1,0 +1,234 @@
+//! What the media engine says, as the sessions get it.
+
+use std::sync::Arc;
+
+use madang_core::sdp::SdpError;
+use madang_core::{Answer, CloseReason, Event, PeerId, Quality, RoomId};
+
+use super::Hub;
+use super::requests::{check_rate, read};
+use super::state::State;
+use crate::media::MediaState;
+use crate::protocol::{
+    Action, ClientMessage, ErrorCode, Fault, PeerLevel, PeerQuality, QualityWhy, ServerMessage,
+    SlotInfo,
+};
+use crate::room::bye;
+use crate::session::{End, Waiter};
+
+impl Hub {
+    /// Hands an event to those whom it concerns. It never waits: a worker that waits for its events
+    /// to be taken would wait for ever.
+    pub(super) fn on_event(self: &Arc<Self>, event: Event) {
+        let worker = self.dispatch(event);
+        if let Some(worker) = worker {
+            self.flush_later(worker);
+        }
+    }
+
+    /// Returns the worker that may have got commands.
+    fn dispatch(&self, event: Event) -> Option<usize> {
+        let mut state = self.state.lock();
+        match event {
+            Event::Answered {
+                peer,
+                generation,
+                result,
+            } => self.answered(&mut state, peer, generation, result),
+            Event::Closed { peer, reason } => {
+                state.closed(peer, reason);
+                None
+            }
+            Event::Data { peer, payload } => self.data(&mut state, peer, &payload),
+            Event::Slots { peer, slots } => {
+                state.tell(peer, |media| media.take_slots(slots));
+                None
+            }
+            Event::Layers {
+                peer,
+                track,
+                layers,
+            } => {
+                state.tell(peer, |media| media.take_layers(track, &layers));
+                None
+            }
+            Event::NeedSlots { peer, audio, video } => {
+                state.tell(peer, |media| media.take_need_slots(audio, video));
+                None
+            }
+            Event::Speakers { room, speakers } => {
+                state.speakers(room, &speakers);
+                None
+            }
+            Event::Quality {
+                room,
+                peer,
+                quality,
+            } => {
+                state.quality(room, peer, quality);
+                None
+            }
+            Event::Connected { peer } => {
+                tracing::debug!(peer = peer.0, "media is connected");
+                None
+            }
+            Event::Disconnected { peer } => {
+                tracing::debug!(peer = peer.0, "media is disconnected");
+                None
+            }
+        }
+    }
+
+    fn answered(
+        &self,
+        state: &mut State,
+        peer: PeerId,
+        generation: u32,
+        result: Result<Answer, SdpError>,
+    ) -> Option<usize> {
+        if state.joining.contains_key(&peer) {
+            return state.finish_join(peer, result, &self.config);
+        }
+        let session = state
+            .sessions
+            .get_mut(&peer)
+            .filter(|session| session.awaits(generation))?;
+        match result {
+            Ok(answer) => {
+                session.media.slots = answer.slots.iter().map(SlotInfo::from).collect();
+                session.media.need_slots = None;
+                match session.offers.pending.take()?.waiter {
+                    Waiter::Reply { re, generation } => {
+                        let slots = session.media.slots.clone();
+                        let reply = ServerMessage::Answer {
+                            re,
+                            generation,
+                            sdp: answer.sdp,
+                            slots,
+                        };
+                        session.send(reply.to_text().into());
+                    }
+                    // Who no longer waits needs no answer.
+                    Waiter::Resume(done) => drop(done.send(Ok(answer))),
+                }
+            }
+            Err(error) => session.answer_fault(error.into()),
+        }
+        None
+    }
+
+    /// A message over the data channel: the same checks as over the WebSocket.
+    fn data(&self, state: &mut State, peer: PeerId, payload: &[u8]) -> Option<usize> {
+        let limits = &self.config.limits;
+        let (session, room) = state.session_and_room(peer)?;
+        let read = || {
+            check_rate(&session.rate)?;
+            let text = std::str::from_utf8(payload).map_err(|_| bad_data("is no UTF-8"))?;
+            match read(text, limits).1? {
+                Some(ClientMessage::Msg(message)) => {
+                    room.message(peer, message, false, limits).map(Some)
+                }
+                Some(_) => Err(bad_data("is no 'msg': send it over the WebSocket")),
+                None => Ok(None),
+            }
+        };
+        match read() {
+            Ok(effects) => {
+                let (room, worker) = (room.id, room.worker);
+                state.apply(room, effects.unwrap_or_default());
+                Some(worker)
+            }
+            Err(fault) => {
+                session.send(fault.reply(None).to_text().into());
+                None
+            }
+        }
+    }
+}
+
+impl State {
+    /// The peer is gone. A session that has not left itself is told to join again.
+    fn closed(&mut self, peer: PeerId, reason: CloseReason) {
+        let code = if reason == CloseReason::Internal {
+            ErrorCode::Internal
+        } else {
+            ErrorCode::Timeout
+        };
+        let text = match reason {
+            CloseReason::Left => "the media connection has been ended",
+            CloseReason::RemoteClosed => "the media connection has been closed by the client",
+            CloseReason::ConnectTimeout => {
+                "no media connection came up: is UDP blocked on the way?"
+            }
+            CloseReason::ConsentLost => "the media connection is lost",
+            CloseReason::Internal => "the media engine has failed",
+        };
+        if self.joining.contains_key(&peer) {
+            self.fail_join(peer, Fault::new(code, text));
+        } else if let Some((_, room)) = self.session_and_room(peer) {
+            tracing::debug!(peer = peer.0, ?reason, "media is closed");
+            let id = room.id;
+            let mut effects = room.end(peer, End::Bye(bye(code, text, Action::Rejoin)));
+            // Its worker knows already.
+            effects.commands.clear();
+            self.apply(id, effects);
+        }
+    }
+
+    /// Updates what is known of a peer's media, and sends the event.
+    fn tell(&mut self, peer: PeerId, take: impl FnOnce(&mut MediaState) -> ServerMessage) {
+        if let Some(session) = self.sessions.get_mut(&peer) {
+            let event = take(&mut session.media);
+            session.event(&event.to_text());
+        }
+    }
+
+    fn speakers(&self, room: RoomId, speakers: &[(PeerId, u8)]) {
+        let list = speakers
+            .iter()
+            .map(|(peer, level)| PeerLevel {
+                peer: (*peer).into(),
+                level: *level,
+            })
+            .collect();
+        let Some(room) = self.rooms.get(&room) else {
+            return;
+        };
+        self.hint(
+            &room.peers().collect::<Vec<_>>(),
+            &ServerMessage::Speakers { list },
+        );
+    }
+
+    fn quality(&self, room: RoomId, peer: PeerId, quality: Quality) {
+        let Some(room) = self.rooms.get(&room) else {
+            return;
+        };
+        let to = if room.is_announced(peer) {
+            room.peers().collect()
+        } else {
+            vec![peer]
+        };
+        let why = QualityWhy::from(quality.reason);
+        let list = vec![PeerQuality {
+            peer: peer.into(),
+            score: quality.score,
+            why,
+        }];
+        self.hint(&to, &ServerMessage::Quality { list });
+    }
+
+    fn hint(&self, to: &[PeerId], message: &ServerMessage) {
+        let text = axum::extract::ws::Utf8Bytes::from(message.to_text());
+        for session in to.iter().filter_map(|peer| self.sessions.get(peer)) {
+            session.hint(text.clone());
+        }
+    }
+}
+
+fn bad_data(text: &str) -> Fault {
+    Fault::new(
+        ErrorCode::BadRequest,
+        format!("a message on the data channel {text}"),
+    )
+}

@@ -1,0 +1,342 @@
+//! Joining: from the offer to the session.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use governor::DefaultDirectRateLimiter;
+use governor::clock::{Clock, DefaultClock};
+use madang_core::sdp::{Offer, SdpError};
+use madang_core::{Answer, Command, PeerId, RoomId};
+use tokio::sync::oneshot;
+
+use super::state::State;
+use super::{Attached, Hub, HubConfig, millis, quota};
+use crate::limits::Limits;
+use crate::protocol::{ErrorCode, Fault, Join, Joined, ServerMessage, SlotInfo, VERSION};
+use crate::room::Participant;
+use crate::session::{Session, Socket};
+use crate::token::Access;
+
+/// Somebody who waits for the answer.
+#[derive(Debug)]
+pub(super) struct Joining {
+    re: u64,
+    room: RoomId,
+    worker: usize,
+    participant: Participant,
+    address: IpAddr,
+    socket: Socket,
+    done: oneshot::Sender<Result<Attached, Fault>>,
+}
+
+/// Takes the join back where nobody waits for it any more.
+struct Abandon<'a> {
+    hub: &'a Arc<Hub>,
+    peer: PeerId,
+}
+
+impl Drop for Abandon<'_> {
+    fn drop(&mut self) {
+        let fault = Fault::new(ErrorCode::Timeout, "nobody waits for this join any more");
+        let mut state = self.hub.state.lock();
+        if let Some(worker) = state.fail_join(self.peer, fault) {
+            state.command(worker, Command::Leave { peer: self.peer });
+            drop(state);
+            self.hub.flush_later(worker);
+        }
+    }
+}
+
+impl Hub {
+    /// Lets somebody into a room. `joined` goes to `socket` before any event does. A join that fails
+    /// leaves nothing behind.
+    pub(crate) async fn join(
+        self: &Arc<Self>,
+        re: u64,
+        join: Join,
+        address: IpAddr,
+        socket: Socket,
+    ) -> Result<Attached, Fault> {
+        let result = self.try_join(re, join, address, socket).await;
+        let label = result
+            .as_ref()
+            .map_or_else(|fault| fault.code.as_str(), |_| "ok");
+        metrics::counter!("madang_joins_total", "result" => label).increment(1);
+        result
+    }
+
+    async fn try_join(
+        self: &Arc<Self>,
+        re: u64,
+        mut join: Join,
+        address: IpAddr,
+        socket: Socket,
+    ) -> Result<Attached, Fault> {
+        check_version(join.v)?;
+        self.check_join_rate(address)?;
+        let guest = || format!("guest-{:08x}", rand::random::<u32>());
+        let access = self.config.auth.check(join.token.as_ref(), guest)?;
+        let room = room_name(&access, join.room.take())?;
+        check_fields(&room, &access, &join, &self.config.limits)?;
+        let offer = Offer::parse(&join.offer)?;
+        tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");
+
+        let subscribe = access.grants.subscribe;
+        let participant = participant(access, &mut join);
+        let (peer, worker, answered) = {
+            let (done, answered) = oneshot::channel();
+            let mut state = self.state.lock();
+            let (peer, joining) =
+                state.start_join(&self.config.limits, &room, |room, worker| Joining {
+                    re,
+                    room,
+                    worker,
+                    participant,
+                    address,
+                    socket,
+                    done,
+                })?;
+            let join = madang_core::Join {
+                peer,
+                room: joining.0,
+                offer,
+                subscribe,
+            };
+            state.command(joining.1, Command::Join(Box::new(join)));
+            (peer, joining.1, answered)
+        };
+        self.wait_for_answer(peer, worker, answered).await
+    }
+
+    async fn wait_for_answer(
+        self: &Arc<Self>,
+        peer: PeerId,
+        worker: usize,
+        mut answered: oneshot::Receiver<Result<Attached, Fault>>,
+    ) -> Result<Attached, Fault> {
+        let abandon = Abandon { hub: self, peer };
+        let wait = async {
+            self.flush(worker).await;
+            (&mut answered).await
+        };
+        let in_time = tokio::time::timeout(self.config.limits.answer_timeout, wait).await;
+        drop(abandon);
+        match in_time {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Fault::new(ErrorCode::Internal, "the join has got lost")),
+            // The answer may have come between the two lines above: then it counts.
+            Err(_) => match answered.try_recv() {
+                Ok(Ok(attached)) => Ok(attached),
+                _ => Err(Fault::new(
+                    ErrorCode::Timeout,
+                    "the media engine did not answer in time: try again",
+                )),
+            },
+        }
+    }
+
+    pub(super) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
+        self.joins.check_key(&address).map_err(|not_until| {
+            let wait = not_until.wait_time_from(DefaultClock::default().now());
+            let text = "too many attempts to join from your address";
+            Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
+        })
+    }
+}
+
+impl State {
+    /// Takes a place in the room and among the sessions of the address.
+    fn start_join(
+        &mut self,
+        limits: &Limits,
+        room_name: &str,
+        joining: impl FnOnce(RoomId, usize) -> Joining,
+    ) -> Result<(PeerId, (RoomId, usize)), Fault> {
+        if self.draining {
+            let text =
+                "this server stops and takes no new sessions: try another, or this one later";
+            return Err(Fault::new(ErrorCode::Draining, text).retry_ms(DRAINING_RETRY_MS));
+        }
+        let room = self.room_named(room_name, limits)?;
+        let (id, worker) = (room.id, room.worker);
+        let joining = joining(id, worker);
+        if let Err(fault) = self.take_places(id, &joining, limits) {
+            self.remove_room_if_empty(id);
+            return Err(fault);
+        }
+        let peer = self.ids.next_peer();
+        self.peer_comes(worker);
+        self.joining.insert(peer, joining);
+        Ok((peer, (id, worker)))
+    }
+
+    fn take_places(
+        &mut self,
+        room: RoomId,
+        joining: &Joining,
+        limits: &Limits,
+    ) -> Result<(), Fault> {
+        self.sessions_per_address
+            .take(joining.address, limits.sessions_per_address, "sessions")?;
+        let reserved = self
+            .rooms
+            .get_mut(&room)
+            .map_or(Ok(()), |room| room.reserve(&joining.participant.identity));
+        if reserved.is_err() {
+            self.sessions_per_address.give_back(joining.address);
+        }
+        reserved
+    }
+
+    /// The media engine has answered somebody who joins. Returns the worker.
+    pub(super) fn finish_join(
+        &mut self,
+        peer: PeerId,
+        result: Result<Answer, SdpError>,
+        config: &HubConfig,
+    ) -> Option<usize> {
+        match result {
+            Ok(answer) => self.complete_join(peer, answer, config),
+            Err(error) => self.fail_join(peer, error.into()),
+        }
+    }
+
+    fn complete_join(&mut self, peer: PeerId, answer: Answer, config: &HubConfig) -> Option<usize> {
+        let joining = self.joining.remove(&peer)?;
+        let room = self.rooms.get_mut(&joining.room)?;
+        room.release();
+        let effects = room.enter(peer, joining.participant);
+        let limits = &config.limits;
+        let rate = quota(limits.frames_per_second, limits.frames_burst);
+        let rate = Arc::new(DefaultDirectRateLimiter::direct(rate));
+        let mut session = Session::new(
+            joining.room,
+            joining.address,
+            Arc::clone(&rate),
+            joining.socket,
+            limits,
+        );
+        session.media.slots = answer.slots.iter().map(SlotInfo::from).collect();
+        let snapshot = room.snapshot(peer, session.media.slots.clone())?;
+        let joined = Joined {
+            re: joining.re,
+            session: session.name.clone(),
+            secret: session.secret().clone(),
+            resume_ttl: config.resume_ttl.as_secs(),
+            you: snapshot.you,
+            answer: answer.sdp,
+            ice_servers: config.ice_servers.clone(),
+            slots: snapshot.slots,
+            peers: snapshot.peers,
+            tracks: snapshot.tracks,
+            grants: snapshot.grants,
+            room: snapshot.room,
+            ping_ms: millis(config.ping),
+            codecs: answer.codecs,
+        };
+        session.send(ServerMessage::Joined(Box::new(joined)).to_text().into());
+        let attached = Attached {
+            peer,
+            attachment: session.attachment,
+            rate,
+        };
+        self.insert_session(peer, session);
+        self.apply(joining.room, effects);
+        if joining.done.send(Ok(attached)).is_err()
+            && let Some(session) = self.sessions.get_mut(&peer)
+        {
+            session.detach();
+        }
+        Some(joining.worker)
+    }
+
+    /// Takes back what a join has taken. Returns its worker, or `None` where nobody joins as this peer.
+    pub(super) fn fail_join(&mut self, peer: PeerId, fault: Fault) -> Option<usize> {
+        let joining = self.joining.remove(&peer)?;
+        if let Some(room) = self.rooms.get_mut(&joining.room) {
+            room.release();
+        }
+        self.remove_room_if_empty(joining.room);
+        self.sessions_per_address.give_back(joining.address);
+        self.peer_gone(joining.worker);
+        // Who no longer waits needs no fault.
+        let _ = joining.done.send(Err(fault));
+        Some(joining.worker)
+    }
+}
+
+/// How long a client should wait for a server that stops to be back, in milliseconds.
+const DRAINING_RETRY_MS: u64 = 2_000;
+
+pub(super) fn check_version(v: u32) -> Result<(), Fault> {
+    if v == VERSION {
+        return Ok(());
+    }
+    let text =
+        format!("this server speaks version {VERSION} of the protocol, not {v}: reload the page");
+    Err(Fault::new(ErrorCode::BadVersion, text))
+}
+
+/// The token's room wins; the client names one where the token is good for all.
+fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
+    match (&access.room, asked) {
+        (Some(room), Some(asked)) if *room != asked => {
+            let text = format!("the token is for the room '{}'", room.escape_debug());
+            Err(Fault::new(ErrorCode::Forbidden, text))
+        }
+        (Some(room), _) => Ok(room.clone()),
+        (None, Some(asked)) => Ok(asked),
+        (None, None) => Err(Fault::new(
+            ErrorCode::BadRequest,
+            "neither the token nor the field 'room' names a room",
+        )),
+    }
+}
+
+fn check_fields(room: &str, access: &Access, join: &Join, limits: &Limits) -> Result<(), Fault> {
+    if room.trim().is_empty() || room.chars().any(char::is_control) {
+        return Err(Fault::new(
+            ErrorCode::BadRequest,
+            "the room's name is empty or has control characters",
+        ));
+    }
+    limits.check_name("room", room)?;
+    limits.check_name("the token's 'sub'", &access.identity)?;
+    for name in [&access.name, &join.name].into_iter().flatten() {
+        limits.check_name("name", name)?;
+    }
+    for meta in [&access.meta, &join.meta, &join.client]
+        .into_iter()
+        .flatten()
+    {
+        limits.check_meta("meta or client", meta)?;
+    }
+    let slots = join.want.audio.saturating_add(join.want.video);
+    if slots > limits.slots_per_participant {
+        let text = format!(
+            "you want {slots} slots, the limit is {}",
+            limits.slots_per_participant
+        );
+        return Err(Fault::new(ErrorCode::SlotLimit, text));
+    }
+    Ok(())
+}
+
+/// What the token says wins, unless it lets the participant change it anyway.
+fn participant(access: Access, join: &mut Join) -> Participant {
+    fn choose<T: Default>(own: bool, token: Option<T>, asked: Option<T>) -> T {
+        if own {
+            asked.or(token)
+        } else {
+            token.or(asked)
+        }
+        .unwrap_or_default()
+    }
+    let own = access.grants.update_own;
+    Participant {
+        name: choose(own, access.name, join.name.take()),
+        meta: choose(own, access.meta, join.meta.take()),
+        identity: access.identity,
+        grants: access.grants,
+    }
+}

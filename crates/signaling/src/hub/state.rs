@@ -1,0 +1,257 @@
+//! The tables of a hub.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use madang_core::{Command, PeerId, RoomId, TrackId};
+
+use super::Counts;
+use super::addresses::PerAddress;
+use super::join::Joining;
+use crate::limits::{DATA_WAITING_MAX, Limits};
+use crate::protocol::{Bye, ErrorCode, Fault};
+use crate::room::{Effects, Room, TrackIds};
+use crate::session::{End, Session};
+
+/// Everything that the hub's lock guards.
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) ids: Ids,
+    room_names: HashMap<String, RoomId>,
+    pub(super) rooms: BTreeMap<RoomId, Room>,
+    pub(super) sessions: BTreeMap<PeerId, Session>,
+    session_names: HashMap<String, PeerId>,
+    /// Those who wait for the answer to their `join`.
+    pub(super) joining: BTreeMap<PeerId, Joining>,
+    pub(super) sessions_per_address: PerAddress,
+    pub(super) websockets: PerAddress,
+    workers: Vec<WorkerState>,
+    pub(super) draining: bool,
+}
+
+/// Counters behind all identifiers.
+#[derive(Debug, Default)]
+pub(super) struct Ids {
+    peers: u64,
+    tracks: u64,
+    rooms: u64,
+}
+
+/// What the control plane knows of a worker.
+#[derive(Debug, Default)]
+struct WorkerState {
+    peers: usize,
+    /// Commands on their way to the worker's queue.
+    waiting: VecDeque<Command>,
+}
+
+impl Ids {
+    pub(super) fn next_peer(&mut self) -> PeerId {
+        self.peers += 1;
+        PeerId(self.peers)
+    }
+
+    fn next_room(&mut self) -> RoomId {
+        self.rooms += 1;
+        RoomId(self.rooms)
+    }
+}
+
+impl TrackIds for Ids {
+    fn next_track(&mut self) -> TrackId {
+        self.tracks += 1;
+        TrackId(self.tracks)
+    }
+}
+
+impl State {
+    pub(super) fn new(workers: usize) -> Self {
+        Self {
+            ids: Ids::default(),
+            room_names: HashMap::new(),
+            rooms: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            session_names: HashMap::new(),
+            joining: BTreeMap::new(),
+            sessions_per_address: PerAddress::default(),
+            websockets: PerAddress::default(),
+            workers: (0..workers).map(|_| WorkerState::default()).collect(),
+            draining: false,
+        }
+    }
+
+    pub(super) fn counts(&self) -> Counts {
+        Counts {
+            rooms: self.rooms.len(),
+            participants: self.rooms.values().map(Room::len).sum(),
+            sessions: self.sessions.len(),
+        }
+    }
+
+    /// The room of this name; a new one is placed on the worker with the fewest peers.
+    pub(super) fn room_named(&mut self, name: &str, limits: &Limits) -> Result<&mut Room, Fault> {
+        let id = match self.room_names.get(name) {
+            Some(id) => *id,
+            None => self.new_room(name, limits)?,
+        };
+        self.rooms
+            .get_mut(&id)
+            .ok_or_else(|| Fault::new(ErrorCode::Internal, "the room has got lost"))
+    }
+
+    fn new_room(&mut self, name: &str, limits: &Limits) -> Result<RoomId, Fault> {
+        if self.rooms.len() >= limits.rooms {
+            let text = format!(
+                "this server has {} rooms, which is its limit: try later",
+                limits.rooms
+            );
+            return Err(Fault::new(ErrorCode::Draining, text).retry_ms(ROOMS_RETRY_MS));
+        }
+        let fewest = self
+            .workers
+            .iter()
+            .enumerate()
+            .min_by_key(|(_, worker)| worker.peers);
+        let Some((worker, _)) = fewest else {
+            return Err(Fault::new(
+                ErrorCode::Internal,
+                "this server has no media worker",
+            ));
+        };
+        let id = self.ids.next_room();
+        self.room_names.insert(name.to_owned(), id);
+        self.rooms.insert(
+            id,
+            Room::new(id, name.to_owned(), worker, limits.participants_per_room),
+        );
+        Ok(id)
+    }
+
+    /// Forgets a room in which nobody is left.
+    pub(super) fn remove_room_if_empty(&mut self, id: RoomId) {
+        if self.rooms.get(&id).is_some_and(Room::is_empty)
+            && let Some(room) = self.rooms.remove(&id)
+        {
+            self.room_names.remove(&room.name);
+        }
+    }
+
+    pub(super) fn insert_session(&mut self, peer: PeerId, session: Session) {
+        self.session_names.insert(session.name.clone(), peer);
+        self.sessions.insert(peer, session);
+    }
+
+    /// The session that a client names, whatever it knows of the secret.
+    pub(super) fn session_named(&self, name: &str) -> Option<PeerId> {
+        self.session_names.get(name).copied()
+    }
+
+    /// The session and its room.
+    pub(super) fn session_and_room(&mut self, peer: PeerId) -> Option<(&mut Session, &mut Room)> {
+        let session = self.sessions.get_mut(&peer)?;
+        let room = self.rooms.get_mut(&session.room)?;
+        Some((session, room))
+    }
+
+    /// Forgets a session that the room does not know any more.
+    fn remove_session(&mut self, peer: PeerId) -> Option<Session> {
+        let session = self.sessions.remove(&peer)?;
+        self.session_names.remove(&session.name);
+        self.sessions_per_address.give_back(session.address);
+        Some(session)
+    }
+
+    /// Ends everything.
+    pub(super) fn end_all(&mut self, mut bye: impl FnMut() -> Bye) {
+        for peer in self.joining.keys().copied().collect::<Vec<_>>() {
+            let bye = bye();
+            let fault = Fault {
+                code: bye.code,
+                text: bye.msg,
+                retry_ms: bye.after_ms,
+            };
+            if let Some(worker) = self.fail_join(peer, fault) {
+                self.command(worker, Command::Leave { peer });
+            }
+        }
+        for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
+            self.end_session(peer, End::Bye(bye()));
+        }
+    }
+
+    /// Ends a session from this side. Returns its worker.
+    pub(super) fn end_session(&mut self, peer: PeerId, end: End) -> Option<usize> {
+        let (_, room) = self.session_and_room(peer)?;
+        let (id, worker) = (room.id, room.worker);
+        let effects = room.end(peer, end);
+        self.apply(id, effects);
+        Some(worker)
+    }
+
+    /// Carries out what a request has brought about in a room.
+    pub(super) fn apply(&mut self, room: RoomId, effects: Effects) {
+        let Some(worker) = self.rooms.get(&room).map(|room| room.worker) else {
+            return;
+        };
+        for command in effects.commands {
+            self.command(worker, command);
+        }
+        for (to, message) in effects.events {
+            let text = message.to_text();
+            for peer in to {
+                if let Some(session) = self.sessions.get_mut(&peer) {
+                    session.event(&text);
+                }
+            }
+        }
+        for (peer, end) in effects.ended {
+            if let Some(mut session) = self.remove_session(peer) {
+                session.end(&end);
+                self.peer_gone(worker);
+            }
+        }
+        self.remove_room_if_empty(room);
+    }
+
+    pub(super) fn peer_comes(&mut self, worker: usize) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.peers += 1;
+        }
+    }
+
+    pub(super) fn peer_gone(&mut self, worker: usize) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.peers = worker.peers.saturating_sub(1);
+        }
+    }
+
+    /// Puts a command in the line for its worker.
+    pub(super) fn command(&mut self, worker: usize, command: Command) {
+        let Some(worker) = self.workers.get_mut(worker) else {
+            return;
+        };
+        if matches!(command, Command::Data { .. }) && worker.waiting.len() >= DATA_WAITING_MAX {
+            metrics::counter!("madang_data_dropped_total").increment(1);
+            return;
+        }
+        worker.waiting.push_back(command);
+    }
+
+    pub(super) fn has_waiting(&self, worker: usize) -> bool {
+        self.workers
+            .get(worker)
+            .is_some_and(|worker| !worker.waiting.is_empty())
+    }
+
+    pub(super) fn next_waiting(&mut self, worker: usize) -> Option<Command> {
+        self.workers.get_mut(worker)?.waiting.pop_front()
+    }
+
+    pub(super) fn discard_waiting(&mut self, worker: usize) {
+        if let Some(worker) = self.workers.get_mut(worker) {
+            worker.waiting.clear();
+        }
+    }
+}
+
+/// Rooms end when people leave: no reason to ask often, in milliseconds.
+const ROOMS_RETRY_MS: u64 = 30_000;

@@ -1,0 +1,356 @@
+//! Rooms: who is in one, what they publish and may do. Pure state: requests go in, [`Effects`] come out.
+
+mod admin;
+mod relay;
+mod tracks;
+mod view;
+
+use std::collections::BTreeMap;
+
+use madang_core::{Command, PeerId, RoomId, TrackId};
+use serde_json::Value;
+
+use crate::protocol::{
+    Action, Bye, ErrorCode, Fault, Grants, PeerInfo, RoomInfo, ServerMessage, SlotInfo, Snapshot,
+    TrackInfo,
+};
+use crate::session::End;
+
+pub(crate) use view::ViewRequest;
+
+#[cfg(test)]
+mod tests;
+
+/// A room and everybody in it.
+#[derive(Debug)]
+pub(crate) struct Room {
+    pub(crate) id: RoomId,
+    pub(crate) name: String,
+    /// The worker on which all media of the room lives.
+    pub(crate) worker: usize,
+    /// Participants at the most.
+    max: usize,
+    locked: bool,
+    /// Participants that wait for their answer.
+    joining: usize,
+    participants: BTreeMap<PeerId, Participant>,
+    tracks: BTreeMap<TrackId, Track>,
+}
+
+/// Somebody in a room.
+#[derive(Debug, Clone)]
+pub(crate) struct Participant {
+    pub(crate) identity: String,
+    pub(crate) name: String,
+    pub(crate) meta: Value,
+    pub(crate) grants: Grants,
+}
+
+/// What somebody publishes.
+#[derive(Debug, Clone)]
+struct Track {
+    info: TrackInfo,
+    mid: String,
+    /// The administrator who muted it, until its publisher changes that.
+    muted_by: Option<PeerId>,
+}
+
+/// What a request brings about.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    /// Events of the sessions' state, each with those who get it.
+    pub(crate) events: Vec<(Vec<PeerId>, ServerMessage)>,
+    /// For the room's worker.
+    pub(crate) commands: Vec<Command>,
+    /// Sessions that end.
+    pub(crate) ended: Vec<(PeerId, End)>,
+}
+
+impl Effects {
+    /// A command and nothing else.
+    pub(crate) fn one(command: Command) -> Self {
+        Self {
+            commands: vec![command],
+            ..Self::default()
+        }
+    }
+
+    fn event(&mut self, to: Vec<PeerId>, message: ServerMessage) {
+        if !to.is_empty() {
+            self.events.push((to, message));
+        }
+    }
+
+    fn command(&mut self, command: Command) {
+        self.commands.push(command);
+    }
+}
+
+/// Hands out track ids.
+pub(crate) trait TrackIds {
+    fn next_track(&mut self) -> TrackId;
+}
+
+impl Room {
+    pub(crate) fn new(id: RoomId, name: String, worker: usize, max: usize) -> Self {
+        Self {
+            id,
+            name,
+            worker,
+            max,
+            locked: false,
+            joining: 0,
+            participants: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+        }
+    }
+
+    /// Keeps a place for somebody who waits for an answer; [`Room::release`] gives it back.
+    pub(crate) fn reserve(&mut self, identity: &str) -> Result<(), Fault> {
+        if self.locked {
+            let text = format!(
+                "the room '{}' is locked: ask its administrator",
+                self.name.escape_debug()
+            );
+            return Err(Fault::new(ErrorCode::RoomClosed, text));
+        }
+        let replaced = usize::from(
+            self.participants
+                .values()
+                .any(|other| other.identity == identity),
+        );
+        if self.participants.len() + self.joining - replaced >= self.max {
+            let text = format!(
+                "the room '{}' is full: it holds {}",
+                self.name.escape_debug(),
+                self.max
+            );
+            return Err(Fault::new(ErrorCode::RoomFull, text));
+        }
+        self.joining += 1;
+        Ok(())
+    }
+
+    pub(crate) fn release(&mut self) {
+        self.joining = self.joining.saturating_sub(1);
+    }
+
+    /// Adds somebody. Who is there with the same identity has to go.
+    pub(crate) fn enter(&mut self, peer: PeerId, participant: Participant) -> Effects {
+        let mut effects = Effects::default();
+        let older = self
+            .participants
+            .iter()
+            .find(|(_, other)| other.identity == participant.identity);
+        if let Some(older) = older.map(|(older, _)| *older) {
+            let text = "the same identity has joined from elsewhere";
+            self.expel(
+                older,
+                bye(ErrorCode::DuplicateIdentity, text, Action::None),
+                &mut effects,
+            );
+        }
+        self.participants.insert(peer, participant);
+        if let Some(info) = self.announced(peer) {
+            effects.event(self.others(peer), peers_added(info));
+        }
+        effects
+    }
+
+    /// Ends somebody's session: because the client says so, or the media engine, or time has run out.
+    pub(crate) fn end(&mut self, peer: PeerId, end: End) -> Effects {
+        let mut effects = Effects::one(Command::Leave { peer });
+        self.remove(peer, &mut effects);
+        effects.ended.push((peer, end));
+        effects
+    }
+
+    /// Nobody is here and nobody is on the way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.participants.is_empty() && self.joining == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.participants.len()
+    }
+
+    pub(crate) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.participants.keys().copied()
+    }
+
+    /// Whether the others know of this participant.
+    pub(crate) fn is_announced(&self, peer: PeerId) -> bool {
+        self.announced(peer).is_some()
+    }
+
+    /// The room as `peer` sees it, without its own tracks. `None` where it is not in the room.
+    pub(crate) fn snapshot(&self, peer: PeerId, slots: Vec<SlotInfo>) -> Option<Snapshot> {
+        let participant = self.participants.get(&peer)?;
+        Some(Snapshot {
+            you: participant.info(peer),
+            peers: self
+                .others(peer)
+                .into_iter()
+                .filter_map(|other| self.announced(other))
+                .collect(),
+            tracks: self
+                .tracks
+                .values()
+                .filter(|track| track.info.peer.0 != peer)
+                .map(|t| t.info.clone())
+                .collect(),
+            grants: participant.grants.clone(),
+            room: self.info(),
+            slots,
+        })
+    }
+
+    /// The `muted` events that still hold for the participant's own tracks.
+    pub(crate) fn muted_by_others(&self, peer: PeerId) -> Vec<ServerMessage> {
+        let own = self
+            .tracks
+            .values()
+            .filter(|track| track.info.peer.0 == peer);
+        own.filter_map(|track| {
+            track.muted_by.map(|by| ServerMessage::Muted {
+                track: track.info.id,
+                muted: true,
+                by: by.into(),
+            })
+        })
+        .collect()
+    }
+
+    /// Whether the track is in this room and published by `peer`.
+    pub(crate) fn publishes(&self, peer: PeerId, track: TrackId) -> bool {
+        self.tracks
+            .get(&track)
+            .is_some_and(|track| track.info.peer.0 == peer)
+    }
+
+    fn info(&self) -> RoomInfo {
+        RoomInfo {
+            name: self.name.clone(),
+            locked: self.locked,
+            max: self.max,
+        }
+    }
+
+    fn announced(&self, peer: PeerId) -> Option<PeerInfo> {
+        self.participants
+            .get(&peer)
+            .filter(|participant| !participant.grants.hidden)
+            .map(|p| p.info(peer))
+    }
+
+    /// Everybody but `peer`, hidden ones included.
+    fn others(&self, peer: PeerId) -> Vec<PeerId> {
+        self.peers().filter(|other| *other != peer).collect()
+    }
+
+    fn participant(&self, peer: PeerId) -> Result<&Participant, Fault> {
+        self.participants.get(&peer).ok_or_else(|| no_peer(peer))
+    }
+
+    fn participant_mut(&mut self, peer: PeerId) -> Result<&mut Participant, Fault> {
+        self.participants
+            .get_mut(&peer)
+            .ok_or_else(|| no_peer(peer))
+    }
+
+    /// Refuses where `allowed` says no of the participant's grants.
+    fn grant(
+        &self,
+        peer: PeerId,
+        name: &str,
+        allowed: impl Fn(&Grants) -> bool,
+    ) -> Result<(), Fault> {
+        if allowed(&self.participant(peer)?.grants) {
+            return Ok(());
+        }
+        Err(Fault::new(
+            ErrorCode::Forbidden,
+            format!("this needs the grant '{name}', which the token does not give"),
+        ))
+    }
+
+    /// Ends somebody's session because of what somebody else did.
+    fn expel(&mut self, peer: PeerId, bye: Bye, effects: &mut Effects) {
+        self.remove(peer, effects);
+        effects.command(Command::Leave { peer });
+        effects.ended.push((peer, End::Bye(bye)));
+    }
+
+    fn remove(&mut self, peer: PeerId, effects: &mut Effects) {
+        let announced = self.is_announced(peer);
+        if self.participants.remove(&peer).is_none() {
+            return;
+        }
+        let gone = self
+            .tracks
+            .extract_if(.., |_, track| track.info.peer.0 == peer);
+        let gone: Vec<_> = gone.map(|(id, _)| id.into()).collect();
+        if !gone.is_empty() {
+            effects.event(
+                self.peers().collect(),
+                ServerMessage::Tracks {
+                    add: vec![],
+                    upd: vec![],
+                    del: gone,
+                },
+            );
+        }
+        if announced {
+            let del = vec![peer.into()];
+            effects.event(
+                self.peers().collect(),
+                ServerMessage::Peers {
+                    add: vec![],
+                    upd: vec![],
+                    del,
+                },
+            );
+        }
+    }
+}
+
+impl Participant {
+    fn info(&self, peer: PeerId) -> PeerInfo {
+        PeerInfo {
+            id: peer.into(),
+            identity: self.identity.clone(),
+            name: self.name.clone(),
+            meta: self.meta.clone(),
+        }
+    }
+}
+
+/// A `bye` without a place to go to.
+pub(crate) fn bye(code: ErrorCode, text: impl Into<String>, action: Action) -> Bye {
+    Bye {
+        code,
+        msg: text.into(),
+        action,
+        url: None,
+        after_ms: None,
+    }
+}
+
+fn peers_added(info: PeerInfo) -> ServerMessage {
+    ServerMessage::Peers {
+        add: vec![info],
+        upd: vec![],
+        del: vec![],
+    }
+}
+
+fn no_peer(peer: PeerId) -> Fault {
+    Fault::new(
+        ErrorCode::NotFound,
+        format!("there is no peer p{peer} in this room"),
+    )
+}
+
+fn bad_request(text: impl Into<String>) -> Fault {
+    Fault::new(ErrorCode::BadRequest, text)
+}

@@ -1,0 +1,252 @@
+//! Publishing and muting.
+
+use madang_core::{Command, PeerId, TrackId, TrackSpec};
+
+use super::{Effects, Room, Track, TrackIds, bad_request};
+use crate::limits::{Limits, MID_BYTES_MAX, RID_BYTES_MAX, RIDS_PER_TRACK_MAX};
+use crate::protocol::{
+    ErrorCode, Fault, Grants, Publication, Published, ServerMessage, TrackInfo, TrackName,
+};
+
+impl Room {
+    /// Makes tracks visible to the room: all of them, or none and a fault.
+    pub(crate) fn publish(
+        &mut self,
+        peer: PeerId,
+        publications: Vec<Publication>,
+        ids: &mut impl TrackIds,
+        limits: &Limits,
+    ) -> Result<(Vec<Published>, Effects), Fault> {
+        self.check_publications(peer, &publications, limits)?;
+        let mut effects = Effects::default();
+        let mut published = Vec::new();
+        let mut add = Vec::new();
+        for publication in publications {
+            let id = ids.next_track();
+            effects.command(Command::Publish {
+                peer,
+                track: spec(id, &publication),
+            });
+            let info = TrackInfo {
+                id: id.into(),
+                peer: peer.into(),
+                kind: publication.kind,
+                source: publication.source,
+                muted: publication.muted,
+                w: publication.w,
+                h: publication.h,
+                rids: publication.rids.unwrap_or_default(),
+                codec: publication.codec,
+            };
+            add.push(info.clone());
+            published.push(Published {
+                cid: publication.cid,
+                id: id.into(),
+            });
+            self.tracks.insert(
+                id,
+                Track {
+                    info,
+                    mid: publication.mid,
+                    muted_by: None,
+                },
+            );
+        }
+        if !add.is_empty() {
+            effects.event(
+                self.others(peer),
+                ServerMessage::Tracks {
+                    add,
+                    upd: vec![],
+                    del: vec![],
+                },
+            );
+        }
+        Ok((published, effects))
+    }
+
+    /// Takes own tracks away again: all of them, or none and a fault.
+    pub(crate) fn unpublish(
+        &mut self,
+        peer: PeerId,
+        tracks: &[TrackName],
+    ) -> Result<Effects, Fault> {
+        for track in tracks {
+            self.own_track(peer, track.0)?;
+        }
+        let mut effects = Effects::default();
+        self.withdraw(peer, self.others(peer), &mut effects, |track| {
+            tracks.contains(&track.info.id)
+        });
+        Ok(effects)
+    }
+
+    /// Mutes or unmutes an own track.
+    pub(crate) fn mute(
+        &mut self,
+        peer: PeerId,
+        track: TrackId,
+        muted: bool,
+    ) -> Result<Effects, Fault> {
+        let own = self.own_track(peer, track)?;
+        own.muted_by = None;
+        let mut effects = Effects::default();
+        self.set_muted(track, muted, &mut effects);
+        Ok(effects)
+    }
+
+    /// Removes those tracks of `peer` that `which` names, and tells `to`.
+    pub(super) fn withdraw(
+        &mut self,
+        peer: PeerId,
+        to: Vec<PeerId>,
+        effects: &mut Effects,
+        which: impl Fn(&Track) -> bool,
+    ) {
+        let gone = self
+            .tracks
+            .extract_if(.., |_, track| track.info.peer.0 == peer && which(track));
+        let gone: Vec<TrackId> = gone.map(|(id, _)| id).collect();
+        if gone.is_empty() {
+            return;
+        }
+        effects
+            .commands
+            .extend(gone.iter().map(|track| Command::Unpublish {
+                peer,
+                track: *track,
+            }));
+        let del = gone.into_iter().map(TrackName).collect();
+        effects.event(
+            to,
+            ServerMessage::Tracks {
+                add: vec![],
+                upd: vec![],
+                del,
+            },
+        );
+    }
+
+    /// Sets a track's state, and tells everybody but its publisher where that changes it.
+    pub(super) fn set_muted(&mut self, track: TrackId, muted: bool, effects: &mut Effects) {
+        let Some(found) = self
+            .tracks
+            .get_mut(&track)
+            .filter(|found| found.info.muted != muted)
+        else {
+            return;
+        };
+        found.info.muted = muted;
+        let (peer, info) = (found.info.peer.0, found.info.clone());
+        effects.command(Command::Mute { peer, track, muted });
+        effects.event(
+            self.others(peer),
+            ServerMessage::Tracks {
+                add: vec![],
+                upd: vec![info],
+                del: vec![],
+            },
+        );
+    }
+
+    fn own_track(&mut self, peer: PeerId, track: TrackId) -> Result<&mut Track, Fault> {
+        self.tracks
+            .get_mut(&track)
+            .filter(|found| found.info.peer.0 == peer)
+            .ok_or_else(|| {
+                Fault::new(
+                    ErrorCode::NotFound,
+                    format!("you publish no track t{track}"),
+                )
+            })
+    }
+
+    fn check_publications(
+        &self,
+        peer: PeerId,
+        new: &[Publication],
+        limits: &Limits,
+    ) -> Result<(), Fault> {
+        let grants = &self.participant(peer)?.grants;
+        let mids: Vec<_> = self
+            .tracks
+            .values()
+            .filter(|t| t.info.peer.0 == peer)
+            .map(|t| t.mid.as_str())
+            .collect();
+        if mids.len() + new.len() > limits.tracks_per_participant {
+            let text = format!(
+                "a participant may publish {} tracks: unpublish one",
+                limits.tracks_per_participant
+            );
+            return Err(Fault::new(ErrorCode::PublishLimit, text));
+        }
+        for (i, publication) in new.iter().enumerate() {
+            check_grant(grants, publication)?;
+            check_fields(publication, limits)?;
+            let twice = new.iter().take(i).any(|other| other.mid == publication.mid);
+            if twice || mids.contains(&publication.mid.as_str()) {
+                let text = format!(
+                    "mid '{}' carries another track: unpublish it first",
+                    publication.mid.escape_debug()
+                );
+                return Err(bad_request(text));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_grant(grants: &Grants, publication: &Publication) -> Result<(), Fault> {
+    let source = publication.source;
+    if grants.hidden {
+        return Err(Fault::new(
+            ErrorCode::Forbidden,
+            "a hidden participant cannot publish",
+        ));
+    }
+    if !grants.publish.contains(&source) {
+        let text = format!("the grants do not allow to publish a {}", source.as_str());
+        return Err(Fault::new(ErrorCode::Forbidden, text));
+    }
+    Ok(())
+}
+
+fn check_fields(publication: &Publication, limits: &Limits) -> Result<(), Fault> {
+    let source = publication.source;
+    if source.kind() != publication.kind {
+        return Err(bad_request(format!(
+            "a {} is not of kind {:?}",
+            source.as_str(),
+            publication.kind
+        )));
+    }
+    limits.check_name("cid", &publication.cid)?;
+    limits.check_name("codec", publication.codec.as_deref().unwrap_or_default())?;
+    if publication.mid.is_empty() || publication.mid.len() > MID_BYTES_MAX {
+        return Err(bad_request(format!("a mid has 1 to {MID_BYTES_MAX} bytes")));
+    }
+    let rids = publication.rids.as_deref().unwrap_or_default();
+    if rids.len() > RIDS_PER_TRACK_MAX
+        || rids
+            .iter()
+            .any(|rid| rid.is_empty() || rid.len() > RID_BYTES_MAX)
+    {
+        let text =
+            format!("a track has at most {RIDS_PER_TRACK_MAX} rids of 1 to {RID_BYTES_MAX} bytes");
+        return Err(bad_request(text));
+    }
+    Ok(())
+}
+
+fn spec(id: TrackId, publication: &Publication) -> TrackSpec {
+    TrackSpec {
+        id,
+        mid: publication.mid.as_str().into(),
+        kind: publication.kind.into(),
+        source: publication.source.into(),
+        muted: publication.muted,
+        width: publication.w,
+        height: publication.h,
+    }
+}

@@ -1,0 +1,15 @@
+//! The WebSocket protocol over real sockets, against a media engine that only answers.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+mod calls;
+mod garbage;
+mod harness;
+mod limits;
+mod refusals;
+mod resume;
+mod rooms;

@@ -1,0 +1,266 @@
+//! A browser with our page: one `Rtc` that makes the first offer, publishes and receives.
+
+mod media;
+mod negotiation;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use str0m::change::SdpPendingOffer;
+use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Event, IceConnectionState, Input, Output, Rtc};
+
+use crate::decoder::{AudioDecoder, VideoDecoder};
+use crate::encoder::StartValues;
+use crate::network::rtp_ssrc;
+use crate::payload::Codec;
+use media::Publication;
+use negotiation::Mids;
+
+pub use media::KeyframeAsked;
+pub(crate) use media::source_number;
+
+/// How a browser differs from the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BrowserConfig {
+    /// Codec of camera and screen.
+    pub video_codec: Codec,
+    /// Offers the audio level extension (RFC 6464).
+    pub audio_level: bool,
+    /// The microphone sends nothing in silence.
+    pub dtx: bool,
+    pub start: StartValues,
+    pub audio_slots: usize,
+    pub video_slots: usize,
+}
+
+impl Default for BrowserConfig {
+    fn default() -> Self {
+        Self {
+            video_codec: Codec::Vp8,
+            audio_level: true,
+            dtx: false,
+            start: StartValues::default(),
+            audio_slots: 3,
+            video_slots: 9,
+        }
+    }
+}
+
+/// One simulated browser.
+#[derive(Debug)]
+pub struct Browser {
+    config: BrowserConfig,
+    /// Counts the browsers of a world from 0.
+    number: u32,
+    seed: u64,
+    start: Instant,
+    address: SocketAddr,
+    rtc: Rtc,
+    mids: Mids,
+    pending: Option<SdpPendingOffer>,
+    channel: Option<str0m::channel::ChannelId>,
+    publications: BTreeMap<Mid, Publication>,
+    pub video: BTreeMap<Mid, VideoDecoder>,
+    pub audio: BTreeMap<Mid, AudioDecoder>,
+    /// SSRCs of all answers that have been applied.
+    declared: BTreeSet<u32>,
+    /// RTP that came on an SSRC before an answer declared it: when, and which.
+    pub undeclared: Vec<(Duration, u32)>,
+    /// Slots whose first packet did not say its MID.
+    pub without_mid: Vec<Mid>,
+    pub keyframes_asked: Vec<KeyframeAsked>,
+    asked_keyframe_at: BTreeMap<Mid, Duration>,
+    pub connected_at: Option<Duration>,
+    pub ice: Vec<(Duration, IceConnectionState)>,
+    /// Messages that came over the data channel.
+    pub data: Vec<Vec<u8>>,
+    due: Instant,
+    outgoing: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+/// How often a receiver asks for a keyframe at the most.
+const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
+
+impl Browser {
+    pub(crate) fn new(
+        config: BrowserConfig,
+        number: u32,
+        address: SocketAddr,
+        start: Instant,
+        (now, seed): (Duration, u64),
+    ) -> Self {
+        let rtc = Rtc::builder()
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .enable_h264(true)
+            .set_extension_map(extensions(config.audio_level))
+            .set_stats_interval(None)
+            .build(start + now);
+        Self {
+            config,
+            number,
+            seed,
+            start,
+            address,
+            rtc,
+            mids: Mids::default(),
+            pending: None,
+            channel: None,
+            publications: BTreeMap::new(),
+            video: BTreeMap::new(),
+            audio: BTreeMap::new(),
+            declared: BTreeSet::new(),
+            undeclared: Vec::new(),
+            without_mid: Vec::new(),
+            keyframes_asked: Vec::new(),
+            asked_keyframe_at: BTreeMap::new(),
+            connected_at: None,
+            ice: Vec::new(),
+            data: Vec::new(),
+            due: start + now,
+            outgoing: Vec::new(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn config(&self) -> &BrowserConfig {
+        &self.config
+    }
+
+    pub(crate) fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+        std::mem::take(&mut self.outgoing)
+    }
+
+    pub(crate) fn handle_datagram(&mut self, now: Duration, source: SocketAddr, datagram: &[u8]) {
+        if let Some(ssrc) = rtp_ssrc(datagram) {
+            // SSRC 0 carries padding for probing in every session (libwebrtc does so, too).
+            if ssrc != 0 && !self.declared.contains(&ssrc) {
+                self.undeclared.push((now, ssrc));
+            }
+        }
+        let Ok(receive) = Receive::new(Protocol::Udp, source, self.address, datagram) else {
+            return;
+        };
+        self.input(now, Input::Receive(self.start + now, receive));
+    }
+
+    /// Captures, encodes and sends what is due, and lets the receivers give up and ask.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        let wrote = self.capture(now);
+        if wrote || self.due <= self.start + now {
+            self.input(now, Input::Timeout(self.start + now));
+        }
+        self.supervise_receivers(now);
+    }
+
+    pub(crate) fn close(&mut self, now: Duration) {
+        self.rtc.disconnect();
+        self.drain(now);
+    }
+
+    /// Sends over the data channel; false where it is not open.
+    pub(crate) fn send_data(&mut self, now: Duration, data: &[u8]) -> bool {
+        let channel = self.channel.and_then(|id| self.rtc.channel(id));
+        let sent = channel.is_some_and(|mut channel| channel.write(true, data).unwrap_or(false));
+        self.input(now, Input::Timeout(self.start + now));
+        sent
+    }
+
+    fn input(&mut self, now: Duration, input: Input<'_>) {
+        if self.rtc.is_alive() && self.rtc.handle_input(input).is_err() {
+            self.rtc.disconnect();
+        }
+        self.drain(now);
+    }
+
+    /// The one place that polls the `Rtc`: to its timeout, after every change.
+    fn drain(&mut self, now: Duration) {
+        while self.rtc.is_alive() {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(due)) => {
+                    self.due = due;
+                    return;
+                }
+                Ok(Output::Transmit(transmit)) => {
+                    self.outgoing.push((transmit.destination, transmit.contents.to_vec()));
+                }
+                Ok(Output::Event(event)) => self.handle_event(now, event),
+                Err(_) => self.rtc.disconnect(),
+            }
+        }
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "a page does not care for most events")]
+    fn handle_event(&mut self, now: Duration, event: Event) {
+        match event {
+            Event::Connected => self.connected_at = Some(now),
+            Event::IceConnectionStateChange(state) => self.ice.push((now, state)),
+            Event::KeyframeRequest(request) => self.keyframe_requested(now, request.mid, request.rid),
+            Event::RtpPacket(packet) => self.receive_rtp(now, packet),
+            Event::ChannelOpen(id, _) => self.channel = Some(id),
+            Event::ChannelData(data) => self.data.push(data.data),
+            _ => {}
+        }
+    }
+
+    fn supervise_receivers(&mut self, now: Duration) {
+        for decoder in self.audio.values_mut() {
+            decoder.advance(now);
+        }
+        let mut wanting = Vec::new();
+        for (mid, decoder) in &mut self.video {
+            decoder.advance(now);
+            let asked = self.asked_keyframe_at.get(mid);
+            if decoder.wants_keyframe() && asked.is_none_or(|at| now >= *at + KEYFRAME_REQUEST_INTERVAL) {
+                wanting.push(*mid);
+            }
+        }
+        for mid in wanting {
+            self.asked_keyframe_at.insert(mid, now);
+            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+                stream.request_keyframe(KeyframeRequestKind::Pli);
+            }
+            self.input(now, Input::Timeout(self.start + now));
+        }
+    }
+
+    fn kind_of_slot(&self, mid: Mid) -> Option<MediaKind> {
+        self.mids.slots.iter().find(|slot| slot.0 == mid).map(|slot| slot.1)
+    }
+}
+
+/// What Chromium offers, as far as it matters here.
+fn extensions(audio_level: bool) -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    if audio_level {
+        map.set(1, Extension::AudioLevel);
+    }
+    map.set(2, Extension::AbsoluteSendTime);
+    map.set(3, Extension::TransportSequenceNumber);
+    map.set(4, Extension::RtpMid);
+    map.set(10, Extension::RtpStreamId);
+    map.set(11, Extension::RepairedRtpStreamId);
+    map.set(13, Extension::VideoOrientation);
+    map
+}
+
+/// The RID as a number of layer, as [`crate::Tag`] says it: `q` is 0.
+pub(crate) fn layer_of(rid: Option<Rid>) -> u8 {
+    match rid.as_deref() {
+        Some("h") => 1,
+        Some("f") => 2,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests;

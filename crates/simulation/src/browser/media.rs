@@ -1,0 +1,228 @@
+//! What a browser sends and receives.
+
+use std::time::Duration;
+
+use madang_core::Source;
+use str0m::format::Codec as RtcCodec;
+use str0m::media::{MediaKind, Mid, Pt, Rid};
+use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+
+use super::Browser;
+use crate::decoder::Received;
+use crate::encoder::{AudioEncoder, EncodedPacket, LayerSpec, VideoEncoder};
+use crate::payload::Codec;
+
+/// A keyframe request that reached a publisher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeyframeAsked {
+    pub at: Duration,
+    pub mid: Mid,
+    pub rid: Option<Rid>,
+}
+
+/// A source that is being sent.
+#[derive(Debug)]
+pub(super) struct Publication {
+    encoder: Encoder,
+    began: Duration,
+    muted: bool,
+}
+
+#[derive(Debug)]
+enum Encoder {
+    Video(VideoEncoder, Codec),
+    Audio(AudioEncoder),
+}
+
+/// The name that a publication has in every [`crate::Tag`].
+pub(crate) fn source_number(browser: u32, source: Source) -> u32 {
+    let position = match source {
+        Source::Microphone => 0,
+        Source::Camera => 1,
+        Source::Screen => 2,
+        Source::ScreenAudio => 3,
+    };
+    browser * 4 + position
+}
+
+impl Browser {
+    /// Starts to encode and send a source.
+    pub(crate) fn publish(&mut self, now: Duration, source: Source) {
+        let mid = self.mid_of(source).expect("the first offer has all sources");
+        let name = source_number(self.number, source);
+        let seed = self.seed ^ u64::from(name);
+        let start = self.config.start;
+        let codec = self.config.video_codec;
+        let video = |specs| Encoder::Video(VideoEncoder::new(name, codec, specs, start, seed), codec);
+        let encoder = match source {
+            Source::Camera => video(LayerSpec::camera()),
+            Source::Screen => video(LayerSpec::screen()),
+            Source::Microphone | Source::ScreenAudio => {
+                let (dtx, level) = (self.config.dtx, self.config.audio_level);
+                Encoder::Audio(AudioEncoder::new(name, dtx, level, start, seed))
+            }
+        };
+        self.publications.insert(mid, Publication { encoder, began: now, muted: false });
+    }
+
+    pub(crate) fn unpublish(&mut self, source: Source) {
+        if let Some(mid) = self.mid_of(source) {
+            self.publications.remove(&mid);
+        }
+    }
+
+    pub(crate) fn mute(&mut self, source: Source, muted: bool) {
+        let mid = self.mid_of(source);
+        if let Some(publication) = mid.and_then(|mid| self.publications.get_mut(&mid)) {
+            publication.muted = muted;
+        }
+    }
+
+    /// Starts (dBov, -127 to 0) or ends a talk spurt at the microphone.
+    pub(crate) fn talk(&mut self, level: Option<i8>) {
+        let mid = self.mid_of(Source::Microphone);
+        if let Some(Publication { encoder: Encoder::Audio(encoder), .. }) =
+            mid.and_then(|mid| self.publications.get_mut(&mid))
+        {
+            encoder.talk(level);
+        }
+    }
+
+    /// SSRC and RTX SSRC under which a source is sent.
+    pub fn sent_ssrcs(&mut self, source: Source, rid: Option<&str>) -> Option<(u32, Option<u32>)> {
+        let mid = self.mid_of(source)?;
+        let mut direct = self.rtc.direct_api();
+        let stream = direct.stream_tx_by_mid(mid, rid.map(Rid::from))?;
+        Some((*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc)))
+    }
+
+    /// Encodes what is due. True where something was written.
+    pub(super) fn capture(&mut self, now: Duration) -> bool {
+        let connected = self.connected_at.is_some();
+        let mut packets = Vec::new();
+        for (mid, publication) in &mut self.publications {
+            let codec = publication.encoder.codec();
+            let due = publication.capture(now, connected);
+            packets.extend(due.into_iter().map(|packet| (*mid, codec, packet)));
+        }
+        let wrote = !packets.is_empty();
+        for (mid, codec, packet) in packets {
+            self.write(mid, codec, packet);
+        }
+        wrote
+    }
+
+    pub(super) fn keyframe_requested(&mut self, at: Duration, mid: Mid, rid: Option<Rid>) {
+        self.keyframes_asked.push(KeyframeAsked { at, mid, rid });
+        if let Some(Publication { encoder: Encoder::Video(encoder, _), .. }) = self.publications.get_mut(&mid) {
+            encoder.request_keyframe(rid);
+        }
+    }
+
+    pub(super) fn receive_rtp(&mut self, now: Duration, packet: RtpPacket) {
+        let ssrc = packet.header.ssrc;
+        let Some(mid) = self.rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid()) else {
+            return;
+        };
+        let Some(codec) = self.codec_of(packet.header.payload_type) else {
+            return;
+        };
+        let first = !self.video.contains_key(&mid) && !self.audio.contains_key(&mid);
+        if first && packet.header.ext_vals.mid != Some(mid) {
+            self.without_mid.push(mid);
+        }
+        let received = Received {
+            at: now,
+            codec,
+            ssrc: *ssrc,
+            sequence: *packet.seq_no,
+            timestamp: packet.header.timestamp,
+            marker: packet.header.marker,
+            payload: packet.payload.to_vec(),
+        };
+        match self.kind_of_slot(mid) {
+            Some(MediaKind::Video) => self.video.entry(mid).or_default().receive(received),
+            Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
+            None => {}
+        }
+    }
+
+    fn write(&mut self, mid: Mid, codec: Codec, packet: EncodedPacket) {
+        let Some(pt) = self.payload_type(codec) else { return };
+        let wallclock = self.start + packet.captured;
+        let mut direct = self.rtc.direct_api();
+        let Some(stream) = direct.stream_tx_by_mid(mid, packet.rid) else { return };
+        let extensions = ExtensionValues {
+            audio_level: packet.level,
+            voice_activity: packet.level.map(|level| level > -127),
+            ..ExtensionValues::default()
+        };
+        stream.write_rtp(
+            RtpWrite::new(pt, packet.sequence.into(), packet.timestamp, wallclock, packet.payload)
+                .marker(packet.marker)
+                .nackable(codec != Codec::Opus)
+                .ext_vals(extensions),
+        );
+    }
+
+    fn payload_type(&self, codec: Codec) -> Option<Pt> {
+        let wanted = match codec {
+            Codec::Vp8 => RtcCodec::Vp8,
+            Codec::H264 => RtcCodec::H264,
+            Codec::Opus => RtcCodec::Opus,
+        };
+        self.rtc
+            .codec_config()
+            .find(|params| {
+                let spec = params.spec();
+                spec.codec == wanted && (codec != Codec::H264 || spec.format.packetization_mode == Some(1))
+            })
+            .map(|params| params.pt())
+    }
+
+    #[expect(clippy::wildcard_enum_match_arm, reason = "other codecs are not offered")]
+    fn codec_of(&self, pt: Pt) -> Option<Codec> {
+        let params = self.rtc.codec_config().find(|params| params.pt() == pt)?;
+        match params.spec().codec {
+            RtcCodec::Vp8 => Some(Codec::Vp8),
+            RtcCodec::H264 => Some(Codec::H264),
+            RtcCodec::Opus => Some(Codec::Opus),
+            _ => None,
+        }
+    }
+}
+
+impl Publication {
+    fn capture(&mut self, now: Duration, connected: bool) -> Vec<EncodedPacket> {
+        let sends = connected && !self.muted;
+        let mut packets = Vec::new();
+        loop {
+            let captured = self.began + self.encoder.next_capture();
+            if captured > now {
+                return packets;
+            }
+            match &mut self.encoder {
+                Encoder::Video(encoder, _) if sends => packets.extend(encoder.encode_frame(captured)),
+                Encoder::Video(encoder, _) => encoder.skip_frame(),
+                Encoder::Audio(encoder) if sends => packets.extend(encoder.encode_packet(captured)),
+                Encoder::Audio(encoder) => encoder.skip_packet(),
+            }
+        }
+    }
+}
+
+impl Encoder {
+    fn codec(&self) -> Codec {
+        match self {
+            Self::Video(_, codec) => *codec,
+            Self::Audio(_) => Codec::Opus,
+        }
+    }
+
+    fn next_capture(&self) -> Duration {
+        match self {
+            Self::Video(encoder, _) => encoder.next_capture(),
+            Self::Audio(encoder) => encoder.next_capture(),
+        }
+    }
+}

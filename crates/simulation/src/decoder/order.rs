@@ -1,0 +1,54 @@
+//! Puts packets back into the order of their sequence numbers.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Received;
+
+/// What comes next in the order of sequence numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Packet(Received),
+    /// So many packets have not come in time.
+    Lost(u64),
+}
+
+/// Holds packets back until what is before them has come, or has been waited for long enough.
+#[derive(Debug)]
+pub(super) struct Order {
+    waiting: BTreeMap<u64, Received>,
+    /// `None` until the first packet has been given out.
+    next: Option<u64>,
+    patience: Duration,
+}
+
+impl Order {
+    pub(super) fn new(patience: Duration) -> Self {
+        Self { waiting: BTreeMap::new(), next: None, patience }
+    }
+
+    /// A packet that is older than what has been given out is dropped: it came too late.
+    pub(super) fn insert(&mut self, packet: Received) {
+        if self.next.is_none_or(|next| packet.sequence >= next) {
+            self.waiting.entry(packet.sequence).or_insert(packet);
+        }
+    }
+
+    pub(super) fn poll(&mut self, now: Duration) -> Option<Next> {
+        let (&sequence, packet) = self.waiting.first_key_value()?;
+        let patience = if self.next.is_none() { START_PATIENCE } else { self.patience };
+        let next = self.next.unwrap_or(sequence);
+        if (sequence != next || self.next.is_none()) && now < packet.at + patience {
+            return None;
+        }
+        if sequence != next {
+            self.next = Some(sequence);
+            return Some(Next::Lost(sequence - next));
+        }
+        self.next = Some(next + 1);
+        self.waiting.pop_first().map(|(_, packet)| Next::Packet(packet))
+    }
+}
+
+/// The very first packet may have been overtaken by the second.
+const START_PATIENCE: Duration = Duration::from_millis(20);

@@ -1,0 +1,281 @@
+//! A video receiver: frames, references, timestamps, picture ids.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use super::order::{Next, Order};
+use super::{Complaint, Fault, Received, Verdict, check_timestamp};
+use crate::payload::{Codec, Tag, VideoPacket, Vp8Descriptor, parse_h264, parse_vp8};
+
+/// A frame that could be decoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// When its last packet arrived.
+    pub at: Duration,
+    /// When its first packet arrived.
+    pub first_at: Duration,
+    pub tag: Tag,
+    pub timestamp: u32,
+}
+
+/// Checks the stream of one video slot.
+#[derive(Debug)]
+pub struct VideoDecoder {
+    order: Order,
+    verdict: Verdict,
+    current: Option<Frame>,
+    /// The last frame that began, complete or not.
+    last: Option<Frame>,
+    /// Frames of the current source and layer that could be decoded since the last keyframe.
+    decoded: BTreeSet<u32>,
+    shown: Vec<Shown>,
+    /// Something was lost since the last frame began.
+    hole: bool,
+    /// Something was lost since the last decoded frame of temporal layer 0: what cannot be decoded is no hidden loss.
+    broken: bool,
+    frames_undecodable: u64,
+    undecodable_in_a_row: u64,
+    packets: u64,
+}
+
+/// A frame in progress.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    tag: Tag,
+    vp8: Option<Vp8Descriptor>,
+    timestamp: u32,
+    first_at: Duration,
+    next_packet: u16,
+    damaged: bool,
+}
+
+/// How long a receiver waits for a missing packet.
+const PATIENCE: Duration = Duration::from_millis(600);
+const CLOCK_RATE: u32 = 90_000;
+/// Half a frame at 30 frames per second: a switch may snap to the cadence, and no more. Two steps of
+/// virtual time are added, since a server without sender reports goes by arrival.
+const TOLERANCE: Duration = Duration::from_micros(16_700 + 2_000);
+
+impl Default for VideoDecoder {
+    fn default() -> Self {
+        Self {
+            order: Order::new(PATIENCE),
+            verdict: Verdict::default(),
+            current: None,
+            last: None,
+            decoded: BTreeSet::new(),
+            shown: Vec::new(),
+            // What was before the first packet is unknown.
+            hole: true,
+            broken: false,
+            frames_undecodable: 0,
+            undecodable_in_a_row: 0,
+            packets: 0,
+        }
+    }
+}
+
+impl VideoDecoder {
+    pub fn receive(&mut self, packet: Received) {
+        let now = packet.at;
+        self.packets += 1;
+        self.verdict.check_ssrc(&packet);
+        self.order.insert(packet);
+        self.advance(now);
+    }
+
+    /// Gives up on what has been waited for long enough.
+    pub fn advance(&mut self, now: Duration) {
+        while let Some(next) = self.order.poll(now) {
+            match next {
+                Next::Packet(packet) => self.accept(&packet),
+                Next::Lost(count) => {
+                    self.verdict.lost += count;
+                    self.hole = true;
+                    self.broken = true;
+                    self.current = None;
+                }
+            }
+        }
+    }
+
+    /// Whether the picture stands still until a keyframe comes.
+    pub fn wants_keyframe(&self) -> bool {
+        self.packets > 0 && (self.decoded.is_empty() || self.undecodable_in_a_row > UNDECODABLE_MAX)
+    }
+
+    pub fn complaints(&self) -> &[Complaint] {
+        &self.verdict.complaints
+    }
+
+    pub fn shown(&self) -> &[Shown] {
+        &self.shown
+    }
+
+    /// Packets that never came.
+    pub fn lost(&self) -> u64 {
+        self.verdict.lost
+    }
+
+    pub fn packets(&self) -> u64 {
+        self.packets
+    }
+
+    /// Frames that came and could not be decoded.
+    pub fn frames_undecodable(&self) -> u64 {
+        self.frames_undecodable
+    }
+
+    fn accept(&mut self, packet: &Received) {
+        let parsed = match packet.codec {
+            Codec::H264 => parse_h264(&packet.payload),
+            Codec::Vp8 | Codec::Opus => parse_vp8(&packet.payload),
+        };
+        let Some(parsed) = parsed else {
+            self.verdict.complain(packet.at, Fault::Garbled { sequence: packet.sequence });
+            return;
+        };
+        if self.current.is_some_and(|frame| frame.continues_with(&parsed.tag)) {
+            self.continue_frame(packet, &parsed);
+        } else {
+            self.begin_frame(packet, &parsed);
+        }
+        if packet.marker != (parsed.tag.packet + 1 == parsed.tag.packets) {
+            self.verdict.complain(packet.at, Fault::Marker { packet: parsed.tag });
+        }
+        self.end_frame_if_complete(packet);
+    }
+
+    fn continue_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
+        let Some(frame) = &mut self.current else { return };
+        if frame.timestamp != packet.timestamp {
+            let fault = Fault::TimestampWithinFrame { frame: frame.tag, next: parsed.tag };
+            self.verdict.complain(packet.at, fault);
+        }
+        frame.next_packet += 1;
+    }
+
+    fn begin_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
+        let tag = parsed.tag;
+        if let Some(torn) = self.current.take() {
+            self.verdict.complain(packet.at, Fault::TornFrame { frame: torn.tag, next: tag });
+        } else if tag.packet != 0 && !self.hole {
+            let before = self.last.map_or(tag, |frame| frame.tag);
+            self.verdict.complain(packet.at, Fault::TornFrame { frame: before, next: tag });
+        }
+        if tag.packet == 0 && tag.is_keyframe() != parsed.starts_keyframe {
+            self.verdict.complain(packet.at, Fault::Garbled { sequence: packet.sequence });
+        }
+        let frame = Frame {
+            tag,
+            vp8: parsed.vp8,
+            timestamp: packet.timestamp,
+            first_at: packet.at,
+            next_packet: tag.packet + 1,
+            damaged: tag.packet != 0,
+        };
+        match self.last {
+            Some(before) if before.is_of(&tag) => {}
+            Some(before) => self.check_succession(packet.at, &before, &frame),
+            None => {}
+        }
+        if frame.damaged {
+            // The rest of a frame whose beginning is lost.
+            self.broken = true;
+        }
+        self.hole = false;
+        self.last = Some(frame);
+        self.current = Some(frame);
+    }
+
+    fn check_succession(&mut self, at: Duration, before: &Frame, frame: &Frame) {
+        let switched = (before.tag.source, before.tag.layer) != (frame.tag.source, frame.tag.layer);
+        if switched {
+            if !frame.tag.is_keyframe() && !self.hole {
+                let fault = Fault::SwitchWithoutKeyframe { from: before.tag, to: frame.tag };
+                self.verdict.complain(at, fault);
+            }
+            self.decoded.clear();
+        }
+        if before.timestamp == frame.timestamp {
+            let fault = Fault::TimestampWithinFrame { frame: before.tag, next: frame.tag };
+            self.verdict.complain(at, fault);
+        }
+        check_timestamp(
+            &mut self.verdict,
+            at,
+            (&before.tag, before.timestamp),
+            (&frame.tag, frame.timestamp),
+            (CLOCK_RATE, TOLERANCE),
+        );
+        if !self.hole {
+            self.check_vp8_counters(at, before, frame);
+        }
+    }
+
+    fn check_vp8_counters(&mut self, at: Duration, before: &Frame, frame: &Frame) {
+        let (Some(old), Some(new)) = (before.vp8, frame.vp8) else { return };
+        if let (Some(last), Some(found)) = (old.picture_id, new.picture_id) {
+            let width = if new.long_picture_id { 0x7fff } else { 0x7f };
+            let expected = (last + 1) & width;
+            if expected != found {
+                self.verdict.complain(at, Fault::PictureId { expected, found, tag: frame.tag });
+            }
+        }
+        if let (Some(last), Some(found)) = (old.tl0, new.tl0) {
+            let expected = if new.temporal == Some(0) { last.wrapping_add(1) } else { last };
+            if expected != found {
+                self.verdict.complain(at, Fault::Tl0 { expected, found, tag: frame.tag });
+            }
+        }
+    }
+
+    fn end_frame_if_complete(&mut self, packet: &Received) {
+        let Some(frame) = self.current.filter(|frame| frame.next_packet == frame.tag.packets) else {
+            return;
+        };
+        self.current = None;
+        let tag = frame.tag;
+        let reference_there = tag.reference.is_none_or(|reference| self.decoded.contains(&reference));
+        if frame.damaged || !reference_there {
+            if !frame.damaged && !self.broken {
+                self.verdict.complain(packet.at, Fault::HiddenLoss { frame: tag });
+            }
+            self.frames_undecodable += 1;
+            self.undecodable_in_a_row += 1;
+            return;
+        }
+        if tag.is_keyframe() {
+            self.decoded.clear();
+        }
+        if tag.temporal == 0 {
+            // All that follows is predicted from this frame or a later one.
+            self.broken = false;
+        }
+        self.undecodable_in_a_row = 0;
+        self.decoded.insert(tag.frame);
+        while self.decoded.len() > REFERENCES_KEPT {
+            self.decoded.pop_first();
+        }
+        let Frame { first_at, timestamp, .. } = frame;
+        self.shown.push(Shown { at: packet.at, first_at, tag, timestamp });
+    }
+}
+
+/// So many frames in a row that cannot be decoded make a receiver ask for a keyframe.
+const UNDECODABLE_MAX: u64 = 3;
+/// Frames are predicted from one of the last four.
+const REFERENCES_KEPT: usize = 64;
+
+impl Frame {
+    fn is_of(&self, tag: &Tag) -> bool {
+        (self.tag.source, self.tag.layer, self.tag.frame) == (tag.source, tag.layer, tag.frame)
+    }
+
+    fn continues_with(&self, tag: &Tag) -> bool {
+        self.is_of(tag) && self.next_packet == tag.packet
+    }
+}
+
+#[cfg(test)]
+mod tests;

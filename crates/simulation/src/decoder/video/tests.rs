@@ -1,0 +1,255 @@
+//! A check that cannot fail proves nothing: each is fed a stream with its fault.
+
+use super::*;
+use crate::encoder::{LayerSpec, StartValues, VideoEncoder};
+
+/// Frames of two cameras, "1" and "2", in layers q (0) and f (2), at 30 frames per second.
+struct Studio {
+    cameras: [VideoEncoder; 2],
+    codec: Codec,
+    decoder: VideoDecoder,
+    sequence: u64,
+    picture_id: u16,
+    tl0: u8,
+    now: Duration,
+}
+
+/// One frame, as a list of packets that a test can spoil before they are played.
+type Packets = Vec<Received>;
+
+impl Studio {
+    fn new(codec: Codec) -> Self {
+        let camera = |source| VideoEncoder::new(source, codec, LayerSpec::camera(), StartValues::default(), 5);
+        Self {
+            cameras: [camera(1), camera(2)],
+            codec,
+            decoder: VideoDecoder::default(),
+            sequence: 100,
+            picture_id: 0x7ff0,
+            tl0: 250,
+            now: Duration::ZERO,
+        }
+    }
+
+    /// The next frame of a camera and layer, renumbered as a perfect server would.
+    fn frame(&mut self, camera: usize, layer: u8) -> Packets {
+        self.now += Duration::from_nanos(33_333_333);
+        let captured = self.now;
+        let mut chosen = Vec::new();
+        for (position, encoder) in self.cameras.iter_mut().enumerate() {
+            let packets = encoder.encode_frame(captured);
+            if position == camera {
+                chosen = packets;
+            }
+        }
+        let parse = if self.codec == Codec::H264 { parse_h264 } else { parse_vp8 };
+        chosen.retain(|packet| parse(&packet.payload).unwrap().tag.layer == layer);
+        if parse(&chosen[0].payload).unwrap().tag.temporal == 0 {
+            self.tl0 = self.tl0.wrapping_add(1);
+        }
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        let timestamp = crate::encoder::media_ticks(captured, CLOCK_RATE);
+        let packets = chosen.into_iter().map(|packet| {
+            let mut payload = packet.payload;
+            if self.codec == Codec::Vp8 {
+                payload[2..4].copy_from_slice(&(0x8000 | self.picture_id).to_be_bytes());
+                payload[4] = self.tl0;
+            }
+            self.sequence += 1;
+            let (at, sequence, marker) = (captured, self.sequence, packet.marker);
+            Received { at, codec: self.codec, ssrc: 7, sequence, timestamp, marker, payload }
+        });
+        packets.collect()
+    }
+
+    fn play(&mut self, packets: Packets) {
+        for packet in packets {
+            self.decoder.receive(packet);
+        }
+    }
+
+    fn run(&mut self, camera: usize, layer: u8, frames: usize) {
+        for _ in 0..frames {
+            let packets = self.frame(camera, layer);
+            self.play(packets);
+        }
+    }
+
+    fn keyframe(&mut self, camera: usize) {
+        self.cameras[camera].request_keyframe(None);
+    }
+
+    #[track_caller]
+    fn assert_only(&self, is_expected: fn(&Fault) -> bool) {
+        let faults: Vec<_> = self.decoder.complaints().iter().map(|complaint| &complaint.fault).collect();
+        assert!(!faults.is_empty(), "nothing was complained about");
+        assert!(faults.iter().all(|fault| is_expected(fault)), "{faults:?}");
+    }
+}
+
+#[test]
+fn good_streams_are_fine() {
+    for codec in [Codec::Vp8, Codec::H264] {
+        let mut studio = Studio::new(codec);
+        studio.run(0, 2, 60);
+        studio.keyframe(0);
+        studio.run(0, 0, 60);
+        studio.keyframe(1);
+        studio.run(1, 0, 60);
+        assert_eq!(studio.decoder.complaints(), []);
+        assert_eq!(studio.decoder.shown().len(), 180);
+    }
+}
+
+#[test]
+fn a_visible_loss_is_no_fault_and_freezes_until_the_keyframe() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 32);
+    let mut packets = studio.frame(0, 2);
+    packets.remove(1);
+    studio.play(packets);
+    studio.run(0, 2, 30);
+    assert_eq!((studio.decoder.complaints(), studio.decoder.lost()), (&[][..], 1));
+    let frozen = studio.decoder.shown().len();
+    studio.keyframe(0);
+    studio.run(0, 2, 30);
+    assert_eq!(studio.decoder.complaints(), []);
+    assert_eq!(frozen, 32, "frame 32 is of temporal layer 0");
+    assert!(studio.decoder.shown().len() >= frozen + 30);
+}
+
+#[test]
+fn a_torn_frame_is_seen() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    let mut packets = studio.frame(0, 2);
+    packets.remove(1);
+    for packet in &mut packets[1..] {
+        packet.sequence -= 1;
+    }
+    studio.sequence -= 1;
+    studio.play(packets);
+    studio.run(0, 2, 10);
+    studio.assert_only(|fault| matches!(fault, Fault::TornFrame { .. }));
+}
+
+#[test]
+fn a_frame_that_vanished_without_a_hole_is_seen() {
+    let mut studio = Studio::new(Codec::H264);
+    studio.run(0, 0, 10);
+    studio.sequence -= studio.frame(0, 0).len() as u64;
+    studio.run(0, 0, 1);
+    studio.assert_only(|fault| matches!(fault, Fault::HiddenLoss { .. }));
+}
+
+#[test]
+fn a_switch_needs_a_keyframe() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    studio.run(0, 0, 1);
+    studio.assert_only(|fault| {
+        matches!(fault, Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. } | Fault::Tl0 { .. })
+    });
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    studio.run(1, 2, 1);
+    studio.assert_only(|fault| matches!(fault, Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. }));
+}
+
+#[test]
+fn packets_of_two_sources_in_one_frame_are_seen() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    let mut packets = studio.frame(0, 2);
+    let other = studio.frame(1, 2);
+    packets[1].payload.clone_from(&other[1].payload);
+    studio.play(packets);
+    studio.assert_only(|fault| {
+        matches!(
+            fault,
+            Fault::TornFrame { .. } | Fault::SwitchWithoutKeyframe { .. } | Fault::TimestampWithinFrame { .. }
+                | Fault::PictureId { .. } | Fault::Timestamp { .. } | Fault::Tl0 { .. }
+        )
+    });
+}
+
+#[test]
+fn timestamps_have_to_follow_time() {
+    // After a pause: advanced by one tick, not at all, by a whole frame too many, backwards.
+    for wrong in [1u32.wrapping_neg(), 3_000, 90_000, 3_000u32.wrapping_neg()] {
+        let mut studio = Studio::new(Codec::Vp8);
+        studio.run(0, 2, 10);
+        let mut packets = studio.frame(0, 2);
+        for packet in &mut packets {
+            packet.timestamp = packet.timestamp.wrapping_add(wrong);
+        }
+        studio.play(packets);
+        if wrong == 1u32.wrapping_neg() {
+            assert_eq!(studio.decoder.complaints(), [], "a tick less is within half a frame");
+        } else {
+            studio.assert_only(|fault| matches!(fault, Fault::Timestamp { .. } | Fault::TimestampWithinFrame { .. }));
+        }
+    }
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    let before = studio.frame(0, 2);
+    let stopped = before[0].timestamp + 1;
+    studio.play(before);
+    studio.now += Duration::from_secs(3);
+    let mut packets = studio.frame(0, 2);
+    for packet in &mut packets {
+        packet.timestamp = stopped;
+    }
+    studio.play(packets);
+    studio.assert_only(|fault| matches!(fault, Fault::Timestamp { .. }));
+}
+
+#[test]
+fn a_timestamp_that_changes_within_a_frame_is_seen() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    let mut packets = studio.frame(0, 2);
+    packets.last_mut().unwrap().timestamp += 1;
+    studio.play(packets);
+    studio.assert_only(|fault| matches!(fault, Fault::TimestampWithinFrame { .. }));
+}
+
+#[test]
+fn picture_id_and_tl0_have_to_count() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    studio.picture_id += 5;
+    studio.run(0, 2, 10);
+    studio.assert_only(|fault| matches!(fault, Fault::PictureId { .. }));
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 10);
+    studio.tl0 = studio.tl0.wrapping_add(3);
+    studio.run(0, 2, 10);
+    studio.assert_only(|fault| matches!(fault, Fault::Tl0 { .. }));
+}
+
+#[test]
+fn a_missing_marker_and_a_changed_ssrc_are_seen() {
+    let mut studio = Studio::new(Codec::Vp8);
+    let mut packets = studio.frame(0, 2);
+    packets.last_mut().unwrap().marker = false;
+    studio.play(packets);
+    studio.run(0, 2, 1);
+    studio.assert_only(|fault| matches!(fault, Fault::Marker { .. }));
+    let mut studio = Studio::new(Codec::Vp8);
+    let mut packets = studio.frame(0, 2);
+    packets.last_mut().unwrap().ssrc += 1;
+    studio.play(packets);
+    studio.run(0, 2, 1);
+    studio.assert_only(|fault| matches!(fault, Fault::SsrcChanged { .. }));
+}
+
+#[test]
+fn a_damaged_payload_is_seen() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.run(0, 2, 3);
+    let mut packets = studio.frame(0, 2);
+    packets[0].payload[12] ^= 1;
+    studio.play(packets);
+    studio.assert_only(|fault| matches!(fault, Fault::Garbled { .. } | Fault::TornFrame { .. }));
+}

@@ -1,0 +1,341 @@
+//! RTP payloads of the synthetic encoders: real payload descriptors around a [`Tag`].
+//!
+//! Written and parsed here independently of the core, so that a mistake there is not repeated here.
+
+use std::time::Duration;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    Vp8,
+    H264,
+    Opus,
+}
+
+/// What every synthetic packet says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tag {
+    /// The publication: one microphone, camera or screen of one browser.
+    pub source: u32,
+    /// Position of the simulcast layer, 0 is the smallest. Of audio: the talk spurt, modulo 256.
+    pub layer: u8,
+    /// Temporal layer, 0 is the base.
+    pub temporal: u8,
+    /// Number of the frame within its layer. Of audio: number of the packet.
+    pub frame: u32,
+    /// Position of the packet within its frame. Of audio: position within the talk spurt.
+    pub packet: u16,
+    /// Packets of the frame.
+    pub packets: u16,
+    /// The frame that this one is predicted from; a keyframe has none.
+    pub reference: Option<u32>,
+    /// When it was captured, in virtual time.
+    pub captured: Duration,
+}
+
+const MAGIC: u32 = 0x6d61_6464;
+const NO_REFERENCE: u32 = u32::MAX;
+
+impl Tag {
+    pub const BYTES: usize = 30;
+
+    pub fn encode(&self) -> [u8; Self::BYTES] {
+        let mut out = [0; Self::BYTES];
+        let captured = u64::try_from(self.captured.as_micros()).unwrap_or(u64::MAX);
+        let fields: [&[u8]; 9] = [
+            &MAGIC.to_be_bytes(),
+            &self.source.to_be_bytes(),
+            &[self.layer],
+            &[self.temporal],
+            &self.frame.to_be_bytes(),
+            &self.packet.to_be_bytes(),
+            &self.packets.to_be_bytes(),
+            &self.reference.unwrap_or(NO_REFERENCE).to_be_bytes(),
+            &captured.to_be_bytes(),
+        ];
+        for (to, from) in out.iter_mut().zip(fields.into_iter().flatten()) {
+            *to = *from;
+        }
+        out
+    }
+
+    /// `None` where the bytes do not begin with a tag.
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut reader = Reader(bytes);
+        if reader.u32()? != MAGIC {
+            return None;
+        }
+        Some(Self {
+            source: reader.u32()?,
+            layer: reader.u8()?,
+            temporal: reader.u8()?,
+            frame: reader.u32()?,
+            packet: reader.u16()?,
+            packets: reader.u16()?,
+            reference: Some(reader.u32()?).filter(|frame| *frame != NO_REFERENCE),
+            captured: Duration::from_micros(reader.u64()?),
+        })
+    }
+
+    pub fn is_keyframe(&self) -> bool {
+        self.reference.is_none()
+    }
+}
+
+/// The VP8 payload descriptor (RFC 7741 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vp8Descriptor {
+    /// The packet starts a frame (S bit with partition 0).
+    pub start: bool,
+    /// The 15-bit form is written where `long_picture_id` says so.
+    pub picture_id: Option<u16>,
+    pub long_picture_id: bool,
+    pub tl0: Option<u8>,
+    pub temporal: Option<u8>,
+}
+
+impl Vp8Descriptor {
+    pub fn write(&self, out: &mut Vec<u8>) {
+        out.push(0x80 | u8::from(self.start) << 4);
+        out.push(
+            u8::from(self.picture_id.is_some()) << 7
+                | u8::from(self.tl0.is_some()) << 6
+                | u8::from(self.temporal.is_some()) << 5,
+        );
+        if let Some(id) = self.picture_id {
+            let [high, low] = id.to_be_bytes();
+            if self.long_picture_id {
+                out.extend([0x80 | high, low]);
+            } else {
+                out.push(low & 0x7f);
+            }
+        }
+        out.extend(self.tl0);
+        out.extend(self.temporal.map(|temporal| temporal << 6));
+    }
+
+    /// The descriptor and what follows it.
+    pub fn parse(payload: &[u8]) -> Option<(Self, &[u8])> {
+        let mut reader = Reader(payload);
+        let first = reader.u8()?;
+        let mut descriptor = Self { start: first & 0x17 == 0x10, ..Self::default() };
+        let extension = if first & 0x80 == 0 { 0 } else { reader.u8()? };
+        if extension & 0x80 != 0 {
+            let high = reader.u8()?;
+            descriptor.long_picture_id = high & 0x80 != 0;
+            descriptor.picture_id = Some(if descriptor.long_picture_id {
+                u16::from_be_bytes([high & 0x7f, reader.u8()?])
+            } else {
+                u16::from(high)
+            });
+        }
+        if extension & 0x40 != 0 {
+            descriptor.tl0 = Some(reader.u8()?);
+        }
+        if extension & 0x30 != 0 {
+            let temporal = reader.u8()?;
+            descriptor.temporal = (extension & 0x20 != 0).then_some(temporal >> 6);
+        }
+        Some((descriptor, reader.0))
+    }
+}
+
+/// One video packet as a receiver reads it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VideoPacket {
+    pub tag: Tag,
+    /// What the bitstream itself says, beside the tag.
+    pub starts_frame: bool,
+    pub starts_keyframe: bool,
+    pub vp8: Option<Vp8Descriptor>,
+}
+
+/// A VP8 packet: descriptor, in a frame's first packet the frame header (RFC 6386 section 9.1), tag, filling.
+pub fn write_vp8(descriptor: &Vp8Descriptor, tag: &Tag, size: (u16, u16), length: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(length + 32);
+    descriptor.write(&mut out);
+    if descriptor.start {
+        // Bit 0 is 0 for a keyframe; bit 4 shows the frame.
+        out.extend([0x10 | u8::from(!tag.is_keyframe()), 0, 0]);
+        if tag.is_keyframe() {
+            out.extend([0x9d, 0x01, 0x2a]);
+            out.extend(size.0.to_le_bytes());
+            out.extend(size.1.to_le_bytes());
+        }
+    }
+    finish(out, tag, length)
+}
+
+pub fn parse_vp8(payload: &[u8]) -> Option<VideoPacket> {
+    let (vp8, mut rest) = Vp8Descriptor::parse(payload)?;
+    let mut starts_keyframe = false;
+    if vp8.start {
+        starts_keyframe = rest.first()? & 1 == 0;
+        if starts_keyframe && rest.get(3..6)? != [0x9d, 0x01, 0x2a] {
+            return None;
+        }
+        rest = rest.get(if starts_keyframe { 10 } else { 3 }..)?;
+    }
+    Some(VideoPacket { tag: Tag::decode(rest)?, starts_frame: vp8.start, starts_keyframe, vp8: Some(vp8) })
+}
+
+/// A H.264 packet (RFC 6184, packetization-mode 1): a keyframe starts with a STAP-A of SPS, PPS and
+/// an SEI that carries the tag; slices are single NAL units or FU-As.
+pub fn write_h264(tag: &Tag, length: usize) -> Vec<u8> {
+    let slice_type = if tag.is_keyframe() { NAL_IDR } else { NAL_SLICE };
+    let slices_start = u16::from(tag.is_keyframe());
+    let mut out = Vec::with_capacity(length + 8);
+    if tag.is_keyframe() && tag.packet == 0 {
+        let mut sei = vec![NAL_SEI];
+        sei.extend(tag.encode());
+        out.push(0x60 | NAL_STAP_A);
+        for unit in [SPS, PPS, &sei] {
+            out.extend(u16::try_from(unit.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend(unit);
+        }
+        return out;
+    }
+    if tag.packets == slices_start + 1 {
+        out.push(0x60 | slice_type);
+    } else {
+        let start = tag.packet == slices_start;
+        let end = tag.packet + 1 == tag.packets;
+        out.extend([0x60 | NAL_FU_A, u8::from(start) << 7 | u8::from(end) << 6 | slice_type]);
+    }
+    finish(out, tag, length)
+}
+
+pub fn parse_h264(payload: &[u8]) -> Option<VideoPacket> {
+    let (first, rest) = payload.split_first()?;
+    let (tag, starts_frame, starts_keyframe) = match first & 0x1f {
+        NAL_STAP_A => {
+            let units = stap_units(rest)?;
+            let sps = units.iter().any(|unit| unit.first().is_some_and(|byte| byte & 0x1f == NAL_SPS));
+            let sei = units.iter().find(|unit| unit.first() == Some(&NAL_SEI))?;
+            (Tag::decode(sei.get(1..)?)?, true, sps)
+        }
+        NAL_FU_A => {
+            let (header, rest) = rest.split_first()?;
+            let first_slice = header & 0x80 != 0 && header & 0x1f == NAL_SLICE;
+            (Tag::decode(rest)?, first_slice, false)
+        }
+        kind => (Tag::decode(rest)?, kind == NAL_SLICE, false),
+    };
+    Some(VideoPacket { tag, starts_frame, starts_keyframe, vp8: None })
+}
+
+/// An Opus packet: a TOC byte for 20 ms of full-band CELT, then the tag.
+pub fn write_opus(tag: &Tag, length: usize) -> Vec<u8> {
+    finish(vec![0xf8], tag, length)
+}
+
+pub fn parse_opus(payload: &[u8]) -> Option<Tag> {
+    Tag::decode(payload.get(1..)?)
+}
+
+const NAL_SLICE: u8 = 1;
+const NAL_IDR: u8 = 5;
+const NAL_SEI: u8 = 6;
+const NAL_SPS: u8 = 7;
+const NAL_STAP_A: u8 = 24;
+const NAL_FU_A: u8 = 28;
+
+/// Constrained baseline, level 3.1, 640×360.
+const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0x80];
+const PPS: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
+
+fn stap_units(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut units = Vec::new();
+    while let Some((length, after)) = rest.split_first_chunk::<2>() {
+        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        units.push(unit);
+        rest = after;
+    }
+    Some(units)
+}
+
+fn finish(mut out: Vec<u8>, tag: &Tag, length: usize) -> Vec<u8> {
+    out.extend(tag.encode());
+    if out.len() < length {
+        out.resize(length, 0x5a);
+    }
+    out
+}
+
+struct Reader<'a>(&'a [u8]);
+
+impl Reader<'_> {
+    fn take<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (head, rest) = self.0.split_first_chunk::<N>()?;
+        self.0 = rest;
+        Some(*head)
+    }
+
+    fn u8(&mut self) -> Option<u8> {
+        self.take::<1>().map(u8::from_be_bytes)
+    }
+
+    fn u16(&mut self) -> Option<u16> {
+        self.take().map(u16::from_be_bytes)
+    }
+
+    fn u32(&mut self) -> Option<u32> {
+        self.take().map(u32::from_be_bytes)
+    }
+
+    fn u64(&mut self) -> Option<u64> {
+        self.take().map(u64::from_be_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag(packet: u16, packets: u16, reference: Option<u32>) -> Tag {
+        let captured = Duration::from_micros(1_234_567);
+        Tag { source: 9, layer: 2, temporal: 1, frame: 77, packet, packets, reference, captured }
+    }
+
+    #[test]
+    fn vp8_packets_survive_the_round_trip() {
+        for long_picture_id in [false, true] {
+            let picture_id = Some(if long_picture_id { 0x7ffe } else { 0x7e });
+            for (packet, reference) in [(0, None), (1, None), (0, Some(76))] {
+                let tag = tag(packet, 2, reference);
+                let descriptor = Vp8Descriptor {
+                    start: packet == 0,
+                    picture_id,
+                    long_picture_id,
+                    tl0: Some(255),
+                    temporal: Some(1),
+                };
+                let read = parse_vp8(&write_vp8(&descriptor, &tag, (640, 360), 500)).unwrap();
+                assert_eq!(read.tag, tag);
+                assert_eq!(read.vp8, Some(descriptor));
+                assert_eq!(read.starts_keyframe, packet == 0 && reference.is_none());
+            }
+        }
+    }
+
+    #[test]
+    fn h264_packets_survive_the_round_trip() {
+        for (packet, packets, reference) in
+            [(0, 4, None), (1, 4, None), (3, 4, None), (1, 2, None), (0, 1, Some(1)), (0, 3, Some(1)), (2, 3, Some(1))]
+        {
+            let tag = tag(packet, packets, reference);
+            let read = parse_h264(&write_h264(&tag, 500)).unwrap();
+            assert_eq!(read.tag, tag);
+            assert_eq!(read.starts_frame, packet == 0, "{tag:?}");
+            assert_eq!(read.starts_keyframe, packet == 0 && reference.is_none());
+        }
+    }
+
+    #[test]
+    fn opus_packets_survive_the_round_trip_and_garbage_is_none() {
+        let tag = tag(0, 1, None);
+        assert_eq!(parse_opus(&write_opus(&tag, 80)), Some(tag));
+        assert_eq!(parse_opus(&[0xf8; 40]), None);
+        assert_eq!(parse_vp8(&[]), None);
+        assert_eq!(parse_h264(&[24, 0, 200, 1]), None);
+    }
+}

@@ -1,0 +1,289 @@
+//! The world: a shard, browsers, the network between them, and virtual time.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use madang_core::limits::Limits;
+use madang_core::{Address, Command, Datagram, Identity, Shard, ShardConfig, ShardStats};
+
+use crate::browser::{Browser, BrowserConfig};
+use crate::control::{Connection, Control, Request, SIGNALLING_DELAY, Told};
+use crate::network::{Link, LinkConfig};
+use crate::page::Page;
+
+/// What a run starts from.
+#[derive(Debug, Clone)]
+pub struct WorldConfig {
+    /// All randomness of the simulation.
+    pub seed: u64,
+    pub initial_bitrate_bps: u64,
+    pub limits: Limits,
+    pub signalling_delay: Duration,
+}
+
+impl WorldConfig {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            seed,
+            initial_bitrate_bps: 1_000_000,
+            limits: Limits::default(),
+            signalling_delay: SIGNALLING_DELAY,
+        }
+    }
+}
+
+/// One person in the room.
+#[derive(Debug)]
+pub struct Seat {
+    pub name: &'static str,
+    pub browser: Browser,
+    pub page: Page,
+    /// From the browser to the server.
+    pub up: Link,
+    /// From the server to the browser.
+    pub down: Link,
+    pub(crate) connection: Connection,
+}
+
+/// Everything, at one moment of virtual time.
+#[derive(Debug)]
+pub struct World {
+    config: WorldConfig,
+    /// The one reading of a real clock; all that follows is this plus virtual time.
+    start: Instant,
+    now: Duration,
+    shard: Shard,
+    seats: Vec<Seat>,
+    control: Control,
+    in_flight: BTreeMap<(Duration, u64), Delivery>,
+    deliveries: u64,
+    /// The shard has been touched since its last flush.
+    touched: bool,
+    /// How often the shard's timeout was due.
+    timeouts: u64,
+}
+
+/// Something on its way.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    ToShard { source: SocketAddr, datagram: Vec<u8> },
+    ToBrowser { seat: usize, datagram: Vec<u8> },
+    Request { seat: usize, request: Request },
+    Told { seat: usize, told: Told },
+}
+
+/// The step of virtual time. What falls due within a step is handled as one batch.
+const TICK: Duration = Duration::from_millis(1);
+/// A shard whose timeout is due more often than this at one moment is in a busy loop.
+const TIMEOUTS_PER_TICK_MAX: usize = 10_000;
+
+/// Where the simulated server listens (RFC 5737).
+pub const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3478);
+
+impl World {
+    pub fn new(config: WorldConfig) -> Self {
+        // str0m draws SSRCs, mids and ICE credentials from this generator.
+        fastrand::seed(config.seed);
+        let start = Instant::now();
+        let shard_config = ShardConfig {
+            worker: 0,
+            node: 0,
+            epoch: 1,
+            identity: Identity::generate().expect("the crypto library makes a certificate"),
+            addresses: vec![Address { advertised: SERVER, local: SERVER }],
+            ice_lite: false,
+            initial_bitrate_bps: config.initial_bitrate_bps,
+            limits: config.limits.clone(),
+            seed: config.seed,
+        };
+        Self {
+            shard: Shard::new(shard_config),
+            config,
+            start,
+            now: Duration::ZERO,
+            seats: Vec::new(),
+            control: Control::default(),
+            in_flight: BTreeMap::new(),
+            deliveries: 0,
+            touched: true,
+            timeouts: 0,
+        }
+    }
+
+    /// A new person with a good connection. Nothing is sent before the page joins.
+    pub fn add(&mut self, name: &'static str, config: BrowserConfig) -> usize {
+        let seat = self.seats.len();
+        let number = u32::try_from(seat).unwrap_or(u32::MAX);
+        let [_, _, high, low] = (number + 1).to_be_bytes();
+        let address = SocketAddr::from((Ipv4Addr::new(198, 51, high, low), 50_000));
+        let seed = self.config.seed.wrapping_mul(1_000_003) ^ u64::from(number);
+        self.seats.push(Seat {
+            name,
+            browser: Browser::new(config, number, address, self.start, (self.now, seed)),
+            page: Page::default(),
+            up: Link::new(LinkConfig::default(), seed.wrapping_add(1)),
+            down: Link::new(LinkConfig::default(), seed.wrapping_add(2)),
+            connection: Connection::default(),
+        });
+        seat
+    }
+
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.config.seed
+    }
+
+    pub fn shard_stats(&self) -> ShardStats {
+        self.shard.stats()
+    }
+
+    /// How often the shard's timeout was due so far.
+    pub fn timeouts(&self) -> u64 {
+        self.timeouts
+    }
+
+    pub fn seats(&self) -> usize {
+        self.seats.len()
+    }
+
+    pub fn all_seats(&self) -> &[Seat] {
+        &self.seats
+    }
+
+    /// The person of this name.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.seats.iter().position(|seat| seat.name == name)
+    }
+
+    pub fn seat(&self, name: &str) -> &Seat {
+        let seat = self.find(name).and_then(|seat| self.seats.get(seat));
+        seat.unwrap_or_else(|| panic!("nobody is called {name}"))
+    }
+
+    pub fn seat_named(&mut self, name: &str) -> &mut Seat {
+        let seat = self.find(name).unwrap_or_else(|| panic!("nobody is called {name}"));
+        self.seat_mut(seat)
+    }
+
+    /// Puts a datagram before the server, as if it came from `source`.
+    pub fn inject(&mut self, source: SocketAddr, datagram: Vec<u8>) {
+        self.deliver_after(TICK, Delivery::ToShard { source, datagram });
+    }
+
+    pub fn run_until(&mut self, end: Duration) {
+        while self.now < end {
+            self.tick();
+        }
+    }
+
+    /// One step: 1 arrivals, 2 browsers, 3 the shard.
+    fn tick(&mut self) {
+        self.now += TICK;
+        while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= self.now) {
+            let delivery = entry.remove();
+            self.arrive(delivery);
+        }
+        for seat in 0..self.seats.len() {
+            self.tick_browser(seat);
+        }
+        self.drive_shard();
+    }
+
+    fn arrive(&mut self, delivery: Delivery) {
+        match delivery {
+            Delivery::ToShard { source, datagram } => {
+                let datagram = Datagram { source, destination: SERVER, contents: &datagram };
+                self.shard.handle_datagram(self.start + self.now, datagram);
+                self.touched = true;
+            }
+            Delivery::ToBrowser { seat, datagram } => {
+                let now = self.now;
+                self.seat_mut(seat).browser.handle_datagram(now, SERVER, &datagram);
+            }
+            Delivery::Request { seat, request } => self.handle_request(seat, request),
+            Delivery::Told { seat, told } => self.handle_told(seat, told),
+        }
+    }
+
+    fn tick_browser(&mut self, seat: usize) {
+        let now = self.now;
+        let state = self.seat_mut(seat);
+        state.browser.tick(now);
+        let source = state.browser.address();
+        let mut arrivals = Vec::new();
+        for (destination, datagram) in state.browser.take_outgoing() {
+            if destination == SERVER {
+                arrivals.extend(state.up.send(now, &datagram));
+            }
+        }
+        for arrival in arrivals {
+            self.deliver_at(arrival.at, Delivery::ToShard { source, datagram: arrival.datagram });
+        }
+    }
+
+    /// Drives the shard as its contract says, until nothing is due any more.
+    fn drive_shard(&mut self) {
+        let now = self.start + self.now;
+        for _ in 0..TIMEOUTS_PER_TICK_MAX {
+            if self.shard.poll_timeout().is_some_and(|due| due <= now) {
+                self.timeouts += 1;
+                self.shard.handle_timeout(now);
+                self.touched = true;
+            }
+            if !std::mem::take(&mut self.touched) {
+                return;
+            }
+            self.shard.flush(now);
+            while let Some(event) = self.shard.poll_event() {
+                self.handle_shard_event(event);
+            }
+            self.send_outbox();
+        }
+        panic!("the shard's timeout at {:?} never passes: a busy loop", self.now);
+    }
+
+    fn send_outbox(&mut self) {
+        let now = self.now;
+        let mut deliveries = Vec::new();
+        for (transmit, datagram) in self.shard.outbox().datagrams() {
+            let to = self.seats.iter().position(|seat| seat.browser.address() == transmit.destination);
+            if let Some((number, seat)) = to.and_then(|number| Some((number, self.seats.get_mut(number)?))) {
+                deliveries.extend(seat.down.send(now, datagram).into_iter().map(|arrival| (number, arrival)));
+            }
+        }
+        self.shard.outbox().clear();
+        for (seat, arrival) in deliveries {
+            self.deliver_at(arrival.at, Delivery::ToBrowser { seat, datagram: arrival.datagram });
+        }
+    }
+
+    pub(crate) fn command(&mut self, command: Command) {
+        self.shard.handle_command(self.start + self.now, command);
+        self.touched = true;
+    }
+
+    pub(crate) fn deliver_after(&mut self, delay: Duration, delivery: Delivery) {
+        self.deliver_at(self.now + delay, delivery);
+    }
+
+    fn deliver_at(&mut self, at: Duration, delivery: Delivery) {
+        self.deliveries += 1;
+        self.in_flight.insert((at, self.deliveries), delivery);
+    }
+
+    pub(crate) fn seat_mut(&mut self, seat: usize) -> &mut Seat {
+        self.seats.get_mut(seat).unwrap_or_else(|| panic!("there is no seat {seat}"))
+    }
+
+    pub(crate) fn control_mut(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    pub(crate) fn signalling_delay(&self) -> Duration {
+        self.config.signalling_delay
+    }
+}

@@ -1,0 +1,266 @@
+//! The app page and the browser client, embedded in the binary. Debug builds read the files from
+//! disk at every request, so that a change shows after a reload.
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Path;
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH,
+    REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::map_response;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+/// Serves the page at `/` and `/r/{room}`, and its files under `/app/` and `/client/`. All other
+/// paths are left to whoever merges this router.
+pub fn router() -> Router {
+    Router::new()
+        .route("/", get(page))
+        .route("/r/{room}", get(page))
+        .route(
+            "/app/{*path}",
+            get(async |path: Path<String>, headers: HeaderMap| {
+                file(App::get(&path), &path, &headers)
+            }),
+        )
+        .route(
+            "/client/{*path}",
+            get(async |path: Path<String>, headers: HeaderMap| {
+                file(Client::get(&path), &path, &headers)
+            }),
+        )
+        .layer(map_response(async |mut response: Response| {
+            response.headers_mut().extend(SECURITY_HEADERS);
+            response
+        }))
+}
+
+#[derive(RustEmbed)]
+#[folder = "app/"]
+struct App;
+
+#[derive(RustEmbed)]
+#[folder = "client/"]
+struct Client;
+
+const PAGE: &str = "index.html";
+
+const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
+const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
+    HeaderName::from_static("cross-origin-opener-policy");
+
+/// Nothing but the page's own files runs, and nobody else's page may frame it and borrow the
+/// camera. `ws:` and `wss:` let the client follow a `bye` to another node.
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
+    (
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(
+            "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; \
+             img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
+             frame-ancestors 'none'",
+        ),
+    ),
+    (
+        PERMISSIONS_POLICY,
+        HeaderValue::from_static(
+            "camera=(self), microphone=(self), display-capture=(self), speaker-selection=(self), autoplay=(self), \
+             clipboard-write=(self), geolocation=(), payment=(), usb=()",
+        ),
+    ),
+    (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+    // The address names the room.
+    (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
+    (
+        CROSS_ORIGIN_OPENER_POLICY,
+        HeaderValue::from_static("same-origin"),
+    ),
+];
+
+async fn page(headers: HeaderMap) -> Response {
+    file(App::get(PAGE), PAGE, &headers)
+}
+
+/// The file, or 304 where the browser has this version. `no-cache` means to ask every time: after
+/// an update of the server no browser mixes old and new modules.
+fn file(found: Option<EmbeddedFile>, path: &str, request: &HeaderMap) -> Response {
+    let Some(file) = found else {
+        return (StatusCode::NOT_FOUND, "no such file\n").into_response();
+    };
+    let etag = etag(&file);
+    let caching = [(ETAG, etag.clone()), (CACHE_CONTROL, "no-cache".to_owned())];
+    if has_version(request, &etag) {
+        return (StatusCode::NOT_MODIFIED, caching).into_response();
+    }
+    (
+        caching,
+        [(CONTENT_TYPE, content_type(path))],
+        Body::from(file.data.into_owned()),
+    )
+        .into_response()
+}
+
+fn etag(file: &EmbeddedFile) -> String {
+    let hash: String = file
+        .metadata
+        .sha256_hash()
+        .iter()
+        .take(16)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    format!("\"{hash}\"")
+}
+
+/// RFC 9110 section 13.1.2: a list of tags or `*`, compared weakly.
+fn has_version(request: &HeaderMap, etag: &str) -> bool {
+    request
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|tags| tags.split(','))
+        .map(str::trim)
+        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == etag)
+}
+
+fn content_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        Some(_) | None => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::Request;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn get_with(path: &str, if_none_match: Option<&str>) -> Response {
+        let mut request = Request::get(path);
+        if let Some(tags) = if_none_match {
+            request = request.header(IF_NONE_MATCH, tags);
+        }
+        router()
+            .oneshot(request.body(Body::empty()).unwrap())
+            .await
+            .unwrap()
+    }
+
+    fn header(response: &Response, name: impl axum::http::header::AsHeaderName) -> &str {
+        response
+            .headers()
+            .get(name)
+            .map_or("", |value| value.to_str().unwrap())
+    }
+
+    async fn text(response: Response) -> String {
+        let bytes = axum::body::to_bytes(response.into_body(), 1 << 20)
+            .await
+            .unwrap();
+        String::from_utf8(bytes.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn files_have_the_types_that_browsers_insist_on() {
+        for (path, expected) in [
+            ("/", "text/html; charset=utf-8"),
+            ("/r/quiet-lantern-204", "text/html; charset=utf-8"),
+            ("/app/main.js", "text/javascript; charset=utf-8"),
+            ("/app/app.css", "text/css; charset=utf-8"),
+            ("/app/icons.svg", "image/svg+xml"),
+            ("/client/index.js", "text/javascript; charset=utf-8"),
+        ] {
+            let response = get_with(path, None).await;
+            assert_eq!(response.status(), StatusCode::OK, "{path}");
+            assert_eq!(header(&response, CONTENT_TYPE), expected, "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn other_paths_are_not_found() {
+        for path in [
+            "/app/",
+            "/app/none.js",
+            "/client/none.js",
+            "/app/../Cargo.toml",
+            "/app/%2e%2e/Cargo.toml",
+            "/r",
+            "/r/a/b",
+            "/none",
+        ] {
+            assert_eq!(
+                get_with(path, None).await.status(),
+                StatusCode::NOT_FOUND,
+                "{path}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn every_answer_carries_the_security_headers() {
+        for path in ["/", "/app/main.js", "/app/none.js"] {
+            let response = get_with(path, None).await;
+            assert!(
+                header(&response, CONTENT_SECURITY_POLICY).starts_with("default-src 'self';"),
+                "{path}"
+            );
+            assert!(
+                header(&response, PERMISSIONS_POLICY).contains("display-capture=(self)"),
+                "{path}"
+            );
+            assert_eq!(
+                header(&response, X_CONTENT_TYPE_OPTIONS),
+                "nosniff",
+                "{path}"
+            );
+            assert_eq!(header(&response, REFERRER_POLICY), "no-referrer", "{path}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_version_that_the_browser_has_is_not_sent_again() {
+        let first = get_with("/app/main.js", None).await;
+        assert_eq!(header(&first, CACHE_CONTROL), "no-cache");
+        let etag = header(&first, ETAG).to_owned();
+        for tags in [
+            etag.clone(),
+            format!("W/{etag}"),
+            format!("\"other\", {etag}"),
+            "*".to_owned(),
+        ] {
+            let again = get_with("/app/main.js", Some(&tags)).await;
+            assert_eq!(again.status(), StatusCode::NOT_MODIFIED, "{tags}");
+            assert_eq!(header(&again, ETAG), etag);
+            assert_eq!(text(again).await, "");
+        }
+        assert_eq!(
+            get_with("/app/main.js", Some("\"other\"")).await.status(),
+            StatusCode::OK
+        );
+    }
+
+    /// A file that the page names and that is not there shows only in a browser.
+    #[tokio::test]
+    async fn every_file_that_the_page_names_is_there() {
+        let page = text(get_with("/", None).await).await;
+        let paths: Vec<_> = page
+            .split('"')
+            .filter(|part| part.starts_with("/app/"))
+            .collect();
+        assert!(paths.len() > 5, "{paths:?}");
+        for path in paths {
+            let path = path.split('#').next().unwrap();
+            assert_eq!(
+                get_with(path, None).await.status(),
+                StatusCode::OK,
+                "{path}"
+            );
+        }
+    }
+}

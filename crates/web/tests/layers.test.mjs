@@ -1,0 +1,164 @@
+/** Simulcast: a tile gets the layer that fits its size, and the camera sends only the layers that somebody looks at. */
+import { before } from 'node:test';
+import { Call } from './support/call.mjs';
+import { COLOURS } from './support/media.mjs';
+import { eventually } from './support/wait.mjs';
+
+/** @typedef {import('./support/participant.mjs').Participant} Participant */
+
+const CAMERA = 'width=320&height=180';
+/** The top layer is the last that the encoder gets bandwidth for. */
+const TOP_LAYER_SECONDS = 40;
+
+const call = new Call();
+/** @type {import('./support/call.mjs').Browser} */ let sender;
+/** @type {import('./support/call.mjs').Browser} */ let viewers;
+
+before(async () => {
+  sender = await call.chromium({ colour: COLOURS.red, hertz: 500, width: 320, height: 180 });
+  viewers = await call.chromium();
+});
+
+for (const codec of ['vp8', 'h264']) {
+  call.story(`a tile that shrinks and grows changes its layer (${codec})`, async () => {
+    await call.enter(sender, 'Ada', { query: `${CAMERA}&codec=${codec}` });
+    const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+
+    await resizeTile(bea, 'Ada', 320, 180);
+    await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
+    await resizeTile(bea, 'Ada', 72, 40);
+    await receivesHeight(bea, 'Ada', 45);
+    await resizeTile(bea, 'Ada', 150, 84);
+    await receivesHeight(bea, 'Ada', 90);
+    await resizeTile(bea, 'Ada', 320, 180);
+    await receivesHeight(bea, 'Ada', 180);
+    await bea.seesPicture('Ada', 'red');
+  });
+}
+
+call.story('two tiles of different size get two layers of one camera', async () => {
+  await call.enter(sender, 'Ada', { query: CAMERA });
+  const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+  const cai = await call.enter(viewers, 'Cai', { query: 'mic=0&cam=0' });
+
+  await resizeTile(bea, 'Ada', 320, 180);
+  await resizeTile(cai, 'Ada', 72, 40);
+  await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
+  await receivesHeight(cai, 'Ada', 45);
+  await bea.seesPicture('Ada', 'red');
+  await cai.seesPicture('Ada', 'red');
+});
+
+call.story('a layer that nobody looks at is not sent', async () => {
+  const ada = await call.enter(sender, 'Ada', { query: CAMERA });
+  const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+  await resizeTile(bea, 'Ada', 320, 180);
+  await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
+
+  await resizeTile(bea, 'Ada', 72, 40);
+  await eventually('Ada sends the lowest layer alone', () => heightsSent(ada), (heights) => heights.join() === '45');
+  await bea.seesMovement('Ada');
+
+  await resizeTile(bea, 'Ada', 320, 180);
+  await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
+});
+
+call.story('a tile that nobody can see receives nothing', async () => {
+  await call.enter(sender, 'Ada', { query: CAMERA });
+  const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+  await bea.seesPicture('Ada', 'red');
+
+  const tile = await bea.tile('Ada');
+  await bea.evaluate(setStyle, { selector: tile, style: 'display: none' });
+  await eventually('the slot says why it is empty', () => bea.tileAttribute('Ada', 'data-why'), (why) => why === 'not_visible');
+  await eventually('Bea receives no more frames', () => framesInASecond(bea), (frames) => frames === 0);
+
+  await bea.evaluate(setStyle, { selector: tile, style: '' });
+  await bea.seesPicture('Ada', 'red');
+});
+
+/**
+ * @param {Participant} viewer
+ * @param {string} name whose tile
+ * @param {number} width
+ * @param {number} height
+ */
+async function resizeTile(viewer, name, width, height) {
+  const selector = await viewer.tile(name);
+  const size = `width: ${width}px; height: ${height}px; min-width: 0; min-height: 0; flex: none; justify-self: start; align-self: start`;
+  await viewer.evaluate(setStyle, { selector, style: size });
+}
+
+/**
+ * @param {Participant} viewer
+ * @param {string} name whose picture
+ * @param {number} height
+ * @param {number} [seconds]
+ */
+async function receivesHeight(viewer, name, height, seconds) {
+  await eventually(
+    `${viewer.name} receives ${name} with ${height} lines`,
+    async () => (await viewer.reception(name)).frameHeight,
+    (seen) => seen === height,
+    seconds,
+  );
+  await viewer.seesMovement(name);
+}
+
+/** @param {Participant} viewer */
+async function framesInASecond(viewer) {
+  return viewer.evaluate(framesDecodedInASecond);
+}
+
+/**
+ * The layers that a camera sends: the heights of those that had frames within a second.
+ *
+ * @param {Participant} participant
+ * @returns {Promise<number[]>} ascending
+ */
+function heightsSent(participant) {
+  return participant.evaluate(layersEncodedInASecond);
+}
+
+// What follows runs inside the page: each function stands alone.
+
+/** @param {{ selector: string, style: string }} _ */
+function setStyle({ selector, style }) {
+  const found = /** @type {HTMLElement | null} */ (document.querySelector(selector));
+  if (!found) throw new Error(`no ${selector}`);
+  found.style.cssText = style;
+}
+
+async function framesDecodedInASecond() {
+  const count = async () => {
+    let sum = 0;
+    for (const pc of /** @type {any} */ (window).peerConnections) {
+      for (const entry of (await pc.getStats()).values()) if (entry.type === 'inbound-rtp') sum += entry.framesDecoded ?? 0;
+    }
+    return sum;
+  };
+  const before = await count();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  return (await count()) - before;
+}
+
+async function layersEncodedInASecond() {
+  const frames = async () => {
+    const byLayer = new Map();
+    for (const pc of /** @type {any} */ (window).peerConnections) {
+      for (const entry of (await pc.getStats()).values()) {
+        if (entry.type === 'outbound-rtp' && entry.kind === 'video') {
+          byLayer.set(entry.id, { encoded: entry.framesEncoded ?? 0, height: entry.frameHeight ?? 0 });
+        }
+      }
+    }
+    return byLayer;
+  };
+  const before = await frames();
+  await new Promise((resolve) => setTimeout(resolve, 1000));
+  const after = await frames();
+  return [...after.entries()]
+    .filter(([id, { encoded }]) => encoded > (before.get(id)?.encoded ?? 0))
+    .map(([, { height }]) => height)
+    .sort((a, b) => a - b);
+}

@@ -1,0 +1,74 @@
+//! Commands for people who work on Madang.
+//!
+//! `cargo xtask test` runs every check and test, `cargo xtask docs` writes the generated pages.
+#![expect(
+    clippy::print_stdout,
+    reason = "printing is what a command for people does"
+)]
+
+mod architecture;
+mod browser;
+mod counts;
+mod deploy;
+mod docs;
+mod licences;
+mod packages;
+mod rust;
+mod shell;
+mod steps;
+mod tidy;
+
+use std::{env, path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand, builder::PossibleValuesParser};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Commands for people who work on Madang")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Install what the tests need, and run all of them, the cheapest first
+    Test {
+        /// Run only these steps
+        #[arg(long, value_name = "STEP", value_delimiter = ',', value_parser = PossibleValuesParser::new(steps::names()))]
+        only: Vec<String>,
+        /// List the steps and stop
+        #[arg(long)]
+        list: bool,
+    },
+    /// Write the pages of docs/ that are generated from the code
+    Docs,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = env::set_current_dir(repository()) {
+        println!("cannot enter the repository: {error}");
+        return ExitCode::FAILURE;
+    }
+    match cli.command {
+        Command::Test { list: true, .. } => {
+            steps::list();
+            ExitCode::SUCCESS
+        }
+        Command::Test { only, .. } => steps::run(&only),
+        Command::Docs => match docs::write() {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                println!("{why}");
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+/// The root of the repository; every path in this crate is relative to it.
+fn repository() -> PathBuf {
+    let manifest =
+        env::var("CARGO_MANIFEST_DIR").unwrap_or_else(|_| env!("CARGO_MANIFEST_DIR").to_owned());
+    PathBuf::from(manifest).join("../..")
+}
