@@ -120,6 +120,7 @@ impl Track {
             .collect();
         ladder.sort_by_key(|rung| (rung.height, rung.bps));
         self.guess_heights(&mut ladder);
+        guess_rates(&mut ladder);
         ladder
     }
 
@@ -142,6 +143,18 @@ impl Track {
             self.recent.pop_front();
         }
         self.recent.push_back(packet.clone());
+    }
+}
+
+/// What browsers spend on a picture of this height; it stands in until the rate has been measured.
+fn guess_rates(ladder: &mut [Rung]) {
+    for rung in ladder.iter_mut().filter(|rung| rung.bps == 0) {
+        rung.bps = match rung.height {
+            0..=180 => 150_000,
+            181..=360 => 500_000,
+            361..=720 => 1_500_000,
+            _ => 3_000_000,
+        };
     }
 }
 
@@ -348,15 +361,22 @@ impl Rate {
         self.bps
     }
 
+    /// Takes in what has come since the last tick. An encoder that stood still says nothing about
+    /// what it takes when it runs.
     pub(crate) fn tick(&mut self, now: Instant) {
-        let Some(since) = self.since.replace(now) else {
-            self.bytes = 0;
+        let bytes = std::mem::take(&mut self.bytes);
+        let elapsed = self
+            .since
+            .replace(now)
+            .map(|since| now.saturating_duration_since(since));
+        let Some(elapsed) = elapsed.filter(|elapsed| bytes > 0 && *elapsed < RATE_WINDOW_MAX)
+        else {
             return;
         };
-        let micros = u64::try_from(now.saturating_duration_since(since).as_micros())
+        let micros = u64::try_from(elapsed.as_micros())
             .unwrap_or(u64::MAX)
             .max(1);
-        let bps = std::mem::take(&mut self.bytes).saturating_mul(8_000_000) / micros;
+        let bps = bytes.saturating_mul(8_000_000) / micros;
         self.bps = if self.bps == 0 {
             bps
         } else {
@@ -364,6 +384,9 @@ impl Rate {
         };
     }
 }
+
+/// A longer time than this between ticks holds a pause.
+const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 
 /// Coalesces keyframe requests to one layer's encoder.
 #[derive(Debug, Default)]

@@ -306,8 +306,9 @@ pub(crate) mod tests {
         let (peer, silent) = (address(0), address(1));
         router.route(now, peer, &request(3));
         router.route(now, silent, &request(3));
-        for number in 2..4 * OWNERS_MAX {
-            router.route(now, address(number), &request(1));
+        let of_others = request(1);
+        for number in 2..2 * OWNERS_MAX {
+            router.route(now, address(number), &of_others);
             if number % 1_000 == 0 {
                 assert_eq!(
                     router.route(now, peer, RTP),

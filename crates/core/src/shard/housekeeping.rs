@@ -55,7 +55,7 @@ impl Shard {
         for layer in &mut track.layers {
             let sends = layer.is_active(now);
             active |= sends;
-            if sends {
+            if sends && !layer.paused {
                 layer.rate.tick(now);
             }
         }

@@ -56,6 +56,14 @@ impl Shard {
         if peer.connected {
             waiting.extend(peer.slots.iter().filter_map(Slot::awaits_keyframe));
         }
+        tracing::debug!(
+            peer = peer.id.0,
+            estimate_bps = peer.estimate_bps,
+            used_bps = allocation.used_bps,
+            wanted_bps = allocation.wanted_bps,
+            grants = ?allocation.grants,
+            "allocated"
+        );
         self.work.waiting.extend(waiting);
         let short = allocation.grants.contains(&Grant::NoBandwidth);
         self.ask_for_bandwidth(
