@@ -4,6 +4,8 @@
 
 use str0m::format::{Codec, CodecSpec};
 
+use crate::h264;
+
 /// What one payload tells about its frame.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reading {
@@ -114,7 +116,8 @@ fn h264(payload: &[u8]) -> Reading {
     };
     Reading {
         starts_keyframe: sps.is_some(),
-        ..Reading::default()
+        size: sps.and_then(h264::picture_size),
+        vp8: None,
     }
 }
 

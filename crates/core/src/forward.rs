@@ -5,7 +5,7 @@
 //! had a keyframe: numbers go on without a gap, time goes on as time did. What got lost on the way
 //! to the server stays visible as a hole; what the server leaves out is none.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::format::{CodecSpec, PayloadParams};
 use str0m::media::Mid;
@@ -36,8 +36,16 @@ pub(crate) struct Slot {
     /// What to show for a slot whose track has gone.
     pub(crate) gone: bool,
     rewriter: Rewriter,
+    /// The target's packets from its keyframe on, while a frame of the layer before is half sent.
+    held: Vec<Packet>,
     payload_types: Option<(CodecSpec, Option<PayloadTypes>)>,
 }
+
+/// How long a keyframe waits for the rest of the frame before it. Browsers pace a frame over less;
+/// when the rest has got lost, waiting longer would only delay the picture.
+const HOLD_MAX: Duration = Duration::from_millis(50);
+/// No keyframe of a smaller layer has more packets.
+const HELD_PACKETS_MAX: usize = 256;
 
 /// The track in a slot.
 #[derive(Debug)]
@@ -72,12 +80,14 @@ impl Slot {
             source: None,
             gone: false,
             rewriter: Rewriter::new(first_seq, first_timestamp),
+            held: Vec::new(),
             payload_types: None,
         }
     }
 
     pub(crate) fn assign(&mut self, track: TrackKey, id: TrackId, tile: Tile) {
         self.gone = false;
+        self.held.clear();
         self.source = Some(SlotSource {
             track,
             id,
@@ -91,6 +101,7 @@ impl Slot {
     /// Takes the track out. `gone`: because there is no such track any more.
     pub(crate) fn release(&mut self, gone: bool) -> Option<SlotSource> {
         self.gone = gone;
+        self.held.clear();
         self.source.take()
     }
 
@@ -103,32 +114,85 @@ impl Slot {
     pub(crate) fn awaits_keyframe(&self) -> Option<(TrackKey, usize)> {
         let source = self.source.as_ref()?;
         let target = source.target?;
-        (self.declared && source.current.map(|(layer, _)| layer) != Some(target))
-            .then_some((source.track, target))
+        (self.declared
+            && self.kind == MediaKind::Video
+            && source.current.map(|(layer, _)| layer) != Some(target))
+        .then_some((source.track, target))
     }
 
-    /// The packet as it leaves through this slot, or `None` where it doesn't.
+    /// Lets a packet through, or not; `emit` gets what leaves, in order.
     ///
     /// A switch happens on a keyframe of the target layer and on nothing else; until one comes, the
-    /// layer before goes on.
-    pub(crate) fn forward(&mut self, packet: &Packet) -> Option<Rewritten> {
-        if !self.declared {
-            return None;
-        }
-        let source = self
+    /// layer before goes on. Layers arrive interleaved: where a frame of the layer before is half
+    /// sent, the keyframe waits for the rest of it, so that no frame is torn.
+    pub(crate) fn forward(&mut self, packet: &Packet, emit: &mut impl FnMut(&Packet, Rewritten)) {
+        let Some(source) = self
             .source
             .as_mut()
-            .filter(|source| source.track == packet.track)?;
+            .filter(|source| self.declared && source.track == packet.track)
+        else {
+            return;
+        };
         let here = (packet.layer, packet.stream);
-        if source.current != Some(here) {
-            if source.target != Some(packet.layer) || !packet.starts_keyframe {
-                return None;
+        if source.current == Some(here) {
+            if let Some(rewritten) = self.rewriter.rewrite(packet) {
+                emit(packet, rewritten);
             }
-            let same_track = source.current.is_some();
-            source.current = Some(here);
-            self.rewriter.switch(packet, same_track);
+            if self.held.is_empty() || self.rewriter.amid_frame() {
+                return;
+            }
+        } else if source.target != Some(packet.layer)
+            || (self.held.is_empty() && !packet.starts_keyframe)
+        {
+            return;
+        } else {
+            let may_wait = source
+                .current
+                .is_some_and(|(layer, _)| layer != packet.layer)
+                && self.rewriter.amid_frame();
+            self.held.retain(|held| (held.layer, held.stream) == here);
+            self.held.push(packet.clone());
+            let since = self
+                .held
+                .first()
+                .map_or(packet.arrived, |first| first.arrived);
+            let waited = packet.arrived.saturating_duration_since(since);
+            if may_wait && waited < HOLD_MAX && self.held.len() < HELD_PACKETS_MAX {
+                return;
+            }
         }
-        self.rewriter.rewrite(packet)
+        self.switch(emit);
+    }
+
+    /// Goes over to the layer whose keyframe is held.
+    fn switch(&mut self, emit: &mut impl FnMut(&Packet, Rewritten)) {
+        let mut held = std::mem::take(&mut self.held);
+        if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
+            let same_track = source.current.is_some();
+            source.current = Some((first.layer, first.stream));
+            self.rewriter.switch(first, same_track);
+        }
+        for packet in held.drain(..) {
+            if let Some(rewritten) = self.rewriter.rewrite(&packet) {
+                emit(&packet, rewritten);
+            }
+        }
+        self.held = held;
+    }
+
+    /// Sends this layer from its next keyframe on; `None` stops at once, and `why` says why.
+    pub(crate) fn aim(&mut self, target: Option<usize>, why: Why) {
+        let Some(source) = self.source.as_mut() else {
+            return;
+        };
+        if source.target != target {
+            self.held.clear();
+        }
+        source.target = target;
+        source.why = why;
+        if target.is_none() {
+            source.current = None;
+        }
     }
 
     /// The receiver's payload types for this packet's codec, looked up once per codec.
@@ -187,6 +251,7 @@ struct Rewriter {
 struct Last {
     seq: u64,
     timestamp: u32,
+    marker: bool,
     arrived: Instant,
     captured: Option<Instant>,
     picture_id: Option<u16>,
@@ -243,6 +308,11 @@ impl Rewriter {
         }
     }
 
+    /// Whether the newest frame that has left lacks its end.
+    fn amid_frame(&self) -> bool {
+        self.last.is_some_and(|last| !last.marker)
+    }
+
     fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
         if packet.seq < self.first_source_seq {
             return None;
@@ -268,6 +338,7 @@ impl Rewriter {
             self.last = Some(Last {
                 seq,
                 timestamp,
+                marker: packet.marker,
                 arrived: packet.arrived,
                 captured: packet.captured,
                 picture_id,
@@ -334,7 +405,6 @@ fn wire_timestamp(packet: &Packet) -> u32 {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Duration;
 
     use str0m::format::{Codec, CodecSpec, FormatParams};
     use str0m::media::Frequency;
@@ -411,7 +481,18 @@ mod tests {
     }
 
     fn aim(slot: &mut Slot, target: usize) {
-        slot.source.as_mut().unwrap().target = Some(target);
+        slot.aim(Some(target), Why::NoKeyframe);
+    }
+
+    /// What leaves when this packet comes.
+    fn all(slot: &mut Slot, packet: &Packet) -> Vec<Rewritten> {
+        let mut sent = Vec::new();
+        slot.forward(packet, &mut |_, rewritten| sent.push(rewritten));
+        sent
+    }
+
+    fn one(slot: &mut Slot, packet: &Packet) -> Option<Rewritten> {
+        all(slot, packet).pop()
     }
 
     #[test]
@@ -425,7 +506,7 @@ mod tests {
                 aim(&mut slot, 1);
             }
             let packets = [low.packet(frame == 0), high.packet(frame == 25)];
-            sent.extend(packets.iter().filter_map(|packet| slot.forward(packet)));
+            sent.extend(packets.iter().flat_map(|packet| all(&mut slot, packet)));
         }
         assert_eq!(
             sent.len(),
@@ -452,40 +533,41 @@ mod tests {
         let start = Instant::now();
         let (mut low, mut high) = (encoder(0, start), encoder(1, start));
         let mut slot = slot(0);
-        assert!(slot.forward(&low.packet(true)).is_some());
+        assert!(one(&mut slot, &low.packet(true)).is_some());
         aim(&mut slot, 1);
-        assert!(slot.forward(&high.packet(false)).is_none());
+        assert!(one(&mut slot, &high.packet(false)).is_none());
         assert!(
-            slot.forward(&low.packet(true)).is_some(),
+            one(&mut slot, &low.packet(true)).is_some(),
             "the layer before goes on"
         );
         assert_eq!(slot.carries(), Some((0, 0)));
-        assert!(slot.forward(&high.packet(true)).is_some());
-        assert!(slot.forward(&low.packet(true)).is_none());
+        assert!(one(&mut slot, &high.packet(true)).is_some());
+        assert!(one(&mut slot, &low.packet(true)).is_none());
     }
 
     #[test]
     fn what_the_publisher_lost_stays_a_hole_and_what_came_late_fills_it() {
         let mut source = encoder(0, Instant::now());
         let mut slot = slot(0);
-        let first = slot.forward(&source.packet(true)).unwrap();
+        let first = one(&mut slot, &source.packet(true)).unwrap();
         let late = source.packet(false);
-        let third = slot.forward(&source.packet(false)).unwrap();
+        let third = one(&mut slot, &source.packet(false)).unwrap();
         assert_eq!(third.seq, first.seq + 2);
-        assert_eq!(slot.forward(&late).unwrap().seq, first.seq + 1);
+        assert_eq!(one(&mut slot, &late).unwrap().seq, first.seq + 1);
     }
 
     #[test]
     fn a_pause_moves_the_timestamp_by_as_long_as_it_lasted() {
         let mut source = encoder(0, Instant::now());
         let mut slot = slot(0);
-        slot.forward(&source.packet(true)).unwrap();
-        let before = slot.forward(&source.packet(false)).unwrap();
-        slot.source.as_mut().unwrap().current = None;
+        one(&mut slot, &source.packet(true)).unwrap();
+        let before = one(&mut slot, &source.packet(false)).unwrap();
+        slot.aim(None, Why::Muted);
+        aim(&mut slot, 0);
         source.captured += Duration::from_secs(7);
         source.timestamp += 12_345;
         source.seq += 100;
-        let after = slot.forward(&source.packet(true)).unwrap();
+        let after = one(&mut slot, &source.packet(true)).unwrap();
         assert_eq!(after.seq, before.seq + 1);
         let ticks = after.timestamp.wrapping_sub(before.timestamp);
         assert!(ticks.abs_diff(7 * 90_000 + 3_000) <= 1_500, "{ticks}");
@@ -495,21 +577,57 @@ mod tests {
     fn an_encoder_that_starts_over_needs_a_keyframe() {
         let mut source = encoder(0, Instant::now());
         let mut slot = slot(0);
-        slot.forward(&source.packet(true)).unwrap();
+        one(&mut slot, &source.packet(true)).unwrap();
         let mut restarted = source.packet(false);
         restarted.stream = 1;
-        assert!(slot.forward(&restarted).is_none());
+        assert!(one(&mut slot, &restarted).is_none());
         restarted.starts_keyframe = true;
-        assert!(slot.forward(&restarted).is_some());
+        assert!(one(&mut slot, &restarted).is_some());
     }
 
     #[test]
     fn nothing_leaves_before_the_slot_is_declared() {
         let mut slot = slot(0);
         slot.declared = false;
-        assert!(
-            slot.forward(&encoder(0, Instant::now()).packet(true))
-                .is_none()
+        assert!(one(&mut slot, &encoder(0, Instant::now()).packet(true)).is_none());
+    }
+
+    #[test]
+    fn a_switch_waits_for_the_rest_of_the_frame_before() {
+        let start = Instant::now();
+        let (mut low, mut high) = (encoder(0, start), encoder(1, start));
+        let mut slot = slot(0);
+        one(&mut slot, &low.packet(true)).unwrap();
+        aim(&mut slot, 1);
+        let mut first_half = low.packet(false);
+        first_half.marker = false;
+        let before = one(&mut slot, &first_half).unwrap();
+        let keyframe = high.packet(true);
+        assert!(one(&mut slot, &keyframe).is_none());
+        let mut second_half = low.packet(false);
+        second_half.timestamp = first_half.timestamp;
+        let sent = all(&mut slot, &second_half);
+        assert_eq!(sent.len(), 2, "the end of the frame, and then the keyframe");
+        assert_eq!(
+            (sent[0].seq, sent[0].timestamp),
+            (before.seq + 1, before.timestamp)
         );
+        assert_eq!(sent[1].seq, before.seq + 2);
+        assert_eq!(slot.carries(), Some((1, 0)));
+    }
+
+    #[test]
+    fn a_switch_does_not_wait_for_a_frame_whose_end_is_lost() {
+        let start = Instant::now();
+        let (mut low, mut high) = (encoder(0, start), encoder(1, start));
+        let mut slot = slot(0);
+        one(&mut slot, &low.packet(true)).unwrap();
+        aim(&mut slot, 1);
+        let mut half = low.packet(false);
+        half.marker = false;
+        one(&mut slot, &half).unwrap();
+        assert!(one(&mut slot, &high.packet(true)).is_none());
+        assert!(one(&mut slot, &high.packet(false)).is_none());
+        assert_eq!(all(&mut slot, &high.packet(false)).len(), 3);
     }
 }

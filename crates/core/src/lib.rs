@@ -22,6 +22,7 @@ pub mod demux;
 mod egress;
 mod event;
 mod forward;
+mod h264;
 mod ids;
 pub mod limits;
 mod outbox;

@@ -37,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) give_up_at: Option<Instant>,
     /// The due time of this peer's entry in the heap.
     pub(crate) scheduled: Option<Instant>,
+    /// From then on the peer counts as idle; media that goes through it puts this off.
+    pub(crate) busy_until: Instant,
     /// When str0m wants to be driven; not before the entry.
     pub(crate) wants_drive_at: Instant,
     pub(crate) stale: Stale,

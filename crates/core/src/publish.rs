@@ -136,15 +136,25 @@ impl Track {
         }
     }
 
+    /// Packets of the last moments, for a listener who gets the track now. After a pause there are none:
+    /// what was sent before it belongs to its own time.
+    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = &Packet> {
+        self.recent
+            .iter()
+            .filter(move |packet| now.saturating_duration_since(packet.arrived) < RECENT_AGE)
+    }
+
     pub(crate) fn remember(&mut self, packet: &Packet) {
-        /// 60 ms of audio: what passes between the start of a word and a level that says so.
-        const RECENT_PACKETS: usize = 3;
         if self.recent.len() == RECENT_PACKETS {
             self.recent.pop_front();
         }
         self.recent.push_back(packet.clone());
     }
 }
+
+/// 60 ms of audio: what passes between the start of a word and a level that says so.
+const RECENT_PACKETS: usize = 3;
+const RECENT_AGE: Duration = Duration::from_millis(120);
 
 /// What browsers spend on a picture of this height; it stands in until the rate has been measured.
 fn guess_rates(ladder: &mut [Rung]) {
@@ -269,6 +279,9 @@ pub(crate) fn read(
     let reading = codec::read(codec.codec, &rtp.payload);
     layer.count(*rtp.seq_no, rtp.payload.len(), rtp.timestamp);
     layer.size = reading.size.or(layer.size);
+    if reading.starts_keyframe {
+        layer.keyframes.on_keyframe();
+    }
     let timestamp = rtp.time.numer();
     let captured = layer.report.and_then(|(ntp, rtp_time)| {
         #[expect(
@@ -392,15 +405,16 @@ const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Keyframes {
     last_request: Option<Instant>,
-    /// Requests since the encoder was last left in peace.
-    streak: u32,
+    /// A keyframe has come since the last request.
+    answered: bool,
     wanted: bool,
 }
 
-/// The first repetition may come soon (the request or the keyframe may have got lost), later ones
-/// not: 50 viewers who join within a second cost their publisher two keyframes, not fifty.
-const REQUEST_INTERVAL_FIRST: Duration = Duration::from_millis(500);
+/// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
+/// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
 const REQUEST_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Until a request that has not been answered is repeated: it, or the keyframe, may have got lost.
+const REQUEST_REPEAT: Duration = Duration::from_millis(500);
 
 impl Keyframes {
     /// Somebody needs a keyframe. True where the encoder is to be asked now.
@@ -414,13 +428,15 @@ impl Keyframes {
         if !self.wanted || self.due().is_some_and(|due| now < due) {
             return false;
         }
-        let peace = self
-            .last_request
-            .is_none_or(|at| now.saturating_duration_since(at) > 3 * REQUEST_INTERVAL);
-        self.streak = if peace { 1 } else { self.streak + 1 };
         self.last_request = Some(now);
+        self.answered = false;
         self.wanted = false;
         true
+    }
+
+    /// A keyframe has come, asked for or not.
+    fn on_keyframe(&mut self) {
+        self.answered = true;
     }
 
     /// When the next request may go out, while one is wanted.
@@ -429,10 +445,10 @@ impl Keyframes {
     }
 
     fn due(&self) -> Option<Instant> {
-        let interval = if self.streak <= 1 {
-            REQUEST_INTERVAL_FIRST
-        } else {
+        let interval = if self.answered {
             REQUEST_INTERVAL
+        } else {
+            REQUEST_REPEAT
         };
         self.last_request.and_then(|at| at.checked_add(interval))
     }

@@ -9,7 +9,7 @@ mod tell;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 use str0m::media::KeyframeRequestKind;
@@ -311,7 +311,13 @@ impl Shard {
             self.on_rtc_event(now, key, event);
         }
         match driven {
-            Driven::Until(at) => self.schedule_drive(key, at.max(now)),
+            Driven::Until(at) => {
+                let idle = self
+                    .peers
+                    .get(key)
+                    .is_some_and(|peer| peer.connected && peer.busy_until < now);
+                self.schedule_drive(key, at.max(if idle { now + IDLE_TICK } else { now }));
+            }
             Driven::Ended(reason) => self.remove_peer(now, key, reason),
             Driven::Panicked => {
                 self.stats.peer_panics += 1;
@@ -452,6 +458,12 @@ impl Work {
             && self.untold.is_empty())
     }
 }
+
+/// str0m's bandwidth estimator wants to be woken 40 times a second, whether anything is sent or not. A
+/// peer through which no media has gone for this long is woken only so often: consent checks, RTCP
+/// and data channel retransmissions can wait for that.
+const IDLE_AFTER: Duration = Duration::from_secs(2);
+const IDLE_TICK: Duration = Duration::from_millis(250);
 
 /// SplitMix64: repeatable from its seed. Not for secrets.
 #[derive(Debug)]

@@ -79,6 +79,7 @@ impl Shard {
             connected: false,
             give_up_at: None,
             scheduled: None,
+            busy_until: now,
             wants_drive_at: now,
             stale: Stale::default(),
             candidates: 0,

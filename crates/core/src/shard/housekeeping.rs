@@ -74,24 +74,27 @@ impl Shard {
                 }
             }
             self.dynacast(now, key);
-            self.repeat_keyframe_requests(now, key);
+            active |= self.repeat_keyframe_requests(now, key);
         }
         self.rate_uplink(publisher, loss);
-        // A track that sends nothing is looked at again when it does.
+        // A track that sends nothing, and that nobody waits for, is looked at again when that changes.
         if active {
             self.schedule_track(now, key);
         }
     }
 
-    /// Whoever still waits for a keyframe: the request, or the keyframe, has got lost.
-    fn repeat_keyframe_requests(&mut self, now: Instant, key: TrackKey) {
+    /// Whether anybody still waits for a keyframe: the request, or the keyframe, has got lost.
+    fn repeat_keyframe_requests(&mut self, now: Instant, key: TrackKey) -> bool {
         let layers = self.tracks.get(key).map_or(0, |track| track.layers.len());
+        let mut waits = false;
         for layer in 0..layers {
             if self.somebody_waits(key, layer) {
+                waits = true;
                 self.want_keyframe(now, key, layer);
             }
         }
         self.request_keyframes(now);
+        waits
     }
 
     /// Tells the publisher which layers anybody wants.

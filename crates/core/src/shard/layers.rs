@@ -43,7 +43,7 @@ impl Shard {
         );
         let mut waiting = Vec::new();
         for (index, why) in hidden {
-            set_target(&mut peer.slots, index, None, why);
+            aim(&mut peer.slots, index, None, why);
         }
         for (index, grant) in places.iter().zip(&allocation.grants) {
             let (target, why) = match grant {
@@ -51,7 +51,7 @@ impl Shard {
                 Grant::NoBandwidth => (None, Why::NoBandwidth),
                 Grant::Nothing => (None, Why::NoKeyframe),
             };
-            set_target(&mut peer.slots, *index, target, why);
+            aim(&mut peer.slots, *index, target, why);
         }
         if peer.connected {
             waiting.extend(peer.slots.iter().filter_map(Slot::awaits_keyframe));
@@ -114,6 +114,9 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        // Probes reach for a multiple of what is desired: one that is smaller than the estimate would
+        // only drag it down.
+        let wanted_bps = wanted_bps.max(self.config.initial_bitrate_bps);
         // Small steps are not worth a probe.
         if peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
             return;
@@ -165,12 +168,8 @@ impl Shard {
     }
 }
 
-fn set_target(slots: &mut [Slot], index: usize, target: Option<usize>, why: Why) {
-    if let Some(source) = slots.get_mut(index).and_then(|slot| slot.source.as_mut()) {
-        source.target = target;
-        source.why = why;
-        if target.is_none() {
-            source.current = None;
-        }
+fn aim(slots: &mut [Slot], index: usize, target: Option<usize>, why: Why) {
+    if let Some(slot) = slots.get_mut(index) {
+        slot.aim(target, why);
     }
 }

@@ -7,7 +7,7 @@ use str0m::media::{KeyframeRequest, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
 use str0m::{IceConnectionState, Input};
 
-use super::Shard;
+use super::{IDLE_AFTER, Shard};
 use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::peer::{self, Stream};
@@ -30,7 +30,7 @@ impl Shard {
                 }
                 self.mark_stale(key, |stale| stale.allocation = true);
             }
-            str0m::Event::Connected => self.on_connected(key),
+            str0m::Event::Connected => self.on_connected(now, key),
             str0m::Event::IceConnectionStateChange(state) => self.on_ice_state(now, key, state),
             str0m::Event::ChannelOpen(id, _) => {
                 if let Some(peer) = self.peers.get_mut(key) {
@@ -60,17 +60,23 @@ impl Shard {
         }
     }
 
-    fn on_connected(&mut self, key: PeerKey) {
+    fn on_connected(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
         peer.connected = true;
+        peer.busy_until = now + IDLE_AFTER;
         peer.give_up_at = None;
         // DTLS needs the fingerprint in the answer: it has been applied, and its SSRCs are known.
         for slot in &mut peer.slots {
             slot.declared = true;
         }
+        let room_id = peer.room;
         self.events.push_back(Event::Connected { peer: peer.id });
+        // The newcomer has not heard yet who speaks.
+        if let Some(room) = self.rooms.get_mut(&room_id) {
+            room.told_speakers.clear();
+        }
         self.mark_stale(key, |stale| (stale.allocation, stale.slots) = (true, true));
     }
 
@@ -165,6 +171,9 @@ impl Shard {
             return;
         };
         self.stats.packets_in += 1;
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.busy_until = now + IDLE_AFTER;
+        }
         let (room, is_audio) = (track.room, track.is_audio());
         self.work.batch.push(packet);
         if !was_active {
@@ -272,18 +281,12 @@ impl Shard {
                 else {
                     continue;
                 };
-                let before = slot.carries();
-                let Some(rewritten) = slot.forward(packet) else {
-                    continue;
-                };
+                let (before, mid) = (slot.carries(), slot.mid);
+                slot.forward(packet, &mut |packet, rewritten| {
+                    written +=
+                        u64::from(egress::write(rtc, mid, payload_types, packet, &rewritten));
+                });
                 switched |= slot.carries() != before;
-                written += u64::from(egress::write(
-                    rtc,
-                    slot.mid,
-                    payload_types,
-                    packet,
-                    &rewritten,
-                ));
             }
             if written > 0
                 && let Err(error) = rtc.handle_input(Input::Timeout(now))
@@ -293,6 +296,9 @@ impl Shard {
         };
         let driven = peer::drive(&mut peer.rtc, now, write_all, &mut self.outbox, &mut said);
         peer.pending = pending;
+        if written > 0 {
+            peer.busy_until = now + IDLE_AFTER;
+        }
         self.stats.packets_out += written;
         if switched {
             self.mark_stale(key, |stale| stale.slots = true);

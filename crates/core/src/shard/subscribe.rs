@@ -36,7 +36,7 @@ impl Shard {
                 self.fill_video_slots(key);
             }
             if stale.audio {
-                self.fill_audio_slots(key, batch);
+                self.fill_audio_slots(now, key, batch);
             }
             if stale.view || stale.allocation {
                 self.allocate(now, key);
@@ -232,7 +232,7 @@ impl Shard {
     }
 
     /// Puts the microphones that are to be heard into the audio slots; those that stay keep theirs.
-    fn fill_audio_slots(&mut self, key: PeerKey, batch: &mut Vec<Packet>) {
+    fn fill_audio_slots(&mut self, now: Instant, key: PeerKey, batch: &mut Vec<Packet>) {
         let heard = self.heard(key);
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -269,8 +269,12 @@ impl Shard {
                 source.target = Some(0);
             }
             assigned.push((track, index));
-            let recent = self.tracks.get(track).map(|track| &track.recent);
-            for packet in recent.into_iter().flatten() {
+            for packet in self
+                .tracks
+                .get(track)
+                .into_iter()
+                .flat_map(|track| track.recent(now))
+            {
                 if peer.pending.is_empty() {
                     self.work.touched.push(key);
                 }

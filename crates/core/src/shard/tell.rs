@@ -13,7 +13,10 @@ impl Shard {
     pub(super) fn tell_slots(&mut self, now: Instant) {
         while let Some((track, layer)) = self.work.waiting.pop() {
             if self.somebody_waits(track, layer) {
+                // A layer that nobody wanted is asked for first: what is paused sends no keyframe.
+                self.dynacast(now, track);
                 self.want_keyframe(now, track, layer);
+                self.schedule_track(now, track);
             }
         }
         while let Some(key) = self.work.untold.pop() {
