@@ -241,8 +241,8 @@ struct Rewriter {
     first_source_seq: u64,
     first_seq: u16,
     first_timestamp: u32,
-    /// Ticks by which the outgoing clock runs ahead of the captures, to be made good at a later switch.
-    ahead: u32,
+    /// Timestamps of the frame that was switched to: as it came, and as it leaves.
+    first_frame: (u32, u32),
     last: Option<Last>,
 }
 
@@ -274,22 +274,28 @@ impl Rewriter {
             first_source_seq: 0,
             first_seq,
             first_timestamp,
-            ahead: 0,
+            first_frame: (0, 0),
             last: None,
         }
     }
 
     /// Makes `packet` the next one after the newest that has left.
     fn switch(&mut self, packet: &Packet, same_track: bool) {
-        let (seq, timestamp) = match &self.last {
-            // str0m starts at rollover counter 0, as a receiver does: below 65,536.
-            None => (u64::from(self.first_seq), self.first_timestamp),
-            Some(last) => {
-                let (ticks, ahead) = ticks_since(last, packet, same_track, self.ahead);
-                self.ahead = ahead;
-                (last.seq + 1, last.timestamp.wrapping_add(ticks))
-            }
-        };
+        // str0m starts at rollover counter 0, as a receiver does: below 65,536.
+        let (mut seq, mut timestamp, mut shown) = (
+            u64::from(self.first_seq),
+            self.first_timestamp,
+            self.first_timestamp,
+        );
+        if let Some(last) = &self.last {
+            let (elapsed, cadence) = ticks_since(last, packet, same_track);
+            seq = last.seq + 1;
+            timestamp = last.timestamp.wrapping_add(elapsed);
+            // Simulcast layers show the same moments: the frame that is switched to may be the one that
+            // has just been sent. It alone is put half a frame later, and the next is on time again.
+            shown = last.timestamp.wrapping_add(elapsed.max(cadence / 2));
+        }
+        self.first_frame = (wire_timestamp(packet), shown);
         self.first_source_seq = packet.seq;
         self.seq_offset = seq.wrapping_sub(packet.seq);
         self.timestamp_offset = timestamp.wrapping_sub(wire_timestamp(packet));
@@ -318,7 +324,10 @@ impl Rewriter {
             return None;
         }
         let seq = packet.seq.wrapping_add(self.seq_offset);
-        let timestamp = wire_timestamp(packet).wrapping_add(self.timestamp_offset);
+        let timestamp = match wire_timestamp(packet) {
+            first if first == self.first_frame.0 => self.first_frame.1,
+            later => later.wrapping_add(self.timestamp_offset),
+        };
         let vp8 = packet.vp8;
         let picture_id = vp8.and_then(|vp8| {
             let mask = if vp8.short {
@@ -358,13 +367,10 @@ impl Rewriter {
     }
 }
 
-/// How far the outgoing clock moves from the last packet to `packet`, and how much that is ahead, in
-/// ticks: as long as passed between the captures of the two where both are known on one clock, else
-/// as long as passed between their arrivals; on the frame grid where it is close to it.
-///
-/// Simulcast layers show the same moments: the frame that is switched to may be the one that has just
-/// been sent. It gets half a frame of its own, and the clock is put right when there is time to.
-fn ticks_since(last: &Last, packet: &Packet, same_track: bool, ahead: u32) -> (u32, u32) {
+/// How far the outgoing clock moves from the last packet to `packet`, and the frame cadence, in ticks: as
+/// long as passed between the captures of the two where both are known on one clock, else as long as
+/// passed between their arrivals; on the frame grid where it is close to it.
+fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
     let default_cadence = packet.clock_rate()
         / if packet.codec.codec.is_audio() {
             50
@@ -384,14 +390,14 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool, ahead: u32) -> (u
     )]
     let ticks = ticks.round() as u64 as u32;
     let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
-    let elapsed = if on_grid.abs_diff(ticks) <= cadence / 4 {
-        on_grid
-    } else {
-        ticks
-    };
-    let due = elapsed.saturating_sub(ahead);
-    let given = due.max(cadence / 2);
-    (given, ahead.saturating_sub(elapsed) + (given - due))
+    (
+        if on_grid.abs_diff(ticks) <= cadence / 4 {
+            on_grid
+        } else {
+            ticks
+        },
+        cadence,
+    )
 }
 
 #[expect(

@@ -434,9 +434,10 @@ impl Keyframes {
         true
     }
 
-    /// A keyframe has come, asked for or not.
+    /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
     fn on_keyframe(&mut self) {
         self.answered = true;
+        self.wanted = false;
     }
 
     /// When the next request may go out, while one is wanted.

@@ -111,7 +111,7 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    self.spawn(Connection::new(stream, place), client, router.clone())
+                    self.spawn(Connection::new(stream, place), client, router.clone());
                 }
                 Err(error) if is_client_fault(&error) => {}
                 Err(error) => {

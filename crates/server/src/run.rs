@@ -13,7 +13,8 @@ use madang_signaling::Hub;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{sleep, timeout};
+use tracing::field::display;
 
 use crate::config::Settings;
 use crate::http::{self, Server};
@@ -80,7 +81,7 @@ async fn serve(settings: &Settings, metrics: Metrics) -> Result<ExitCode, StartE
     };
     let (driver, control) = Driver::start(wiring::driver(settings))?;
     let hub = Hub::new(wiring::hub(settings), control.commands, control.events);
-    announce(settings, &server, &driver)?;
+    announce(settings, &server, operators.as_ref(), &driver)?;
 
     let alive = Arc::new(AtomicBool::new(true));
     let mut router = router(&hub, &alive);
@@ -126,16 +127,14 @@ fn router(hub: &Arc<Hub>, alive: &Arc<AtomicBool>) -> Router {
 
 /// Copies what the workers say about themselves to where others look.
 async fn watch(driver: &Driver, alive: &AtomicBool, metrics: &Metrics) {
-    let mut ticks = interval(WATCH_INTERVAL);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        ticks.tick().await;
         let alive_now = driver.alive();
         if alive.swap(alive_now, Ordering::Relaxed) && !alive_now {
             tracing::error!("a media worker has ended or is stuck: /livez fails from now on");
         }
         telemetry::metrics::record(&driver.stats());
         metrics.upkeep();
+        sleep(WATCH_INTERVAL).await;
     }
 }
 
@@ -191,16 +190,22 @@ impl Stop {
 }
 
 /// Says where the server is: to programs as a log line, to a person at a terminal in words.
-fn announce(settings: &Settings, server: &Server, driver: &Driver) -> io::Result<()> {
+fn announce(
+    settings: &Settings,
+    server: &Server,
+    operators: Option<&Server>,
+    driver: &Driver,
+) -> io::Result<()> {
     let (http, udp, development) = (server.address()?, driver.port(), settings.is_development());
-    tracing::info!(%http, udp, development, workers = settings.media.workers, "listening");
+    let metrics = operators.map(Server::address).transpose()?.map(display);
+    tracing::info!(%http, udp, metrics, development, workers = settings.media.workers, "listening");
     let mut terminal = io::stdout();
     if terminal.is_terminal() {
         let local = http.ip().is_loopback() || http.ip().is_unspecified();
         let host = if local {
-            "localhost".to_owned()
+            format!("localhost:{}", http.port())
         } else {
-            SocketAddr::new(http.ip(), 0).to_string().replace(":0", "")
+            http.to_string()
         };
         let mode = if development {
             "development mode: no tokens needed"
@@ -209,8 +214,7 @@ fn announce(settings: &Settings, server: &Server, driver: &Driver) -> io::Result
         };
         writeln!(
             terminal,
-            "Madang is ready: http://{host}:{} ({mode}; media on UDP port {udp})",
-            http.port()
+            "Madang is ready: http://{host} ({mode}; media on UDP port {udp})"
         )?;
     }
     Ok(())

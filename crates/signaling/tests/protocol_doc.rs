@@ -79,7 +79,7 @@ fn rows(heading: &str) -> Vec<Row> {
 fn fields_of_object(text: &str, first: &str) -> BTreeSet<String> {
     let start = text
         .match_indices('{')
-        .map(|(i, _)| &text[i + 1..])
+        .map(|(i, _)| text.get(i + 1..).unwrap_or_default())
         .find(|rest| {
             rest.strip_prefix(first)
                 .is_some_and(|after| after.starts_with([',', ':', '?', '}']))

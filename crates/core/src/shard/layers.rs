@@ -25,6 +25,14 @@ struct Demands {
     audio_bps: u64,
 }
 
+/// What a peer's slots need of its bandwidth, in bit/s, with audio.
+struct Ask {
+    /// There is a picture to be had.
+    video: bool,
+    used_bps: u64,
+    wanted_bps: u64,
+}
+
 impl Shard {
     /// Gives each video slot the layer that the peer's bandwidth allows.
     pub(super) fn allocate(&mut self, now: Instant, key: PeerKey) {
@@ -66,12 +74,12 @@ impl Shard {
         );
         self.work.waiting.extend(waiting);
         let short = allocation.grants.contains(&Grant::NoBandwidth);
-        self.ask_for_bandwidth(
-            now,
-            key,
-            allocation.used_bps + audio_bps,
-            allocation.wanted_bps + audio_bps,
-        );
+        let ask = Ask {
+            video: !places.is_empty(),
+            used_bps: allocation.used_bps + audio_bps,
+            wanted_bps: allocation.wanted_bps + audio_bps,
+        };
+        self.ask_for_bandwidth(now, key, ask);
         self.rate_downlink(key, short, allocation.used_bps, allocation.wanted_bps);
     }
 
@@ -109,14 +117,24 @@ impl Shard {
         found
     }
 
-    /// Tells the estimator what there is to gain, so that it probes when there is something.
-    fn ask_for_bandwidth(&mut self, now: Instant, key: PeerKey, used_bps: u64, wanted_bps: u64) {
-        let Some(peer) = self.peers.get_mut(key) else {
+    /// Tells the estimator what there is to gain, so that it probes when there is something. It is left
+    /// alone until there is a picture to be had.
+    fn ask_for_bandwidth(&mut self, now: Instant, key: PeerKey, ask: Ask) {
+        let floor = if ask.video {
+            self.config.initial_bitrate_bps
+        } else {
+            0
+        };
+        let Some(peer) = self
+            .peers
+            .get_mut(key)
+            .filter(|peer| ask.video || peer.desired_bps > 0)
+        else {
             return;
         };
         // Probes reach for a multiple of what is desired: one that is smaller than the estimate would
         // only drag it down.
-        let wanted_bps = wanted_bps.max(self.config.initial_bitrate_bps);
+        let wanted_bps = ask.wanted_bps.max(floor);
         // Small steps are not worth a probe.
         if peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
             return;
@@ -124,7 +142,7 @@ impl Shard {
         peer.desired_bps = wanted_bps;
         self.drive(now, key, |rtc| {
             rtc.bwe()
-                .set_bitrate(Bitrate::bps(used_bps), Bitrate::bps(wanted_bps));
+                .set_bitrate(Bitrate::bps(ask.used_bps), Bitrate::bps(wanted_bps));
             if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
                 tracing::debug!(%error, "a peer's timeout failed");
             }

@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use clap::Arg;
 
-use super::load::{Loaded, Origin, allowed, flag, settings, variable};
+use super::error::Origin;
+use super::load::{Loaded, allowed, flag, settings, variable};
 
 const INTRODUCTION: &str = "\
 # Configuration
@@ -39,7 +40,7 @@ pub(crate) fn markdown() -> String {
         }
         let help = arg
             .get_long_help()
-            .or(arg.get_help())
+            .or_else(|| arg.get_help())
             .map(ToString::to_string)
             .unwrap_or_default();
         let _ = write!(
@@ -82,14 +83,11 @@ pub(crate) fn print(loaded: &Loaded) -> String {
             (false, [one, ..]) => format!("{name} = {one}"),
             (false, []) => format!("# {name} is not set"),
         };
-        match &value.origin {
-            Origin::Default => {
-                let _ = writeln!(text, "{line}");
-            }
-            origin => {
-                let _ = writeln!(text, "{line:<40} # {origin}");
-            }
-        }
+        let _ = if value.origin == Origin::Default {
+            writeln!(text, "{line}")
+        } else {
+            writeln!(text, "{line:<40} # {}", value.origin)
+        };
     }
     text
 }

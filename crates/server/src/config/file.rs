@@ -1,6 +1,5 @@
 //! The configuration file: TOML, taken apart into keys and texts that know their line.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// One key of the file.
@@ -45,11 +44,11 @@ fn collect(
         } else {
             format!("{section}.{}", name.get_ref())
         };
-        match value.get_ref() {
-            DeValue::Table(inner) if !is_key(&key) => collect(text, &key, inner, is_key, entries),
-            value => entries.push(Entry {
+        match value.get_ref().as_table() {
+            Some(inner) if !is_key(&key) => collect(text, &key, inner, is_key, entries),
+            _ => entries.push(Entry {
                 key,
-                texts: texts(value),
+                texts: texts(value.get_ref()),
                 line: line_at(text, name.span().start),
             }),
         }
@@ -57,17 +56,19 @@ fn collect(
 }
 
 fn texts(value: &DeValue<'_>) -> Vec<String> {
-    match value {
-        DeValue::Array(list) if list.iter().any(|item| item.get_ref().is_table()) => {
-            vec![json(value).to_string()]
+    if let Some(list) = value.as_array() {
+        if list.iter().any(|item| item.get_ref().is_table()) {
+            return vec![json(value).to_string()];
         }
-        DeValue::Array(list) => list.iter().map(|item| scalar(item.get_ref())).collect(),
-        DeValue::Table(table) => table
-            .iter()
-            .map(|(name, value)| format!("{}={}", name.get_ref(), scalar(value.get_ref())))
-            .collect(),
-        _ => vec![scalar(value)],
+        return list.iter().map(|item| scalar(item.get_ref())).collect();
     }
+    if let Some(table) = value.as_table() {
+        let pairs = table.iter();
+        return pairs
+            .map(|(name, value)| format!("{}={}", name.get_ref(), scalar(value.get_ref())))
+            .collect();
+    }
+    vec![scalar(value)]
 }
 
 fn scalar(value: &DeValue<'_>) -> String {
@@ -83,14 +84,16 @@ fn scalar(value: &DeValue<'_>) -> String {
 }
 
 fn json(value: &DeValue<'_>) -> serde_json::Value {
-    match value {
-        DeValue::Array(list) => list.iter().map(|item| json(item.get_ref())).collect(),
-        DeValue::Table(table) => table
-            .iter()
-            .map(|(name, value)| (name.get_ref().to_string(), json(Spanned::get_ref(value))))
-            .collect(),
-        _ => scalar(value).into(),
+    if let Some(list) = value.as_array() {
+        return list.iter().map(|item| json(item.get_ref())).collect();
     }
+    if let Some(table) = value.as_table() {
+        let pairs = table.iter();
+        return pairs
+            .map(|(name, value)| (name.get_ref().to_string(), json(value.get_ref())))
+            .collect();
+    }
+    scalar(value).into()
 }
 
 fn line_at(text: &str, offset: usize) -> usize {

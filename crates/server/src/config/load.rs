@@ -5,15 +5,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, CommandFactory, FromArgMatches};
 
-use super::values::{Key, shown};
-use super::{Settings, file};
+use super::error::{ConfigError, LoadError, Origin};
+use super::file;
+use super::values::shown;
 use crate::cli::Cli;
 
 /// Where the file is looked for when nobody names one.
@@ -38,60 +38,6 @@ pub(crate) struct Value {
     pub(crate) texts: Vec<String>,
     pub(crate) is_list: bool,
     pub(crate) origin: Origin,
-}
-
-/// Who has set a value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
-    Default,
-    File { path: PathBuf, line: usize },
-    Environment(String),
-    Flag(String),
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("default"),
-            Self::File { path, line } => write!(f, "{}:{line}", path.display()),
-            Self::Environment(name) => f.write_str(name),
-            Self::Flag(flag) => write!(f, "--{flag}"),
-        }
-    }
-}
-
-/// Why the program does not start.
-#[derive(Debug)]
-pub(crate) enum LoadError {
-    /// The command line is wrong, or asks for help or the version.
-    Usage(Box<clap::Error>),
-    /// Everything that is wrong with the configuration.
-    Config(Vec<ConfigError>),
-}
-
-/// One thing that is wrong with the configuration, and what to do about it.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ConfigError {
-    #[error("{origin}: {key} = {text:?}: {problem}")]
-    Value {
-        origin: Origin,
-        key: String,
-        text: String,
-        problem: String,
-    },
-    #[error("{origin}: there is no key {key}{}", suggestion.as_ref().map(|key| format!("; did you mean {key}?")).unwrap_or_default())]
-    UnknownKey {
-        origin: Origin,
-        key: String,
-        suggestion: Option<String>,
-    },
-    #[error("{origin}: {problem}")]
-    Syntax { origin: Origin, problem: String },
-    #[error("cannot read {}: {problem}", path.display())]
-    Unreadable { path: PathBuf, problem: String },
-    /// Values that are right alone and wrong together.
-    #[error("{0}")]
-    Together(String),
 }
 
 struct Layer {
@@ -368,13 +314,16 @@ fn nearest(key: &str, keys: &BTreeSet<String>) -> Option<String> {
     keys.iter()
         .map(|known| {
             // A key in the wrong section is as likely as a misspelt one.
-            let likeness = strsim::jaro_winkler(key, known)
-                .max(strsim::jaro_winkler(&name(key), &name(known)));
-            (likeness, known)
+            let whole = strsim::jaro_winkler(key, known);
+            (
+                whole.max(strsim::jaro_winkler(&name(key), &name(known))),
+                whole,
+                known,
+            )
         })
-        .filter(|(likeness, _)| *likeness > 0.8)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, known)| known.clone())
+        .filter(|(likeness, ..)| *likeness > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(.., known)| known.clone())
 }
 
 fn values(matches: &ArgMatches, origins: &BTreeMap<String, Origin>) -> Vec<Value> {
@@ -398,67 +347,4 @@ fn values(matches: &ArgMatches, origins: &BTreeMap<String, Origin>) -> Vec<Value
             }
         })
         .collect()
-}
-
-impl Settings {
-    /// Reads the file of keys and checks what one value alone cannot tell.
-    fn resolve(&mut self) -> Result<(), Vec<ConfigError>> {
-        if let Some(path) = &self.auth.keys_file {
-            self.auth.keys.extend(read_keys(path)?);
-        }
-        let mut errors = Vec::new();
-        let mut ids = BTreeSet::new();
-        for key in &self.auth.keys {
-            if !ids.insert(&key.id) {
-                errors.push(ConfigError::Together(format!(
-                    "auth.keys: there are two keys with the id '{}'",
-                    key.id
-                )));
-            }
-        }
-        if self.is_development() && !self.listen.ip().is_loopback() {
-            errors.push(ConfigError::Together(format!(
-                "listen = \"{}\" can be reached from outside, but there are no keys, so that anybody could enter every \
-                 room. Set a key, in the file as\n\n    [auth.keys]\n    main = \"<the output of `openssl rand -hex 32`>\"\n\n\
-                 or in the environment as MADANG_AUTH_KEYS=\"main=<the same>\", or listen on 127.0.0.1 only.",
-                self.listen
-            )));
-        }
-        if errors.is_empty() {
-            Ok(())
-        } else {
-            Err(errors)
-        }
-    }
-}
-
-fn read_keys(path: &Path) -> Result<Vec<Key>, Vec<ConfigError>> {
-    let text = std::fs::read_to_string(path).map_err(|error| {
-        vec![ConfigError::Unreadable {
-            path: path.to_owned(),
-            problem: format!("{error}; auth.keys_file must name a file of lines id=secret"),
-        }]
-    })?;
-    let mut keys = Vec::new();
-    let mut errors = Vec::new();
-    for (line, text) in (1..).zip(text.lines()) {
-        if text.trim().is_empty() || text.trim_start().starts_with('#') {
-            continue;
-        }
-        match text.parse() {
-            Ok(key) => keys.push(key),
-            Err(problem) => errors.push(ConfigError::Syntax {
-                origin: Origin::File {
-                    path: path.to_owned(),
-                    line,
-                },
-                problem,
-            }),
-        }
-    }
-    if errors.is_empty() {
-        Ok(keys)
-    } else {
-        Err(errors)
-    }
 }

@@ -1,15 +1,18 @@
 //! The configuration: one TOML file, environment variables and flags with the same names.
 
 mod docs;
+mod error;
 mod file;
 mod load;
+mod resolve;
 mod settings;
 #[cfg(test)]
 mod tests;
 mod values;
 
 pub(crate) use docs::{markdown, print};
-pub(crate) use load::{LoadError, load};
+pub(crate) use error::LoadError;
+pub(crate) use load::load;
 pub(crate) use settings::Settings;
 pub(crate) use values::{LogFormat, duration};
 

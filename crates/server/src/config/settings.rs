@@ -223,7 +223,7 @@ pub(crate) struct Limits {
     pub(crate) data_message_bytes: usize,
 
     /// HTTP connections at one time, WebSockets included; further ones wait
-    #[arg(id = "limits.http_connections", value_name = "COUNT", default_value_t = 20_000,
+    #[arg(id = "limits.http_connections", value_name = "COUNT", default_value_t = 16_384,
           value_parser = number::<usize>(1..=1_000_000))]
     pub(crate) http_connections: usize,
     /// How long the head of an HTTP request may take

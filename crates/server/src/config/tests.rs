@@ -287,7 +287,8 @@ fn without_keys_only_loopback_addresses_are_served() {
 fn keys_come_from_a_file_too() {
     let mut keys = NamedTempFile::new().unwrap();
     writeln!(keys, "# token server\n\nmain={SECRET}\nother = {SECRET}").unwrap();
-    let path = keys.path().to_str().unwrap();
+    let path = keys.path().to_str().unwrap().to_owned();
+    let path = path.as_str();
     let loaded = load_from("", &[("MADANG_AUTH_KEYS_FILE", path)], &[]).unwrap();
     let ids: Vec<&str> = loaded
         .cli
@@ -388,7 +389,7 @@ fn what_is_printed_is_a_file_with_the_same_values() {
 #[test]
 fn identifiers_are_the_paths_of_the_fields() {
     let source = include_str!("settings.rs");
-    for arg in super::load::settings() {
+    for arg in load::settings() {
         let key = arg.get_id().as_str();
         let field = key.rsplit('.').next().unwrap();
         let after = source.split_once(&format!("id = \"{key}\"")).unwrap().1;

@@ -63,25 +63,20 @@ impl FromStr for IceServers {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let servers: Vec<IceServer> = serde_json::from_str(text).map_err(|error| {
-            let problem = match error.classify() {
-                serde_json::error::Category::Data => format!(" ({error})"),
-                _ => String::new(),
-            };
-            format!(
-                r#"expected a list such as [{{"urls":["turn:turn.example.org"],"username":"u","credential":"c"}}]{problem}"#
-            )
+        // What serde says quotes the text, which may be a credential in the wrong place.
+        let servers: Vec<IceServer> = serde_json::from_str(text).map_err(|_| {
+            r#"expected a list such as [{"urls":["turn:turn.example.org"],"username":"u","credential":"c"}]"#.to_owned()
         })?;
         for server in &servers {
-            let foreign = server.urls.iter().find(|url| {
-                !["stun:", "stuns:", "turn:", "turns:"]
+            let is_known = |url: &String| {
+                ["stun:", "stuns:", "turn:", "turns:"]
                     .iter()
-                    .any(|p| url.starts_with(p))
-            });
-            if let Some(url) = foreign {
-                return Err(format!(
-                    "expected URLs that begin with stun:, stuns:, turn: or turns:, found '{url}'"
-                ));
+                    .any(|scheme| url.starts_with(scheme))
+            };
+            if !server.urls.iter().all(is_known) {
+                return Err(
+                    "expected URLs that begin with stun:, stuns:, turn: or turns:".to_owned(),
+                );
             }
             let secured = server.username.is_some() && server.credential.is_some();
             if !secured && server.urls.iter().any(|url| url.starts_with("turn")) {
@@ -202,7 +197,7 @@ pub(crate) fn log_filter(text: &str) -> Result<Targets, String> {
         let level = directive
             .rsplit_once('=')
             .map_or(directive, |(_, level)| level);
-        level.trim().parse::<LevelFilter>().is_ok()
+        !level.trim().is_empty() && level.parse::<LevelFilter>().is_ok()
     });
     text.parse::<Targets>().ok().filter(|_| levels_known).ok_or_else(|| {
         "expected off, error, warn, info, debug or trace, alone or by module as in info,madang_driver=debug".to_owned()

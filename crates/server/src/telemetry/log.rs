@@ -1,6 +1,6 @@
 //! Log lines on standard error.
 
-use std::io;
+use std::io::{self, IsTerminal};
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -13,7 +13,9 @@ use crate::config::{LogFormat, Settings};
 /// # Errors
 /// Where the process already logs.
 pub(crate) fn install(settings: &Settings) -> Result<(), TryInitError> {
-    let lines = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let lines = tracing_subscriber::fmt::layer()
+        .with_ansi(io::stderr().is_terminal())
+        .with_writer(io::stderr);
     let layer = match settings.log.format {
         LogFormat::Human => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),

@@ -36,14 +36,11 @@ impl Metrics {
     /// Where it already does.
     pub(crate) fn install() -> Result<Self, BuildError> {
         let handle = PrometheusBuilder::new().install_recorder()?;
-        for metric in WORKER_METRICS {
-            match metric.kind {
-                Kind::Counter => metrics::describe_counter!(metric.name, metric.help),
-                Kind::Gauge => metrics::describe_gauge!(metric.name, metric.help),
+        for (kind, name, help) in all() {
+            match kind {
+                Kind::Counter => metrics::describe_counter!(name, help),
+                Kind::Gauge => metrics::describe_gauge!(name, help),
             }
-        }
-        for (name, help) in NODE_GAUGES {
-            metrics::describe_gauge!(*name, *help);
         }
         let process = Collector::default();
         process.describe();
@@ -88,21 +85,18 @@ pub(crate) fn markdown() -> String {
 <!-- Generated from crates/server/src/telemetry/metrics.rs by `cargo xtask docs`. -->
 
 `GET /metrics` answers in the Prometheus text format. What the media workers count is copied
-once a second and has the label `worker`; rooms, participants and sessions are the whole node's.
+once a second and has the label `worker`; the metrics without it are the whole node's.
 
 | metric | type | meaning |
 |---|---|---|
 "
     .to_owned();
-    for (name, help) in NODE_GAUGES {
-        let _ = writeln!(page, "| `{name}` | gauge | {help} |");
-    }
-    for metric in WORKER_METRICS {
-        let kind = match metric.kind {
+    for (kind, name, help) in all() {
+        let kind = match kind {
             Kind::Counter => "counter",
             Kind::Gauge => "gauge",
         };
-        let _ = writeln!(page, "| `{}` | {kind} | {} |", metric.name, metric.help);
+        let _ = writeln!(page, "| `{name}` | {kind} | {help} |");
     }
     page.push_str(
         "\nThe process itself is described by the usual `process_cpu_seconds_total`, `process_resident_memory_bytes`, \
@@ -111,13 +105,41 @@ once a second and has the label `worker`; rooms, participants and sessions are t
     page
 }
 
+/// Everything that is described.
+fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
+    let workers = WORKER_METRICS
+        .iter()
+        .map(|metric| (metric.kind, metric.name, metric.help));
+    NODE_METRICS.iter().copied().chain(workers)
+}
+
 /// What the control plane records by itself.
-const NODE_GAUGES: &[(&str, &str)] = &[
-    ("madang_rooms", "Rooms with somebody in them."),
-    ("madang_participants", "Participants of all rooms."),
+const NODE_METRICS: &[(Kind, &str, &str)] = &[
+    (Kind::Gauge, "madang_rooms", "Rooms with somebody in them."),
     (
+        Kind::Gauge,
+        "madang_participants",
+        "Participants of all rooms.",
+    ),
+    (
+        Kind::Gauge,
         "madang_sessions",
         "Sessions, those included whose WebSocket is away.",
+    ),
+    (
+        Kind::Counter,
+        "madang_joins_total",
+        "Attempts to join, by `result`.",
+    ),
+    (
+        Kind::Counter,
+        "madang_errors_total",
+        "Errors told to clients, by `code`.",
+    ),
+    (
+        Kind::Counter,
+        "madang_data_dropped_total",
+        "Unreliable messages dropped because a worker was behind.",
     ),
 ];
 

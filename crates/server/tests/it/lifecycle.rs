@@ -45,13 +45,9 @@ fn metrics_describe_workers_and_process() {
 
 #[test]
 fn metrics_can_have_an_address_of_their_own() {
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let mut server = Madang::start(&[&format!("--metrics-listen={free}")]);
+    let mut server = Madang::start(&["--metrics-listen=127.0.0.1:0"]);
     assert_eq!(server.get("/metrics").0, 404);
-    server.http = free;
+    server.http = server.metrics.unwrap();
     assert_eq!(server.get("/metrics").0, 200);
     assert_eq!(server.get("/").0, 404);
 }
@@ -147,11 +143,8 @@ fn connections_beyond_the_limit_wait_for_a_place() {
 
 #[test]
 fn a_port_in_use_is_told_with_the_key_that_sets_it() {
-    let taken = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let holder = TcpListener::bind(taken).unwrap();
+    let holder = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = holder.local_addr().unwrap();
     let tcp = run(&[&format!("--listen={taken}"), "--media-port=0"]);
     let error = String::from_utf8(tcp.stderr).unwrap();
     assert_eq!(tcp.status.code(), Some(1));
@@ -160,7 +153,6 @@ fn a_port_in_use_is_told_with_the_key_that_sets_it() {
             && error.contains("listen must be"),
         "{error}"
     );
-    drop(holder);
 
     let holder = UdpSocket::bind("127.0.0.1:0").unwrap();
     let port = holder.local_addr().unwrap().port();

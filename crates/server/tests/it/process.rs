@@ -8,15 +8,17 @@ use std::time::Duration;
 /// Longer than anything here takes; what waits longer hangs.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-pub struct Madang {
+pub(crate) struct Madang {
     process: Child,
     log: BufReader<ChildStderr>,
-    pub http: SocketAddr,
-    pub udp: u16,
+    pub(crate) http: SocketAddr,
+    pub(crate) udp: u16,
+    /// Of the metrics, where they have an address of their own.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// The binary with nothing of this machine's configuration.
-pub fn madang(arguments: &[&str]) -> Command {
+pub(crate) fn madang(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_madang"));
     command
         .args(arguments)
@@ -31,13 +33,13 @@ pub fn madang(arguments: &[&str]) -> Command {
 }
 
 /// Runs the binary to its end.
-pub fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     madang(arguments).output().unwrap()
 }
 
 impl Madang {
     /// Starts a server on free ports of the loopback address.
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut process = madang(&[
             "--listen=127.0.0.1:0",
             "--media-port=0",
@@ -54,15 +56,19 @@ impl Madang {
             log,
             http: SocketAddr::from(([0; 4], 0)),
             udp: 0,
+            metrics: None,
         };
         let listening = server.wait_for_line("listening");
         server.http = listening["http"].as_str().unwrap().parse().unwrap();
+        server.metrics = listening["metrics"]
+            .as_str()
+            .map(|text| text.parse().unwrap());
         server.udp = listening["udp"].as_u64().unwrap().try_into().unwrap();
         server
     }
 
     /// Reads the log up to a message.
-    pub fn wait_for_line(&mut self, message: &str) -> serde_json::Value {
+    pub(crate) fn wait_for_line(&mut self, message: &str) -> serde_json::Value {
         let mut before = String::new();
         loop {
             let mut text = String::new();
@@ -80,7 +86,7 @@ impl Madang {
     }
 
     /// Status and body of a GET.
-    pub fn get(&self, path: &str) -> (u16, String) {
+    pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let mut stream = self.connect();
         write!(
             stream,
@@ -99,7 +105,7 @@ impl Madang {
     }
 
     /// A WebSocket that stays open until it is dropped.
-    pub fn open_websocket(&self) -> TcpStream {
+    pub(crate) fn open_websocket(&self) -> TcpStream {
         let mut stream = self.connect();
         write!(
             stream,
@@ -115,13 +121,13 @@ impl Madang {
         stream
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.http).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let kill = format!("kill -{name} {}", self.process.id());
         assert!(
             Command::new("sh")
@@ -132,7 +138,7 @@ impl Madang {
         );
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         // A process that waits for its log to be read would never end.
         std::io::copy(&mut self.log, &mut std::io::sink()).unwrap();
         self.process.wait().unwrap()

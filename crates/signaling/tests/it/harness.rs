@@ -151,9 +151,7 @@ impl Server {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, next)
-            .await
-            .expect("the command does not come")
+        tokio::time::timeout(PATIENCE, next).await.unwrap()
     }
 
     pub(crate) async fn left(&mut self, client: &Client) {
@@ -240,7 +238,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn peer(&self) -> PeerId {
-        PeerId(self.id()[1..].parse().unwrap())
+        PeerId(self.id().trim_start_matches('p').parse().unwrap())
     }
 
     pub(crate) fn id(&self) -> &str {
@@ -316,7 +314,7 @@ impl Client {
         loop {
             let message = tokio::time::timeout(PATIENCE, self.socket.next())
                 .await
-                .expect("nothing comes");
+                .unwrap();
             match message {
                 Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).unwrap()),
                 Some(Ok(Message::Close(frame))) => return Err(frame.map(|frame| frame.code.into())),

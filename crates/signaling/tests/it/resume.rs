@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use madang_core::{AudioSlot, CloseReason, Event, LayerWanted, Slots, TrackId};
+use madang_core::{AudioSlot, CloseReason, Event, LayerWanted, PeerId, Slots, TrackId};
 use serde_json::{Value, json};
 
 use crate::harness::{Client, OFFER, Server, config, join, token};
@@ -60,40 +60,7 @@ async fn who_has_missed_too_much_gets_the_whole_room() {
     bob.ok(json!({"t": "admin", "op": "mute", "target": joined["you"]["id"]}))
         .await;
     bob.ok(json!({"t": "admin", "op": "lock"})).await;
-    let audio = Some(vec![AudioSlot {
-        mid: "1".into(),
-        track: Some(TrackId(2)),
-        level: 5,
-    }]);
-    server
-        .emit(Event::Slots {
-            peer,
-            slots: Slots {
-                rev: 1,
-                video: None,
-                audio,
-            },
-        })
-        .await;
-    let layer = LayerWanted {
-        rid: None,
-        active: true,
-        max_fps: Some(30),
-    };
-    server
-        .emit(Event::Layers {
-            peer,
-            track: TrackId(1),
-            layers: vec![layer],
-        })
-        .await;
-    server
-        .emit(Event::NeedSlots {
-            peer,
-            audio: 3,
-            video: 16,
-        })
-        .await;
+    speak_of_media(&server, peer, &mut bob).await;
     say(&mut bob, 1).await;
 
     let mut ann = server.connect().await;
@@ -123,6 +90,49 @@ async fn who_has_missed_too_much_gets_the_whole_room() {
             .collect::<Vec<_>>(),
         [s + 1, s + 2, s + 3, s + 4]
     );
+}
+
+/// The engine says something of everything that it says to one peer.
+async fn speak_of_media(server: &Server, peer: PeerId, other: &mut Client) {
+    let audio = AudioSlot {
+        mid: "1".into(),
+        track: Some(TrackId(2)),
+        level: 5,
+    };
+    let slots = Slots {
+        rev: 1,
+        video: None,
+        audio: Some(vec![audio]),
+    };
+    let layer = LayerWanted {
+        rid: None,
+        active: true,
+        max_fps: Some(30),
+    };
+    server.emit(Event::Slots { peer, slots }).await;
+    server
+        .emit(Event::Layers {
+            peer,
+            track: TrackId(1),
+            layers: vec![layer],
+        })
+        .await;
+    server
+        .emit(Event::NeedSlots {
+            peer,
+            audio: 3,
+            video: 16,
+        })
+        .await;
+    // Events keep their order: when the last has come, all have.
+    server
+        .emit(Event::NeedSlots {
+            peer: other.peer(),
+            audio: 3,
+            video: 16,
+        })
+        .await;
+    other.next("need_slots").await;
 }
 
 #[tokio::test]
