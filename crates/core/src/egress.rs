@@ -8,8 +8,8 @@ use str0m::Rtc;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{RedDecoder, RtpWrite, Vp8Descriptor};
 
-use crate::forward::Rewritten;
 use crate::publish::Packet;
+use crate::rewrite::Rewritten;
 
 /// Queues one packet on the peer's stream for this m-line. It leaves when the peer is driven next.
 /// False where the m-line has no stream.

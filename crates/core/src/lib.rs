@@ -28,6 +28,7 @@ pub mod limits;
 mod outbox;
 mod peer;
 mod publish;
+mod rewrite;
 pub mod sdp;
 mod shard;
 mod timers;

@@ -1,0 +1,194 @@
+//! Rewrite: the sequence number, timestamp and picture id under which packets of changing sources
+//! leave as one stream.
+
+use std::time::Instant;
+
+use crate::publish::Packet;
+
+/// A packet as it leaves one slot; the payload stays shared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rewritten {
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u32,
+    pub(crate) marker: bool,
+    pub(crate) picture_id: Option<u16>,
+    pub(crate) tl0_pic_idx: Option<u8>,
+}
+
+/// Keeps one outgoing stream continuous over all its sources. Offsets wrap.
+#[derive(Debug)]
+pub(crate) struct Rewriter {
+    seq_offset: u64,
+    timestamp_offset: u32,
+    picture_id_offset: u16,
+    tl0_offset: u8,
+    /// Packets of the current source before this one belong to what was switched away from.
+    first_source_seq: u64,
+    first_seq: u16,
+    first_timestamp: u32,
+    /// Timestamps of the frame that was switched to: as it came, and as it leaves.
+    first_frame: (u32, u32),
+    last: Option<Last>,
+}
+
+/// The newest packet that has left.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    seq: u64,
+    timestamp: u32,
+    marker: bool,
+    arrived: Instant,
+    captured: Option<Instant>,
+    picture_id: Option<u16>,
+    tl0_pic_idx: Option<u8>,
+    /// Timestamp ticks from frame to frame, as last seen within one source.
+    cadence: Option<u32>,
+}
+
+/// Picture ids wrap at 15 bits whatever the source uses; a 7-bit source shows the lower ones.
+pub(crate) const PICTURE_ID_MASK: u16 = 0x7fff;
+const PICTURE_ID_SHORT_MASK: u16 = 0x7f;
+
+impl Rewriter {
+    pub(crate) fn new(first_seq: u16, first_timestamp: u32) -> Self {
+        Self {
+            seq_offset: 0,
+            timestamp_offset: 0,
+            picture_id_offset: 0,
+            tl0_offset: 0,
+            first_source_seq: 0,
+            first_seq,
+            first_timestamp,
+            first_frame: (0, 0),
+            last: None,
+        }
+    }
+
+    /// Makes `packet` the next one after the newest that has left.
+    pub(crate) fn switch(&mut self, packet: &Packet, same_track: bool) {
+        // str0m starts at rollover counter 0, as a receiver does: below 65,536.
+        let (mut seq, mut timestamp, mut shown) = (
+            u64::from(self.first_seq),
+            self.first_timestamp,
+            self.first_timestamp,
+        );
+        if let Some(last) = &self.last {
+            let (elapsed, cadence) = ticks_since(last, packet, same_track);
+            seq = last.seq + 1;
+            timestamp = last.timestamp.wrapping_add(elapsed);
+            // Simulcast layers show the same moments: the frame that is switched to may be the one that
+            // has just been sent. It alone is put half a frame later, and the next is on time again.
+            shown = last.timestamp.wrapping_add(elapsed.max(cadence / 2));
+        }
+        self.first_frame = (wire_timestamp(packet), shown);
+        self.first_source_seq = packet.seq;
+        self.seq_offset = seq.wrapping_sub(packet.seq);
+        self.timestamp_offset = timestamp.wrapping_sub(wire_timestamp(packet));
+        if let (Some(vp8), Some(last)) = (packet.vp8, &self.last) {
+            if let (Some(id), Some(before)) = (vp8.picture_id, last.picture_id) {
+                let mask = if vp8.short {
+                    PICTURE_ID_SHORT_MASK
+                } else {
+                    PICTURE_ID_MASK
+                };
+                self.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
+            }
+            if let (Some(index), Some(before)) = (vp8.tl0_pic_idx, last.tl0_pic_idx) {
+                self.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
+            }
+        }
+    }
+
+    /// Whether the newest frame that has left lacks its end.
+    pub(crate) fn amid_frame(&self) -> bool {
+        self.last.is_some_and(|last| !last.marker)
+    }
+
+    pub(crate) fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
+        if packet.seq < self.first_source_seq {
+            return None;
+        }
+        let seq = packet.seq.wrapping_add(self.seq_offset);
+        let timestamp = match wire_timestamp(packet) {
+            first if first == self.first_frame.0 => self.first_frame.1,
+            later => later.wrapping_add(self.timestamp_offset),
+        };
+        let vp8 = packet.vp8;
+        let picture_id = vp8.and_then(|vp8| {
+            let mask = if vp8.short {
+                PICTURE_ID_SHORT_MASK
+            } else {
+                PICTURE_ID_MASK
+            };
+            vp8.picture_id
+                .map(|id| id.wrapping_add(self.picture_id_offset) & mask)
+        });
+        let tl0_pic_idx = vp8
+            .and_then(|vp8| vp8.tl0_pic_idx)
+            .map(|index| index.wrapping_add(self.tl0_offset));
+        if self.last.is_none_or(|last| seq > last.seq) {
+            let step = self.last.map(|last| timestamp.wrapping_sub(last.timestamp));
+            let switched = packet.seq == self.first_source_seq;
+            self.last = Some(Last {
+                seq,
+                timestamp,
+                marker: packet.marker,
+                arrived: packet.arrived,
+                captured: packet.captured,
+                picture_id,
+                tl0_pic_idx,
+                cadence: step
+                    .filter(|step| *step != 0 && !switched)
+                    .or_else(|| self.last.and_then(|last| last.cadence)),
+            });
+        }
+        Some(Rewritten {
+            seq,
+            timestamp,
+            marker: packet.marker,
+            picture_id,
+            tl0_pic_idx,
+        })
+    }
+}
+
+/// How far the outgoing clock moves from the last packet to `packet`, and the frame cadence, in ticks: as
+/// long as passed between the captures of the two where both are known on one clock, else as long as
+/// passed between their arrivals; on the frame grid where it is close to it.
+fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
+    let default_cadence = packet.clock_rate()
+        / if packet.codec.codec.is_audio() {
+            50
+        } else {
+            30
+        };
+    let cadence = last.cadence.unwrap_or(default_cadence).max(2);
+    let elapsed = match (last.captured, packet.captured) {
+        (Some(before), Some(now)) if same_track => now.saturating_duration_since(before),
+        _ => packet.arrived.saturating_duration_since(last.arrived),
+    };
+    let ticks = elapsed.as_secs_f64() * f64::from(packet.clock_rate());
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "RTP timestamps wrap at 32 bits"
+    )]
+    let ticks = ticks.round() as u64 as u32;
+    let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
+    (
+        if on_grid.abs_diff(ticks) <= cadence / 4 {
+            on_grid
+        } else {
+            ticks
+        },
+        cadence,
+    )
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "RTP timestamps are 32 bits on the wire"
+)]
+fn wire_timestamp(packet: &Packet) -> u32 {
+    packet.timestamp as u32
+}
