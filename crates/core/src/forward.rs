@@ -31,9 +31,9 @@ pub(crate) struct Slot {
     payload_types: Option<(CodecSpec, Option<PayloadTypes>)>,
 }
 
-/// How long a keyframe waits for the rest of the frame before it. Browsers pace a frame over less;
-/// when the rest has got lost, waiting longer would only delay the picture.
-const HOLD_MAX: Duration = Duration::from_millis(50);
+/// How long a keyframe waits for the rest of the frame before it: a NACK and its answer fit into it;
+/// waiting longer for what has got lost would only delay the picture.
+const HOLD_MAX: Duration = Duration::from_millis(150);
 /// No keyframe of a smaller layer has more packets.
 const HELD_PACKETS_MAX: usize = 256;
 
@@ -447,7 +447,13 @@ mod tests {
         half.marker = false;
         one(&mut slot, &half).unwrap();
         assert!(one(&mut slot, &high.packet(true)).is_none());
-        assert!(one(&mut slot, &high.packet(false)).is_none());
-        assert_eq!(all(&mut slot, &high.packet(false)).len(), 3);
+        let sent: Vec<usize> = (0..5)
+            .map(|_| all(&mut slot, &high.packet(false)).len())
+            .collect();
+        assert_eq!(
+            sent,
+            [0, 0, 0, 0, 6],
+            "five frames and the keyframe, 167 ms after it"
+        );
     }
 }

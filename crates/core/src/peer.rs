@@ -29,6 +29,8 @@ pub(crate) struct Peer {
     pub(crate) pending: Vec<(usize, usize)>,
     /// The bandwidth estimate in bit/s.
     pub(crate) estimate_bps: Option<u64>,
+    /// There was a picture to be had when the estimator was last asked.
+    pub(crate) video_asked: bool,
     /// What the estimator was last asked to look for, in bit/s.
     pub(crate) desired_bps: u64,
     pub(crate) channel: Option<ChannelId>,

@@ -118,7 +118,15 @@ impl Track {
                 bps: layer.rate.bps(),
             })
             .collect();
-        ladder.sort_by_key(|rung| (rung.height, rung.bps));
+        // A layer of which nothing is known yet would be taken for the smallest.
+        if ladder.iter().any(|rung| rung.height > 0 || rung.bps > 0) {
+            ladder.retain(|rung| rung.height > 0 || rung.bps > 0);
+        }
+        if ladder.iter().all(|rung| rung.height > 0) {
+            ladder.sort_by_key(|rung| (rung.height, rung.bps));
+        } else {
+            ladder.sort_by_key(|rung| rung.bps);
+        }
         self.guess_heights(&mut ladder);
         guess_rates(&mut ladder);
         ladder

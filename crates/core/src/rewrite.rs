@@ -156,13 +156,12 @@ impl Rewriter {
 /// long as passed between the captures of the two where both are known on one clock, else as long as
 /// passed between their arrivals; on the frame grid where it is close to it.
 fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
-    let default_cadence = packet.clock_rate()
-        / if packet.codec.codec.is_audio() {
-            50
-        } else {
-            30
-        };
-    let cadence = last.cadence.unwrap_or(default_cadence).max(2);
+    let audio = packet.codec.codec.is_audio();
+    // Audio may pause between packets (DTX): its last step says nothing about the next.
+    let cadence = match last.cadence {
+        Some(cadence) if !audio => cadence.max(2),
+        _ => packet.clock_rate() / if audio { 50 } else { 30 },
+    };
     let elapsed = match (last.captured, packet.captured) {
         (Some(before), Some(now)) if same_track => now.saturating_duration_since(before),
         _ => packet.arrived.saturating_duration_since(last.arrived),
@@ -175,14 +174,13 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
     )]
     let ticks = ticks.round() as u64 as u32;
     let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
-    (
-        if on_grid.abs_diff(ticks) <= cadence / 4 {
-            on_grid
-        } else {
-            ticks
-        },
-        cadence,
-    )
+    let elapsed = if on_grid.abs_diff(ticks) <= cadence / 4 {
+        on_grid
+    } else {
+        ticks
+    };
+    // Two packets of sound never share a moment, as two layers' frames may.
+    (if audio { elapsed.max(cadence) } else { elapsed }, cadence)
 }
 
 #[expect(

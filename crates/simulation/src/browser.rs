@@ -21,7 +21,7 @@ use media::Publication;
 use negotiation::Mids;
 
 pub use media::KeyframeAsked;
-pub(crate) use media::source_number;
+pub use media::source_number;
 
 /// How a browser differs from the others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,7 +86,7 @@ pub struct Browser {
 const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 
 impl Browser {
-    pub(crate) fn new(
+    pub fn new(
         config: BrowserConfig,
         number: u32,
         address: SocketAddr,
@@ -136,11 +136,11 @@ impl Browser {
         &self.config
     }
 
-    pub(crate) fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
+    pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
         std::mem::take(&mut self.outgoing)
     }
 
-    pub(crate) fn handle_datagram(&mut self, now: Duration, source: SocketAddr, datagram: &[u8]) {
+    pub fn handle_datagram(&mut self, now: Duration, source: SocketAddr, datagram: &[u8]) {
         if let Some(ssrc) = rtp_ssrc(datagram) {
             // SSRC 0 carries padding for probing in every session (libwebrtc does so, too).
             if ssrc != 0 && !self.declared.contains(&ssrc) {
@@ -154,7 +154,7 @@ impl Browser {
     }
 
     /// Captures, encodes and sends what is due, and lets the receivers give up and ask.
-    pub(crate) fn tick(&mut self, now: Duration) {
+    pub fn tick(&mut self, now: Duration) {
         let wrote = self.capture(now);
         if wrote || self.due <= self.start + now {
             self.input(now, Input::Timeout(self.start + now));
@@ -162,13 +162,13 @@ impl Browser {
         self.supervise_receivers(now);
     }
 
-    pub(crate) fn close(&mut self, now: Duration) {
+    pub fn close(&mut self, now: Duration) {
         self.rtc.disconnect();
         self.drain(now);
     }
 
     /// Sends over the data channel; false where it is not open.
-    pub(crate) fn send_data(&mut self, now: Duration, data: &[u8]) -> bool {
+    pub fn send_data(&mut self, now: Duration, data: &[u8]) -> bool {
         let channel = self.channel.and_then(|id| self.rtc.channel(id));
         let sent = channel.is_some_and(|mut channel| channel.write(true, data).unwrap_or(false));
         self.input(now, Input::Timeout(self.start + now));
@@ -191,7 +191,8 @@ impl Browser {
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.outgoing.push((transmit.destination, transmit.contents.to_vec()));
+                    self.outgoing
+                        .push((transmit.destination, transmit.contents.to_vec()));
                 }
                 Ok(Output::Event(event)) => self.handle_event(now, event),
                 Err(_) => self.rtc.disconnect(),
@@ -199,12 +200,17 @@ impl Browser {
         }
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "a page does not care for most events")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "a page does not care for most events"
+    )]
     fn handle_event(&mut self, now: Duration, event: Event) {
         match event {
             Event::Connected => self.connected_at = Some(now),
             Event::IceConnectionStateChange(state) => self.ice.push((now, state)),
-            Event::KeyframeRequest(request) => self.keyframe_requested(now, request.mid, request.rid),
+            Event::KeyframeRequest(request) => {
+                self.keyframe_requested(now, request.mid, request.rid);
+            }
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
             Event::ChannelOpen(id, _) => self.channel = Some(id),
             Event::ChannelData(data) => self.data.push(data.data),
@@ -220,7 +226,9 @@ impl Browser {
         for (mid, decoder) in &mut self.video {
             decoder.advance(now);
             let asked = self.asked_keyframe_at.get(mid);
-            if decoder.wants_keyframe() && asked.is_none_or(|at| now >= *at + KEYFRAME_REQUEST_INTERVAL) {
+            if decoder.wants_keyframe(now)
+                && asked.is_none_or(|at| now >= *at + KEYFRAME_REQUEST_INTERVAL)
+            {
                 wanting.push(*mid);
             }
         }
@@ -234,7 +242,11 @@ impl Browser {
     }
 
     fn kind_of_slot(&self, mid: Mid) -> Option<MediaKind> {
-        self.mids.slots.iter().find(|slot| slot.0 == mid).map(|slot| slot.1)
+        self.mids
+            .slots
+            .iter()
+            .find(|slot| slot.0 == mid)
+            .map(|slot| slot.1)
     }
 }
 

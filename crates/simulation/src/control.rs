@@ -83,7 +83,7 @@ impl World {
     }
 
     pub(crate) fn page_unpublishes(&mut self, seat: usize, source: Source) {
-        self.seat_mut(seat).browser.unpublish(source);
+        self.seat_mut(seat).browser.mute(source, true);
         self.request(seat, Request::Unpublish(source));
     }
 
@@ -121,7 +121,9 @@ impl World {
         if up {
             let requests = std::mem::take(&mut connection.requests);
             let told = std::mem::take(&mut connection.told);
-            requests.into_iter().for_each(|request| self.request(seat, request));
+            requests
+                .into_iter()
+                .for_each(|request| self.request(seat, request));
             told.into_iter().for_each(|told| self.tell(seat, told));
         }
     }
@@ -154,14 +156,24 @@ impl World {
         match request {
             Request::Join { sdp } => {
                 let offer = parse_offer(&sdp);
-                self.command(Command::Join(Box::new(Join { peer, room: ROOM, offer, subscribe: true })));
+                self.command(Command::Join(Box::new(Join {
+                    peer,
+                    room: ROOM,
+                    offer,
+                    subscribe: true,
+                })));
             }
             Request::Offer { generation, sdp } => {
                 let offer = Box::new(parse_offer(&sdp));
-                self.command(Command::Offer { peer, generation, offer });
+                self.command(Command::Offer {
+                    peer,
+                    generation,
+                    offer,
+                });
             }
             Request::Candidate(line) => {
-                let candidate = RemoteCandidate::parse(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
+                let candidate =
+                    RemoteCandidate::parse(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
                 if let Some(candidate) = candidate {
                     self.command(Command::Candidate { peer, candidate });
                 }
@@ -192,21 +204,37 @@ impl World {
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
             Event::Speakers { speakers, .. } => {
                 let told = speakers.clone();
-                (0..self.seats()).for_each(|seat| self.seat_mut(seat).page.speakers.clone_from(&told));
+                (0..self.seats())
+                    .for_each(|seat| self.seat_mut(seat).page.speakers.clone_from(&told));
                 Vec::new()
             }
         };
         if let Event::Closed { peer, .. } = &event {
             let seat = seat_of(*peer);
-            self.control_mut().tracks.retain(|track| track.owner != seat);
+            self.control_mut()
+                .tracks
+                .retain(|track| track.owner != seat);
             self.tell_tracks();
         }
         if let Event::Data { peer, payload } = &event {
-            let peers = (0..self.seats()).map(peer_of).filter(|other| other != peer).collect();
-            self.command(Command::Data { peers, payload: payload.clone() });
+            let peers = (0..self.seats())
+                .map(peer_of)
+                .filter(|other| other != peer)
+                .collect();
+            self.command(Command::Data {
+                peers,
+                payload: payload.clone(),
+            });
         }
         if let [seat] = *seats {
-            let joined = matches!(&event, Event::Answered { generation: 0, result: Ok(_), .. });
+            let joined = matches!(
+                &event,
+                Event::Answered {
+                    generation: 0,
+                    result: Ok(_),
+                    ..
+                }
+            );
             self.tell(seat, Told::Event(event));
             if joined {
                 let tracks = self.control_mut().tracks.clone();
@@ -219,21 +247,43 @@ impl World {
         let control = self.control_mut();
         control.next_track += 1;
         let id = TrackId(control.next_track);
-        control.tracks.push(TrackInfo { id, owner: seat, source, muted: false });
-        let mid = self.seat_mut(seat).browser.mid_of(source).expect("the first offer has all sources");
+        control.tracks.push(TrackInfo {
+            id,
+            owner: seat,
+            source,
+            muted: false,
+        });
+        let mid = self
+            .seat_mut(seat)
+            .browser
+            .mid_of(source)
+            .expect("the first offer has all sources");
         let (kind, width, height) = match source {
             Source::Camera => (MediaKind::Video, Some(1_280), Some(720)),
             Source::Screen => (MediaKind::Video, Some(1_920), Some(1_080)),
             Source::Microphone | Source::ScreenAudio => (MediaKind::Audio, None, None),
         };
-        let track = TrackSpec { id, mid, kind, source, muted: false, width, height };
-        self.command(Command::Publish { peer: peer_of(seat), track });
+        let track = TrackSpec {
+            id,
+            mid,
+            kind,
+            source,
+            muted: false,
+            width,
+            height,
+        };
+        self.command(Command::Publish {
+            peer: peer_of(seat),
+            track,
+        });
         self.tell_tracks();
     }
 
     fn take_track(&mut self, seat: usize, source: Source) -> Option<TrackId> {
         let track = self.track(seat, source)?;
-        self.control_mut().tracks.retain(|other| other.id != track.id);
+        self.control_mut()
+            .tracks
+            .retain(|other| other.id != track.id);
         self.tell_tracks();
         Some(track.id)
     }
@@ -245,14 +295,20 @@ impl World {
         for track in &mut self.control_mut().tracks {
             track.muted = if track.id == id { muted } else { track.muted };
         }
-        self.command(Command::Mute { peer: peer_of(seat), track: id, muted });
+        self.command(Command::Mute {
+            peer: peer_of(seat),
+            track: id,
+            muted,
+        });
         self.tell_tracks();
     }
 
     /// The track that a seat publishes from this source.
     pub fn track(&mut self, seat: usize, source: Source) -> Option<TrackInfo> {
         let mut tracks = self.control_mut().tracks.iter();
-        tracks.find(|track| track.owner == seat && track.source == source).copied()
+        tracks
+            .find(|track| track.owner == seat && track.source == source)
+            .copied()
     }
 
     fn tell_tracks(&mut self) {
@@ -275,7 +331,9 @@ impl World {
                     self.page_views(seat);
                 }
             }
-            Told::Event(Event::Answered { generation, result, .. }) => match result {
+            Told::Event(Event::Answered {
+                generation, result, ..
+            }) => match result {
                 Ok(answer) => self.apply_answer(seat, generation, answer),
                 Err(error) => self.seat_mut(seat).page.refusals.push(error.to_string()),
             },
@@ -291,7 +349,9 @@ impl World {
         if generation == 0 {
             state.page.joined_at = Some(now);
             let sources = std::mem::take(&mut state.connection.publish_when_joined);
-            sources.into_iter().for_each(|source| self.page_publishes(seat, source));
+            sources
+                .into_iter()
+                .for_each(|source| self.page_publishes(seat, source));
         }
         self.page_views(seat);
     }
@@ -316,7 +376,10 @@ impl World {
             Event::Quality { quality, .. } => page.quality = Some(quality),
             Event::Disconnected { .. } => page.disconnected += 1,
             Event::Closed { reason, .. } => page.closed = Some(reason),
-            Event::Answered { .. } | Event::Connected { .. } | Event::Speakers { .. } | Event::Data { .. } => {}
+            Event::Answered { .. }
+            | Event::Connected { .. }
+            | Event::Speakers { .. }
+            | Event::Data { .. } => {}
         }
     }
 }

@@ -53,8 +53,12 @@ pub enum Fault {
     SwitchWithoutKeyframe { from: Tag, to: Tag },
     /// A frame whose reference was never received, though no sequence number is missing.
     HiddenLoss { frame: Tag },
-    /// The timestamp does not advance as time does.
-    Timestamp { elapsed: Duration, advanced: Duration, tag: Tag },
+    /// The timestamp does not advance as time does; in microseconds.
+    Timestamp {
+        elapsed_us: i64,
+        advanced_us: i64,
+        tag: Tag,
+    },
     /// The picture id does not count up by one.
     PictureId { expected: u16, found: u16, tag: Tag },
     /// TL0PICIDX does not count the frames of temporal layer 0.
@@ -78,7 +82,13 @@ impl Verdict {
     fn check_ssrc(&mut self, packet: &Received) {
         let from = *self.ssrc.get_or_insert(packet.ssrc);
         if from != packet.ssrc {
-            self.complain(packet.at, Fault::SsrcChanged { from, to: packet.ssrc });
+            self.complain(
+                packet.at,
+                Fault::SsrcChanged {
+                    from,
+                    to: packet.ssrc,
+                },
+            );
             self.ssrc = Some(packet.ssrc);
         }
     }
@@ -94,11 +104,21 @@ fn check_timestamp(
     (tag, timestamp): (&Tag, u32),
     (clock_rate, tolerance): (u32, Duration),
 ) {
-    let ticks = timestamp.wrapping_sub(before_timestamp);
-    // Going backwards shows as a huge advance.
-    let advanced = Duration::from_secs(u64::from(ticks)) / clock_rate;
-    let elapsed = tag.captured.saturating_sub(before.captured);
-    if advanced.abs_diff(elapsed) > tolerance {
-        verdict.complain(at, Fault::Timestamp { elapsed, advanced, tag: *tag });
+    let ticks = i64::from(timestamp.wrapping_sub(before_timestamp).cast_signed());
+    let advanced_us = ticks * 1_000_000 / i64::from(clock_rate);
+    let elapsed_us = micros(tag.captured) - micros(before.captured);
+    if advanced_us.abs_diff(elapsed_us) > tolerance.as_micros().try_into().unwrap_or(u64::MAX) {
+        verdict.complain(
+            at,
+            Fault::Timestamp {
+                elapsed_us,
+                advanced_us,
+                tag: *tag,
+            },
+        );
     }
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap_or(i64::MAX)
 }

@@ -26,7 +26,7 @@ pub mod payload;
 mod plan;
 mod world;
 
-pub use browser::{Browser, BrowserConfig, KeyframeAsked};
+pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};
 pub use encoder::{AudioEncoder, EncodedPacket, LayerSpec, StartValues, VideoEncoder};
 pub use page::{Page, TileSize, TrackInfo};
 pub use payload::{Codec, Tag};

@@ -24,6 +24,8 @@ pub struct LinkConfig {
     pub reorder: f64,
     /// Of a damaged copy arriving beside the datagram.
     pub corrupt: f64,
+    /// Of a copy with another SSRC arriving beside an RTP packet.
+    pub forge_ssrc: f64,
     /// Nothing gets through.
     pub outage: bool,
 }
@@ -42,6 +44,7 @@ impl Default for LinkConfig {
             duplicate: 0.0,
             reorder: 0.0,
             corrupt: 0.0,
+            forge_ssrc: 0.0,
             outage: false,
         }
     }
@@ -50,12 +53,18 @@ impl Default for LinkConfig {
 impl LinkConfig {
     /// A narrow link with the default delay.
     pub fn rate(bps: u64) -> Self {
-        Self { rate_bps: Some(bps), ..Self::default() }
+        Self {
+            rate_bps: Some(bps),
+            ..Self::default()
+        }
     }
 
     /// A link that loses this part of the datagrams.
     pub fn loss(probability: f64) -> Self {
-        Self { loss: probability, ..Self::default() }
+        Self {
+            loss: probability,
+            ..Self::default()
+        }
     }
 
     /// A bad mobile network: everything at once, all of it mild.
@@ -71,7 +80,10 @@ impl LinkConfig {
     }
 
     pub fn outage() -> Self {
-        Self { outage: true, ..Self::default() }
+        Self {
+            outage: true,
+            ..Self::default()
+        }
     }
 }
 
@@ -161,7 +173,8 @@ impl Link {
     pub fn send(&mut self, now: Duration, datagram: &[u8]) -> Vec<Arrival> {
         self.stats.sent += 1;
         self.stats.bytes += datagram.len() as u64;
-        if self.takes_scripted(now, datagram) || self.config.outage || self.chance(self.config.loss) {
+        if self.takes_scripted(now, datagram) || self.config.outage || self.chance(self.config.loss)
+        {
             self.stats.lost += 1;
             return Vec::new();
         }
@@ -177,12 +190,25 @@ impl Link {
             at = at.max(self.last_arrival);
             self.last_arrival = at;
         }
-        let mut arrivals = vec![Arrival { at, datagram: datagram.to_vec() }];
+        let mut arrivals = vec![Arrival {
+            at,
+            datagram: datagram.to_vec(),
+        }];
         if self.chance(self.config.duplicate) {
-            arrivals.push(Arrival { at, datagram: datagram.to_vec() });
+            arrivals.push(Arrival {
+                at,
+                datagram: datagram.to_vec(),
+            });
         }
         if self.chance(self.config.corrupt) {
             let datagram = corrupted(datagram, &mut self.rng);
+            arrivals.push(Arrival { at, datagram });
+        }
+        if rtp_ssrc(datagram).is_some() && self.chance(self.config.forge_ssrc) {
+            let mut datagram = datagram.to_vec();
+            if let Some(byte) = datagram.get_mut(8) {
+                *byte ^= 0x55;
+            }
             arrivals.push(Arrival { at, datagram });
         }
         arrivals
@@ -207,7 +233,10 @@ impl Link {
             return false;
         };
         self.first_sent.entry(ssrc).or_insert(now);
-        let drop = self.scripted.iter_mut().find(|drop| drop.ssrc == ssrc && drop.count > 0);
+        let drop = self
+            .scripted
+            .iter_mut()
+            .find(|drop| drop.ssrc == ssrc && drop.count > 0);
         if let Some(drop) = drop {
             drop.count -= 1;
             self.taken.push((now, ssrc));
@@ -265,21 +294,53 @@ mod tests {
 
     fn arrivals(config: LinkConfig, seed: u64, count: u32) -> Vec<Arrival> {
         let mut link = Link::new(config, seed);
-        (0..count).flat_map(|i| link.send(MS * i, &[20, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, i as u8])).collect()
+        (0..count)
+            .flat_map(|i| {
+                link.send(
+                    MS * i,
+                    &[
+                        20,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        0,
+                        u8::try_from(i % 256).unwrap(),
+                    ],
+                )
+            })
+            .collect()
     }
 
     #[test]
     fn one_seed_is_one_run() {
-        assert_eq!(arrivals(LinkConfig::messy(), 7, 500), arrivals(LinkConfig::messy(), 7, 500));
-        assert_ne!(arrivals(LinkConfig::messy(), 7, 500), arrivals(LinkConfig::messy(), 8, 500));
+        assert_eq!(
+            arrivals(LinkConfig::messy(), 7, 500),
+            arrivals(LinkConfig::messy(), 7, 500)
+        );
+        assert_ne!(
+            arrivals(LinkConfig::messy(), 7, 500),
+            arrivals(LinkConfig::messy(), 8, 500)
+        );
     }
 
     #[test]
     fn loss_and_duplication_are_as_configured() {
-        let config = LinkConfig { loss: 0.2, ..LinkConfig::default() };
+        let config = LinkConfig {
+            loss: 0.2,
+            ..LinkConfig::default()
+        };
         let through = arrivals(config, 1, 10_000).len();
         assert!((7_800..8_200).contains(&through), "{through}");
-        let config = LinkConfig { duplicate: 0.2, ..LinkConfig::default() };
+        let config = LinkConfig {
+            duplicate: 0.2,
+            ..LinkConfig::default()
+        };
         let through = arrivals(config, 1, 10_000).len();
         assert!((11_800..12_200).contains(&through), "{through}");
     }
@@ -287,17 +348,35 @@ mod tests {
     #[test]
     fn jitter_keeps_the_order_and_reordering_breaks_it() {
         let in_order = |config| arrivals(config, 3, 1_000).is_sorted_by_key(|arrival| arrival.at);
-        assert!(in_order(LinkConfig { jitter: 20 * MS, ..LinkConfig::default() }));
-        assert!(!in_order(LinkConfig { reorder: 0.05, ..LinkConfig::default() }));
+        assert!(in_order(LinkConfig {
+            jitter: 20 * MS,
+            ..LinkConfig::default()
+        }));
+        assert!(!in_order(LinkConfig {
+            reorder: 0.05,
+            ..LinkConfig::default()
+        }));
     }
 
     #[test]
     fn a_narrow_link_delays_and_then_drops() {
-        let mut link = Link::new(LinkConfig { queue: 100 * MS, ..LinkConfig::rate(100_000) }, 1);
-        let at: Vec<_> = (0..20).flat_map(|_| link.send(Duration::ZERO, &rtp(1))).map(|a| a.at).collect();
+        let mut link = Link::new(
+            LinkConfig {
+                queue: 100 * MS,
+                ..LinkConfig::rate(100_000)
+            },
+            1,
+        );
+        let at: Vec<_> = (0..20)
+            .flat_map(|_| link.send(Duration::ZERO, &rtp(1)))
+            .map(|a| a.at)
+            .collect();
         // 1,028 bytes at 100 kbit/s take 82 ms: the first, and the second that waits for it.
         assert_eq!(at.len(), 2, "{at:?}");
-        assert!(at.is_sorted() && at.iter().all(|at| *at >= 92 * MS), "{at:?}");
+        assert!(
+            at.is_sorted() && at.iter().all(|at| *at >= 92 * MS),
+            "{at:?}"
+        );
         assert_eq!(link.stats().dropped, 18);
     }
 

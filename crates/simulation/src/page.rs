@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use madang_core::{
-    AudioSlot, AudioView, AutoView, CloseReason, LayerWanted, PeerId, Quality, SlotName, Source, TileView, TrackId,
-    VideoSlot, View,
+    AudioSlot, AudioView, AutoView, CloseReason, LayerWanted, PeerId, Quality, SlotName, Source,
+    TileView, TrackId, VideoSlot, View,
 };
 
 /// A track as everybody in the room knows it.
@@ -97,12 +97,27 @@ impl Page {
     pub(crate) fn next_view(&mut self, own_seat: usize) -> View {
         self.rev += 1;
         let tile = |track: &TrackInfo| {
-            let size = self.tiles.get(&(track.owner, source_name(track.source))).copied().or(self.default_tile);
+            let size = self
+                .tiles
+                .get(&(track.owner, source_name(track.source)))
+                .copied()
+                .or(self.default_tile);
             let (width, height) = size?;
             let priority = u8::from(track.source == Source::Screen);
-            Some(TileView { track: track.id, slot: None, width, height, priority, min_height: None, max_fps: None })
+            Some(TileView {
+                track: track.id,
+                slot: None,
+                width,
+                height,
+                priority,
+                min_height: None,
+                max_fps: None,
+            })
         };
-        let remote = self.tracks.iter().filter(|track| track.owner != own_seat && track.is_video());
+        let remote = self
+            .tracks
+            .iter()
+            .filter(|track| track.owner != own_seat && track.is_video());
         View {
             rev: self.rev,
             video: remote.filter_map(tile).collect(),

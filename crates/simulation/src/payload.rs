@@ -117,7 +117,10 @@ impl Vp8Descriptor {
     pub fn parse(payload: &[u8]) -> Option<(Self, &[u8])> {
         let mut reader = Reader(payload);
         let first = reader.u8()?;
-        let mut descriptor = Self { start: first & 0x17 == 0x10, ..Self::default() };
+        let mut descriptor = Self {
+            start: first & 0x17 == 0x10,
+            ..Self::default()
+        };
         let extension = if first & 0x80 == 0 { 0 } else { reader.u8()? };
         if extension & 0x80 != 0 {
             let high = reader.u8()?;
@@ -150,7 +153,12 @@ pub struct VideoPacket {
 }
 
 /// A VP8 packet: descriptor, in a frame's first packet the frame header (RFC 6386 section 9.1), tag, filling.
-pub fn write_vp8(descriptor: &Vp8Descriptor, tag: &Tag, size: (u16, u16), length: usize) -> Vec<u8> {
+pub fn write_vp8(
+    descriptor: &Vp8Descriptor,
+    tag: &Tag,
+    size: (u16, u16),
+    length: usize,
+) -> Vec<u8> {
     let mut out = Vec::with_capacity(length + 32);
     descriptor.write(&mut out);
     if descriptor.start {
@@ -175,13 +183,22 @@ pub fn parse_vp8(payload: &[u8]) -> Option<VideoPacket> {
         }
         rest = rest.get(if starts_keyframe { 10 } else { 3 }..)?;
     }
-    Some(VideoPacket { tag: Tag::decode(rest)?, starts_frame: vp8.start, starts_keyframe, vp8: Some(vp8) })
+    Some(VideoPacket {
+        tag: Tag::decode(rest)?,
+        starts_frame: vp8.start,
+        starts_keyframe,
+        vp8: Some(vp8),
+    })
 }
 
 /// A H.264 packet (RFC 6184, packetization-mode 1): a keyframe starts with a STAP-A of SPS, PPS and
 /// an SEI that carries the tag; slices are single NAL units or FU-As.
 pub fn write_h264(tag: &Tag, length: usize) -> Vec<u8> {
-    let slice_type = if tag.is_keyframe() { NAL_IDR } else { NAL_SLICE };
+    let slice_type = if tag.is_keyframe() {
+        NAL_IDR
+    } else {
+        NAL_SLICE
+    };
     let slices_start = u16::from(tag.is_keyframe());
     let mut out = Vec::with_capacity(length + 8);
     if tag.is_keyframe() && tag.packet == 0 {
@@ -199,7 +216,10 @@ pub fn write_h264(tag: &Tag, length: usize) -> Vec<u8> {
     } else {
         let start = tag.packet == slices_start;
         let end = tag.packet + 1 == tag.packets;
-        out.extend([0x60 | NAL_FU_A, u8::from(start) << 7 | u8::from(end) << 6 | slice_type]);
+        out.extend([
+            0x60 | NAL_FU_A,
+            u8::from(start) << 7 | u8::from(end) << 6 | slice_type,
+        ]);
     }
     finish(out, tag, length)
 }
@@ -209,7 +229,9 @@ pub fn parse_h264(payload: &[u8]) -> Option<VideoPacket> {
     let (tag, starts_frame, starts_keyframe) = match first & 0x1f {
         NAL_STAP_A => {
             let units = stap_units(rest)?;
-            let sps = units.iter().any(|unit| unit.first().is_some_and(|byte| byte & 0x1f == NAL_SPS));
+            let sps = units
+                .iter()
+                .any(|unit| unit.first().is_some_and(|byte| byte & 0x1f == NAL_SPS));
             let sei = units.iter().find(|unit| unit.first() == Some(&NAL_SEI))?;
             (Tag::decode(sei.get(1..)?)?, true, sps)
         }
@@ -220,7 +242,12 @@ pub fn parse_h264(payload: &[u8]) -> Option<VideoPacket> {
         }
         kind => (Tag::decode(rest)?, kind == NAL_SLICE, false),
     };
-    Some(VideoPacket { tag, starts_frame, starts_keyframe, vp8: None })
+    Some(VideoPacket {
+        tag,
+        starts_frame,
+        starts_keyframe,
+        vp8: None,
+    })
 }
 
 /// An Opus packet: a TOC byte for 20 ms of full-band CELT, then the tag.
@@ -293,7 +320,16 @@ mod tests {
 
     fn tag(packet: u16, packets: u16, reference: Option<u32>) -> Tag {
         let captured = Duration::from_micros(1_234_567);
-        Tag { source: 9, layer: 2, temporal: 1, frame: 77, packet, packets, reference, captured }
+        Tag {
+            source: 9,
+            layer: 2,
+            temporal: 1,
+            frame: 77,
+            packet,
+            packets,
+            reference,
+            captured,
+        }
     }
 
     #[test]
@@ -319,9 +355,15 @@ mod tests {
 
     #[test]
     fn h264_packets_survive_the_round_trip() {
-        for (packet, packets, reference) in
-            [(0, 4, None), (1, 4, None), (3, 4, None), (1, 2, None), (0, 1, Some(1)), (0, 3, Some(1)), (2, 3, Some(1))]
-        {
+        for (packet, packets, reference) in [
+            (0, 4, None),
+            (1, 4, None),
+            (3, 4, None),
+            (1, 2, None),
+            (0, 1, Some(1)),
+            (0, 3, Some(1)),
+            (2, 3, Some(1)),
+        ] {
             let tag = tag(packet, packets, reference);
             let read = parse_h264(&write_h264(&tag, 500)).unwrap();
             assert_eq!(read.tag, tag);

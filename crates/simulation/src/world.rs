@@ -67,10 +67,22 @@ pub struct World {
 /// Something on its way.
 #[derive(Debug)]
 pub(crate) enum Delivery {
-    ToShard { source: SocketAddr, datagram: Vec<u8> },
-    ToBrowser { seat: usize, datagram: Vec<u8> },
-    Request { seat: usize, request: Request },
-    Told { seat: usize, told: Told },
+    ToShard {
+        source: SocketAddr,
+        datagram: Vec<u8>,
+    },
+    ToBrowser {
+        seat: usize,
+        datagram: Vec<u8>,
+    },
+    Request {
+        seat: usize,
+        request: Request,
+    },
+    Told {
+        seat: usize,
+        told: Told,
+    },
 }
 
 /// The step of virtual time. What falls due within a step is handled as one batch.
@@ -79,7 +91,8 @@ const TICK: Duration = Duration::from_millis(1);
 const TIMEOUTS_PER_TICK_MAX: usize = 10_000;
 
 /// Where the simulated server listens (RFC 5737).
-pub const SERVER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3478);
+pub const SERVER: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3478);
 
 impl World {
     pub fn new(config: WorldConfig) -> Self {
@@ -91,7 +104,10 @@ impl World {
             node: 0,
             epoch: 1,
             identity: Identity::generate().expect("the crypto library makes a certificate"),
-            addresses: vec![Address { advertised: SERVER, local: SERVER }],
+            addresses: vec![Address {
+                advertised: SERVER,
+                local: SERVER,
+            }],
             ice_lite: false,
             initial_bitrate_bps: config.initial_bitrate_bps,
             limits: config.limits.clone(),
@@ -159,13 +175,18 @@ impl World {
         self.seats.iter().position(|seat| seat.name == name)
     }
 
+    pub(crate) fn position(&self, name: &str) -> usize {
+        self.find(name)
+            .unwrap_or_else(|| panic!("nobody is called {name}"))
+    }
+
     pub fn seat(&self, name: &str) -> &Seat {
         let seat = self.find(name).and_then(|seat| self.seats.get(seat));
         seat.unwrap_or_else(|| panic!("nobody is called {name}"))
     }
 
     pub fn seat_named(&mut self, name: &str) -> &mut Seat {
-        let seat = self.find(name).unwrap_or_else(|| panic!("nobody is called {name}"));
+        let seat = self.position(name);
         self.seat_mut(seat)
     }
 
@@ -183,7 +204,11 @@ impl World {
     /// One step: 1 arrivals, 2 browsers, 3 the shard.
     fn tick(&mut self) {
         self.now += TICK;
-        while let Some(entry) = self.in_flight.first_entry().filter(|entry| entry.key().0 <= self.now) {
+        while let Some(entry) = self
+            .in_flight
+            .first_entry()
+            .filter(|entry| entry.key().0 <= self.now)
+        {
             let delivery = entry.remove();
             self.arrive(delivery);
         }
@@ -196,13 +221,19 @@ impl World {
     fn arrive(&mut self, delivery: Delivery) {
         match delivery {
             Delivery::ToShard { source, datagram } => {
-                let datagram = Datagram { source, destination: SERVER, contents: &datagram };
+                let datagram = Datagram {
+                    source,
+                    destination: SERVER,
+                    contents: &datagram,
+                };
                 self.shard.handle_datagram(self.start + self.now, datagram);
                 self.touched = true;
             }
             Delivery::ToBrowser { seat, datagram } => {
                 let now = self.now;
-                self.seat_mut(seat).browser.handle_datagram(now, SERVER, &datagram);
+                self.seat_mut(seat)
+                    .browser
+                    .handle_datagram(now, SERVER, &datagram);
             }
             Delivery::Request { seat, request } => self.handle_request(seat, request),
             Delivery::Told { seat, told } => self.handle_told(seat, told),
@@ -221,7 +252,13 @@ impl World {
             }
         }
         for arrival in arrivals {
-            self.deliver_at(arrival.at, Delivery::ToShard { source, datagram: arrival.datagram });
+            self.deliver_at(
+                arrival.at,
+                Delivery::ToShard {
+                    source,
+                    datagram: arrival.datagram,
+                },
+            );
         }
     }
 
@@ -243,21 +280,40 @@ impl World {
             }
             self.send_outbox();
         }
-        panic!("the shard's timeout at {:?} never passes: a busy loop", self.now);
+        panic!(
+            "the shard's timeout at {:?} never passes: a busy loop",
+            self.now
+        );
     }
 
     fn send_outbox(&mut self) {
         let now = self.now;
         let mut deliveries = Vec::new();
         for (transmit, datagram) in self.shard.outbox().datagrams() {
-            let to = self.seats.iter().position(|seat| seat.browser.address() == transmit.destination);
-            if let Some((number, seat)) = to.and_then(|number| Some((number, self.seats.get_mut(number)?))) {
-                deliveries.extend(seat.down.send(now, datagram).into_iter().map(|arrival| (number, arrival)));
+            let to = self
+                .seats
+                .iter()
+                .position(|seat| seat.browser.address() == transmit.destination);
+            if let Some((number, seat)) =
+                to.and_then(|number| Some((number, self.seats.get_mut(number)?)))
+            {
+                deliveries.extend(
+                    seat.down
+                        .send(now, datagram)
+                        .into_iter()
+                        .map(|arrival| (number, arrival)),
+                );
             }
         }
         self.shard.outbox().clear();
         for (seat, arrival) in deliveries {
-            self.deliver_at(arrival.at, Delivery::ToBrowser { seat, datagram: arrival.datagram });
+            self.deliver_at(
+                arrival.at,
+                Delivery::ToBrowser {
+                    seat,
+                    datagram: arrival.datagram,
+                },
+            );
         }
     }
 
@@ -276,7 +332,9 @@ impl World {
     }
 
     pub(crate) fn seat_mut(&mut self, seat: usize) -> &mut Seat {
-        self.seats.get_mut(seat).unwrap_or_else(|| panic!("there is no seat {seat}"))
+        self.seats
+            .get_mut(seat)
+            .unwrap_or_else(|| panic!("there is no seat {seat}"))
     }
 
     pub(crate) fn control_mut(&mut self) -> &mut Control {

@@ -35,6 +35,7 @@ export class Controls {
       media.on('failed', ({ words }) => toast(`${words.title}.`, words.remedy, 'error')),
       room.on('publications', () => this.#render()),
       room.on('muted', ({ source }) => this.#mutedByAdmin(source)),
+      room.on('refused', (error) => this.#refused(error)),
     ];
     this.#render();
     // What was opened while the room was being joined.
@@ -83,9 +84,7 @@ export class Controls {
         await (kind === 'camera' ? this.#room.setMuted('camera', true) : this.#room.unpublish('microphone'));
       }
     } catch (error) {
-      toastError(error);
-      // A device that nobody is sent must not stay on.
-      await this.#media.set(kind, false);
+      await this.#refused(error);
     }
   }
 
@@ -93,6 +92,15 @@ export class Controls {
   async #mutedByAdmin(source) {
     if (source === 'camera') await this.#media.set('camera', false);
     toast(`Your ${source.replace('_', ' ')} was switched off by the host.`);
+  }
+
+  /** @param {unknown} error */
+  async #refused(error) {
+    toastError(error);
+    // A device that nobody is sent must not stay on.
+    for (const kind of /** @type {Kind[]} */ (['camera', 'microphone'])) {
+      if (!this.#room.publications.has(kind)) await this.#media.set(kind, false);
+    }
   }
 
   #render() {

@@ -1,4 +1,5 @@
 /** The page before the call: preview, devices, name. */
+import { describeMediaError } from '../client/index.js';
 import { makeCopyButton } from './copy-link.js';
 import { DeviceMenus } from './device-menus.js';
 import { elementOf, part, setAttributes, setPressed, element, setIcon } from './dom.js';
@@ -101,9 +102,7 @@ export class PrejoinPage {
     }
     this.#renderPreview(tracks.camera);
     this.#meter.listenTo(tracks.microphone);
-    const failure = this.#failure ?? withCode(errors.camera) ?? withCode(errors.microphone);
-    const also = !this.#failure && errors.camera && errors.microphone && errors.microphone.title !== errors.camera.title;
-    this.#renderError(failure, also ? errors.microphone : null);
+    this.#renderErrors(this.#failure ? [this.#failure] : mediaFailures(errors));
   }
 
   /** @param {MediaStreamTrack | null} camera */
@@ -121,25 +120,25 @@ export class PrejoinPage {
     empty.append(element('span', {}, words));
   }
 
-  /**
-   * @param {Failure | null} failure
-   * @param {{title: string, remedy: string} | null} second
-   */
-  #renderError(failure, second) {
+  /** @param {Failure[]} failures the most important one first */
+  #renderErrors(failures) {
     const box = part(this.root, 'error-box', HTMLElement);
-    box.hidden = failure === null;
-    setAttributes(box, { 'data-code': failure?.code ?? '' });
-    const paragraphs = [failure, second].flatMap((words) =>
-      words ? [element('p', {}, element('b', {}, `${words.title}.`), ` ${words.remedy}`)] : [],
-    );
+    box.hidden = failures.length === 0;
+    setAttributes(box, { 'data-code': failures[0]?.code ?? '' });
+    const paragraphs = failures.map(({ title, remedy }) => element('p', {}, element('b', {}, `${title}.`), ` ${remedy}`));
     part(box, 'error-text', HTMLElement).replaceChildren(...paragraphs);
   }
 }
 
 /**
- * @param {import('../client/devices.js').MediaErrorWords | null} words
- * @returns {Failure | null}
+ * One text where both devices fail for the same reason.
+ * @param {LocalMedia['errors']} errors
+ * @returns {Failure[]}
  */
-function withCode(words) {
-  return words && { ...words, code: words.name };
+function mediaFailures({ camera, microphone }) {
+  const same = camera && camera.name === microphone?.name && SHARED_REASONS.includes(camera.name);
+  const words = same ? [describeMediaError(camera.name, 'camera and microphone')] : [camera, microphone];
+  return words.flatMap((one) => (one ? [{ ...one, code: one.name }] : []));
 }
+
+const SHARED_REASONS = ['NotAllowedError', 'NotFoundError', 'SecurityError'];

@@ -1,11 +1,17 @@
 /** The pill that shows the state of the connection. */
 import { part, setAttributes } from './dom.js';
+import { toast } from './toast.js';
+
+/** ICE tries all its pairs within this time, unless the network swallows them. */
+const MEDIA_PATIENCE_MS = 12_000;
 
 /** @typedef {import('../client/peer.js').MediaState} State */
 
 export class Status {
   #pill;
   #stop;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #patience;
 
   /**
    * @param {HTMLElement} root
@@ -19,6 +25,7 @@ export class Status {
 
   close() {
     this.#stop();
+    clearTimeout(this.#patience);
   }
 
   /** @param {{state: State, signalling: State, media: State}} states */
@@ -31,6 +38,19 @@ export class Status {
     });
     const words = this.#pill.querySelector('span');
     if (words) words.textContent = describe(state, signalling, media);
+    this.#watchMedia(signalling === 'connected' && media !== 'connected');
+  }
+
+  /** @param {boolean} blocked whether the server is there, and media is not */
+  #watchMedia(blocked) {
+    if (!blocked) {
+      clearTimeout(this.#patience);
+      this.#patience = undefined;
+      return;
+    }
+    this.#patience ??= setTimeout(() => {
+      toast('Sound and pictures do not get through.', 'The network may block UDP. Try another one, or ask whoever runs it.', 'error');
+    }, MEDIA_PATIENCE_MS);
   }
 }
 

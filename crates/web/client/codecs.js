@@ -33,14 +33,15 @@ export function codecName({ mimeType }) {
 }
 
 /**
- * One profile of each: 8 bit 4:2:0, and for H.264 packetization mode 1, which decoders of mode 0 streams accept too.
+ * One profile of each: 8 bit 4:2:0, and for H.264 the baseline that all browsers send, in packetization mode 1, whose receivers
+ * take mode 0 too.
  * @param {RTCRtpCodec} codec
  */
 function isForwardable(codec) {
   const fmtp = codec.sdpFmtpLine ?? '';
   switch (codecName(codec)) {
     case 'h264':
-      return fmtp.includes('packetization-mode=1');
+      return /packetization-mode=1\b/.test(fmtp) && /profile-level-id=42/i.test(fmtp);
     case 'vp9':
       return !fmtp.includes('profile-id=') || fmtp.includes('profile-id=0');
     case 'av1':

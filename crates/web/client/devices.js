@@ -21,7 +21,7 @@
  * @typedef {{name: string, title: string, remedy: string}} MediaErrorWords
  */
 
-/** @typedef {'camera' | 'microphone' | 'screen'} DeviceKind */
+/** @typedef {'camera' | 'microphone' | 'camera and microphone' | 'screen'} DeviceKind */
 
 /**
  * Opens a camera. Sizes and rates are wishes: the nearest that the camera has is taken.
@@ -106,7 +106,16 @@ export function watchDevices(listener) {
  * @returns {MediaErrorWords}
  */
 export function explainMediaError(error, kind) {
-  const name = error instanceof Error ? error.name : 'UnknownError';
+  return describeMediaError(error instanceof Error ? error.name : 'UnknownError', kind);
+}
+
+/**
+ * The same, from the error's name alone.
+ * @param {string} name for example `NotAllowedError`
+ * @param {DeviceKind} kind
+ * @returns {MediaErrorWords}
+ */
+export function describeMediaError(name, kind) {
   const words = MEDIA_ERRORS[name] ?? MEDIA_ERRORS.UnknownError;
   const fill = (/** @type {string} */ text) => text.replaceAll('{device}', kind);
   const remedy = name === 'NotAllowedError' && kind === 'screen' ? SCREEN_REFUSED : words.remedy;

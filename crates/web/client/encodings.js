@@ -2,6 +2,8 @@
  * What the camera and the screen are encoded to: simulcast layers and their bitrates.
  */
 
+import { codecName } from './codecs.js';
+
 /** @typedef {import('./protocol.js').LayerRequest} LayerRequest */
 
 /** Bitrate of the full picture at 1280×720: above it VP8 gains little, below it fine detail goes first. */
@@ -49,14 +51,18 @@ export function screenEncodings() {
  * @param {RTCRtpSender} sender
  * @param {RTCRtpEncodingParameters[]} ceilings
  * @param {LayerRequest[]} layers the server's request; empty = all of them
+ * @param {import('./codecs.js').VideoCodec} [videoCodec] what to encode to, where it was negotiated; else the first of the answer
  */
-export async function applyEncodings(sender, ceilings, layers) {
+export async function applyEncodings(sender, ceilings, layers, videoCodec) {
   const parameters = sender.getParameters();
   if (!parameters.encodings?.length) return;
+  const codec = parameters.codecs?.find((negotiated) => codecName(negotiated) === videoCodec);
   for (const encoding of parameters.encodings) {
     const ceiling = ceilings.find(({ rid }) => rid === encoding.rid) ?? ceilings[0];
     const wish = layers.find(({ rid }) => (rid ?? '') === (encoding.rid ?? ''));
     encoding.active = wish?.active ?? true;
+    // Firefox has no `codec` here, and ignores it.
+    if (codec) Object.assign(encoding, { codec });
     if (ceiling?.maxBitrate) encoding.maxBitrate = Math.min(ceiling.maxBitrate, wish?.max_bps || Infinity);
     if (wish?.max_fps) encoding.maxFramerate = wish.max_fps;
     else delete encoding.maxFramerate;

@@ -4,4 +4,13 @@
  */
 export { join, Room } from './room.js';
 export { MadangError, describeError } from './errors.js';
-export { explainMediaError, listDevices, openCamera, openCameraAndMicrophone, openMicrophone, openScreen, watchDevices } from './devices.js';
+export {
+  describeMediaError,
+  explainMediaError,
+  listDevices,
+  openCamera,
+  openCameraAndMicrophone,
+  openMicrophone,
+  openScreen,
+  watchDevices,
+} from './devices.js';

@@ -137,9 +137,14 @@ export class Publisher {
     this.#next(() => this.#applyEncodings(publication));
   }
 
-  /** Brings the wanted state to the server. A lost connection is no failure here: it happens again when there is a new one. */
+  /**
+   * Brings the wanted state to the server. A lost connection is no failure here: it happens again when there is a new one.
+   * Rejects with the first refusal; what was refused is no longer published, and its device is released.
+   */
   async sync() {
     await this.#next(async () => {
+      /** @type {unknown[]} */
+      const refusals = [];
       for (const publication of [...this.#publications.values()]) {
         try {
           await this.#syncOne(publication);
@@ -148,9 +153,11 @@ export class Publisher {
           this.#publications.delete(publication.source);
           publication.track?.stop();
           this.#onChange();
-          throw error;
+          // What should end has ended.
+          if (!publication.ended) refusals.push(error);
         }
       }
+      if (refusals.length > 0) throw refusals[0];
     });
   }
 
@@ -167,7 +174,7 @@ export class Publisher {
 
   /** @param {Publication} publication */
   async #syncOne(publication) {
-    const { source, muted } = publication;
+    const { source } = publication;
     if (!this.#peer?.senders[source].mid) return;
     if (publication.ended) {
       if (publication.id) await this.#request('unpublish', { tracks: [publication.id] });
@@ -178,9 +185,11 @@ export class Publisher {
     if (publication.ended) return;
     if (!publication.id) {
       await this.#applyEncodings(publication);
-      const { tracks } = await this.#request('publish', { tracks: [describe(publication, this.#peer.senders[source])] });
+      const description = this.#describe(publication, this.#peer.senders[source]);
+      const { tracks } = await this.#request('publish', { tracks: [description] });
       publication.id = tracks[0].id;
-      publication.serverMuted = muted;
+      publication.serverMuted = description.muted;
+      this.#onChange();
     }
     if (publication.muted !== publication.serverMuted) {
       const now = publication.muted;
@@ -194,9 +203,10 @@ export class Publisher {
     const sender = this.#sender(source);
     if (!sender || sender.track?.kind === 'audio' || !track) return;
     const { width, height } = track.getSettings();
-    const ceilings = source === 'camera' ? cameraEncodings(this.#peer?.videoCodec, width, height) : screenEncodings();
+    const videoCodec = source === 'camera' ? this.#peer?.videoCodec : undefined;
+    const ceilings = source === 'camera' ? cameraEncodings(videoCodec, width, height) : screenEncodings();
     // A browser that cannot change an encoding goes on with the one it has.
-    await applyEncodings(sender, ceilings, layers).catch(() => {});
+    await applyEncodings(sender, ceilings, layers, videoCodec).catch(() => {});
   }
 
   /** @param {Source} source */
@@ -219,26 +229,29 @@ export class Publisher {
     this.#turn = run.catch(() => {});
     return run;
   }
-}
 
-/**
- * The description of a track for `publish`.
- * @param {Publication} publication
- * @param {RTCRtpTransceiver} transceiver
- */
-function describe({ source, track, muted }, { mid, sender }) {
-  const kind = sender.track?.kind ?? track?.kind ?? (source === 'camera' || source === 'screen' ? 'video' : 'audio');
-  const { width, height } = track?.getSettings() ?? {};
-  const { codecs, encodings } = sender.getParameters();
-  const rids = (encodings ?? []).flatMap(({ rid }) => (rid ? [rid] : []));
-  return {
-    cid: source,
-    mid,
-    kind,
-    source,
-    muted,
-    ...(rids.length > 0 && { rids }),
-    ...(kind === 'video' && width && height && { w: width, h: height }),
-    ...(codecs?.[0] && { codec: codecName(codecs[0]) }),
-  };
+  /**
+   * The description of a track for `publish`.
+   * @param {Publication} publication
+   * @param {RTCRtpTransceiver} transceiver
+   */
+  #describe({ source, track, muted }, { mid, sender }) {
+    const kind = source === 'camera' || source === 'screen' ? 'video' : 'audio';
+    const { width, height } = track?.getSettings() ?? {};
+    const { codecs, encodings } = sender.getParameters();
+    const rids = (encodings ?? []).flatMap(({ rid }) => (rid ? [rid] : []));
+    const names = (codecs ?? []).map(codecName).filter((name) => name !== 'red' && name !== 'rtx');
+    const preferred = source === 'camera' && names.find((name) => name === this.#peer?.videoCodec);
+    const codec = preferred || names[0];
+    return {
+      cid: source,
+      mid,
+      kind,
+      source,
+      muted,
+      ...(rids.length > 0 && { rids }),
+      ...(kind === 'video' && width && height && { w: width, h: height }),
+      ...(codec && { codec }),
+    };
+  }
 }

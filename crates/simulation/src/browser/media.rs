@@ -35,7 +35,7 @@ enum Encoder {
 }
 
 /// The name that a publication has in every [`crate::Tag`].
-pub(crate) fn source_number(browser: u32, source: Source) -> u32 {
+pub fn source_number(browser: u32, source: Source) -> u32 {
     let position = match source {
         Source::Microphone => 0,
         Source::Camera => 1,
@@ -46,14 +46,25 @@ pub(crate) fn source_number(browser: u32, source: Source) -> u32 {
 }
 
 impl Browser {
-    /// Starts to encode and send a source.
-    pub(crate) fn publish(&mut self, now: Duration, source: Source) {
-        let mid = self.mid_of(source).expect("the first offer has all sources");
+    /// Starts to encode and send a source. What has been sent before on this m-line goes on: a
+    /// sender keeps its SSRC and its numbers when its track is replaced.
+    pub fn publish(&mut self, now: Duration, source: Source) {
+        let mid = self
+            .mid_of(source)
+            .expect("the first offer has all sources");
+        if let Some(publication) = self.publications.get_mut(&mid) {
+            publication.muted = false;
+            if let Encoder::Video(encoder, _) = &mut publication.encoder {
+                encoder.request_keyframe(None);
+            }
+            return;
+        }
         let name = source_number(self.number, source);
         let seed = self.seed ^ u64::from(name);
         let start = self.config.start;
         let codec = self.config.video_codec;
-        let video = |specs| Encoder::Video(VideoEncoder::new(name, codec, specs, start, seed), codec);
+        let video =
+            |specs| Encoder::Video(VideoEncoder::new(name, codec, specs, start, seed), codec);
         let encoder = match source {
             Source::Camera => video(LayerSpec::camera()),
             Source::Screen => video(LayerSpec::screen()),
@@ -62,16 +73,18 @@ impl Browser {
                 Encoder::Audio(AudioEncoder::new(name, dtx, level, start, seed))
             }
         };
-        self.publications.insert(mid, Publication { encoder, began: now, muted: false });
+        self.publications.insert(
+            mid,
+            Publication {
+                encoder,
+                began: now,
+                muted: false,
+            },
+        );
     }
 
-    pub(crate) fn unpublish(&mut self, source: Source) {
-        if let Some(mid) = self.mid_of(source) {
-            self.publications.remove(&mid);
-        }
-    }
-
-    pub(crate) fn mute(&mut self, source: Source, muted: bool) {
+    /// Sends nothing from this source, or goes on.
+    pub fn mute(&mut self, source: Source, muted: bool) {
         let mid = self.mid_of(source);
         if let Some(publication) = mid.and_then(|mid| self.publications.get_mut(&mid)) {
             publication.muted = muted;
@@ -79,10 +92,12 @@ impl Browser {
     }
 
     /// Starts (dBov, -127 to 0) or ends a talk spurt at the microphone.
-    pub(crate) fn talk(&mut self, level: Option<i8>) {
+    pub fn talk(&mut self, level: Option<i8>) {
         let mid = self.mid_of(Source::Microphone);
-        if let Some(Publication { encoder: Encoder::Audio(encoder), .. }) =
-            mid.and_then(|mid| self.publications.get_mut(&mid))
+        if let Some(Publication {
+            encoder: Encoder::Audio(encoder),
+            ..
+        }) = mid.and_then(|mid| self.publications.get_mut(&mid))
         {
             encoder.talk(level);
         }
@@ -114,14 +129,23 @@ impl Browser {
 
     pub(super) fn keyframe_requested(&mut self, at: Duration, mid: Mid, rid: Option<Rid>) {
         self.keyframes_asked.push(KeyframeAsked { at, mid, rid });
-        if let Some(Publication { encoder: Encoder::Video(encoder, _), .. }) = self.publications.get_mut(&mid) {
+        if let Some(Publication {
+            encoder: Encoder::Video(encoder, _),
+            ..
+        }) = self.publications.get_mut(&mid)
+        {
             encoder.request_keyframe(rid);
         }
     }
 
     pub(super) fn receive_rtp(&mut self, now: Duration, packet: RtpPacket) {
         let ssrc = packet.header.ssrc;
-        let Some(mid) = self.rtc.direct_api().stream_rx(&ssrc).map(|stream| stream.mid()) else {
+        let Some(mid) = self
+            .rtc
+            .direct_api()
+            .stream_rx(&ssrc)
+            .map(|stream| stream.mid())
+        else {
             return;
         };
         let Some(codec) = self.codec_of(packet.header.payload_type) else {
@@ -148,20 +172,30 @@ impl Browser {
     }
 
     fn write(&mut self, mid: Mid, codec: Codec, packet: EncodedPacket) {
-        let Some(pt) = self.payload_type(codec) else { return };
+        let Some(pt) = self.payload_type(codec) else {
+            return;
+        };
         let wallclock = self.start + packet.captured;
         let mut direct = self.rtc.direct_api();
-        let Some(stream) = direct.stream_tx_by_mid(mid, packet.rid) else { return };
+        let Some(stream) = direct.stream_tx_by_mid(mid, packet.rid) else {
+            return;
+        };
         let extensions = ExtensionValues {
             audio_level: packet.level,
             voice_activity: packet.level.map(|level| level > -127),
             ..ExtensionValues::default()
         };
         stream.write_rtp(
-            RtpWrite::new(pt, packet.sequence.into(), packet.timestamp, wallclock, packet.payload)
-                .marker(packet.marker)
-                .nackable(codec != Codec::Opus)
-                .ext_vals(extensions),
+            RtpWrite::new(
+                pt,
+                packet.sequence.into(),
+                packet.timestamp,
+                wallclock,
+                packet.payload,
+            )
+            .marker(packet.marker)
+            .nackable(codec != Codec::Opus)
+            .ext_vals(extensions),
         );
     }
 
@@ -175,12 +209,16 @@ impl Browser {
             .codec_config()
             .find(|params| {
                 let spec = params.spec();
-                spec.codec == wanted && (codec != Codec::H264 || spec.format.packetization_mode == Some(1))
+                spec.codec == wanted
+                    && (codec != Codec::H264 || spec.format.packetization_mode == Some(1))
             })
             .map(|params| params.pt())
     }
 
-    #[expect(clippy::wildcard_enum_match_arm, reason = "other codecs are not offered")]
+    #[expect(
+        clippy::wildcard_enum_match_arm,
+        reason = "other codecs are not offered"
+    )]
     fn codec_of(&self, pt: Pt) -> Option<Codec> {
         let params = self.rtc.codec_config().find(|params| params.pt() == pt)?;
         match params.spec().codec {
@@ -202,7 +240,9 @@ impl Publication {
                 return packets;
             }
             match &mut self.encoder {
-                Encoder::Video(encoder, _) if sends => packets.extend(encoder.encode_frame(captured)),
+                Encoder::Video(encoder, _) if sends => {
+                    packets.extend(encoder.encode_frame(captured));
+                }
                 Encoder::Video(encoder, _) => encoder.skip_frame(),
                 Encoder::Audio(encoder) if sends => packets.extend(encoder.encode_packet(captured)),
                 Encoder::Audio(encoder) => encoder.skip_packet(),

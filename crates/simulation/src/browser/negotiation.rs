@@ -20,7 +20,7 @@ pub(super) struct Mids {
 
 impl Browser {
     /// Everything that a call needs: data channel, four sendonly m-lines, the slots.
-    pub(crate) fn first_offer(&mut self) -> String {
+    pub fn first_offer(&mut self) -> String {
         let (audio_slots, video_slots) = (self.config.audio_slots, self.config.video_slots);
         let mut change = self.rtc.sdp_api();
         change.add_channel_with_config(ChannelConfig {
@@ -29,7 +29,8 @@ impl Browser {
             reliability: Reliability::MaxRetransmits { retransmits: 0 },
             ..ChannelConfig::default()
         });
-        let mut send = |kind, simulcast| change.add_media(kind, Direction::SendOnly, None, None, simulcast);
+        let mut send =
+            |kind, simulcast| change.add_media(kind, Direction::SendOnly, None, None, simulcast);
         let microphone = send(MediaKind::Audio, None);
         let camera = send(MediaKind::Video, Some(camera_simulcast()));
         let screen = send(MediaKind::Video, None);
@@ -66,29 +67,44 @@ impl Browser {
     }
 
     /// Starts to listen and says where, as a trickled candidate.
-    pub(crate) fn candidate(&mut self) -> String {
-        let candidate = Candidate::host(self.address, "udp").expect("a host candidate of a plain address");
+    pub fn candidate(&mut self) -> String {
+        let candidate =
+            Candidate::host(self.address, "udp").expect("a host candidate of a plain address");
         let line = candidate.to_sdp_string();
         self.rtc.add_local_candidate(candidate);
         line
     }
 
-    pub(crate) fn accept_answer(&mut self, now: Duration, sdp: &str) {
-        let answer = SdpAnswer::from_sdp_string(sdp)
-            .unwrap_or_else(|error| panic!("browser {} cannot parse the answer: {error}\n{sdp}", self.number));
+    pub fn accept_answer(&mut self, now: Duration, sdp: &str) {
+        let answer = SdpAnswer::from_sdp_string(sdp).unwrap_or_else(|error| {
+            panic!(
+                "browser {} cannot parse the answer: {error}\n{sdp}",
+                self.number
+            )
+        });
         let pending = self.pending.take().expect("an answer comes to an offer");
         self.declared.extend(declared_ssrcs(sdp));
         if let Err(error) = self.rtc.sdp_api().accept_answer(pending, answer) {
-            panic!("browser {} cannot apply the answer: {error}\n{sdp}", self.number);
+            panic!(
+                "browser {} cannot apply the answer: {error}\n{sdp}",
+                self.number
+            );
         }
         self.drain(now);
     }
 
     pub fn mid_of(&self, source: Source) -> Option<Mid> {
-        self.mids.sources.iter().find(|(of, _)| *of == source).map(|(_, mid)| *mid)
+        self.mids
+            .sources
+            .iter()
+            .find(|(of, _)| *of == source)
+            .map(|(_, mid)| *mid)
     }
 
-    fn finish_offer_of(&mut self, offer: Option<(SdpOffer, str0m::change::SdpPendingOffer)>) -> String {
+    fn finish_offer_of(
+        &mut self,
+        offer: Option<(SdpOffer, str0m::change::SdpPendingOffer)>,
+    ) -> String {
         let (offer, pending) = offer.expect("the offer changes something");
         self.pending = Some(pending);
         offer.to_sdp_string()
@@ -96,7 +112,14 @@ impl Browser {
 }
 
 fn add_slots(change: &mut SdpApi<'_>, kind: MediaKind, count: usize) -> Vec<(Mid, MediaKind)> {
-    (0..count).map(|_| (change.add_media(kind, Direction::RecvOnly, None, None, None), kind)).collect()
+    (0..count)
+        .map(|_| {
+            (
+                change.add_media(kind, Direction::RecvOnly, None, None, None),
+                kind,
+            )
+        })
+        .collect()
 }
 
 fn camera_simulcast() -> Simulcast {

@@ -30,6 +30,9 @@ const PATIENCE: Duration = Duration::from_millis(200);
 const CLOCK_RATE: u32 = 48_000;
 /// Half a packet of 20 ms.
 const HALF_PACKET: Duration = Duration::from_millis(10);
+/// A new voice may start with what it said just before it was chosen: so far may the slot's clock get
+/// ahead, and be put right at the next switch.
+const REPLAY: Duration = Duration::from_millis(150);
 
 impl Default for AudioDecoder {
     fn default() -> Self {
@@ -79,10 +82,20 @@ impl AudioDecoder {
 
     fn accept(&mut self, packet: &Received) {
         let Some(tag) = parse_opus(&packet.payload) else {
-            self.verdict.complain(packet.at, Fault::Garbled { sequence: packet.sequence });
+            self.verdict.complain(
+                packet.at,
+                Fault::Garbled {
+                    sequence: packet.sequence,
+                },
+            );
             return;
         };
-        let heard = Heard { at: packet.at, tag, marker: packet.marker, timestamp: packet.timestamp };
+        let heard = Heard {
+            at: packet.at,
+            tag,
+            marker: packet.marker,
+            timestamp: packet.timestamp,
+        };
         if let Some(before) = self.last {
             self.check_succession(&before, &heard);
         }
@@ -93,16 +106,27 @@ impl AudioDecoder {
 
     fn check_succession(&mut self, before: &Heard, heard: &Heard) {
         // Within a talk spurt of one source every packet follows the one before it.
-        let same_spurt = (before.tag.source, before.tag.layer) == (heard.tag.source, heard.tag.layer);
-        if same_spurt && heard.tag.layer != 0 && !self.hole && heard.tag.frame != before.tag.frame + 1 {
-            self.verdict.complain(heard.at, Fault::HiddenLoss { frame: heard.tag });
+        let same_spurt =
+            (before.tag.source, before.tag.layer) == (heard.tag.source, heard.tag.layer);
+        if same_spurt
+            && heard.tag.layer != 0
+            && !self.hole
+            && heard.tag.frame != before.tag.frame + 1
+        {
+            self.verdict
+                .complain(heard.at, Fault::HiddenLoss { frame: heard.tag });
         }
+        let tolerance = if before.tag.source == heard.tag.source {
+            HALF_PACKET
+        } else {
+            REPLAY
+        };
         check_timestamp(
             &mut self.verdict,
             heard.at,
             (&before.tag, before.timestamp),
             (&heard.tag, heard.timestamp),
-            (CLOCK_RATE, HALF_PACKET),
+            (CLOCK_RATE, tolerance),
         );
     }
 }
@@ -110,8 +134,10 @@ impl AudioDecoder {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::encoder::{AudioEncoder, StartValues};
     use crate::payload::Codec;
-    use crate::encoder::{AUDIO_PACKET, AudioEncoder, StartValues};
+
+    const AUDIO_PACKET: Duration = Duration::from_millis(20);
 
     /// Three seconds of somebody talking, changed by `spoil`.
     fn complaints(spoil: impl Fn(usize, &mut Received) -> bool) -> Vec<Fault> {
@@ -134,7 +160,11 @@ mod tests {
                 decoder.receive(received);
             }
         }
-        decoder.complaints().iter().map(|complaint| complaint.fault.clone()).collect()
+        decoder
+            .complaints()
+            .iter()
+            .map(|complaint| complaint.fault.clone())
+            .collect()
     }
 
     #[test]
@@ -149,7 +179,10 @@ mod tests {
             packet.sequence -= u64::from(i > 40);
             i != 40
         });
-        assert!(matches!(hidden[..], [Fault::HiddenLoss { .. }]), "{hidden:?}");
+        assert!(
+            matches!(hidden[..], [Fault::HiddenLoss { .. }]),
+            "{hidden:?}"
+        );
     }
 
     #[test]
@@ -168,6 +201,12 @@ mod tests {
             packet.payload.truncate(if i == 40 { 3 } else { 80 });
             true
         });
-        assert!(matches!(garbled[..], [Fault::Garbled { .. }, Fault::HiddenLoss { .. }]), "{garbled:?}");
+        assert!(
+            matches!(
+                garbled[..],
+                [Fault::Garbled { .. }, Fault::HiddenLoss { .. }]
+            ),
+            "{garbled:?}"
+        );
     }
 }

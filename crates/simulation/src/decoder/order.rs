@@ -24,7 +24,11 @@ pub(super) struct Order {
 
 impl Order {
     pub(super) fn new(patience: Duration) -> Self {
-        Self { waiting: BTreeMap::new(), next: None, patience }
+        Self {
+            waiting: BTreeMap::new(),
+            next: None,
+            patience,
+        }
     }
 
     /// A packet that is older than what has been given out is dropped: it came too late.
@@ -36,7 +40,11 @@ impl Order {
 
     pub(super) fn poll(&mut self, now: Duration) -> Option<Next> {
         let (&sequence, packet) = self.waiting.first_key_value()?;
-        let patience = if self.next.is_none() { START_PATIENCE } else { self.patience };
+        let patience = if self.next.is_none() {
+            START_PATIENCE
+        } else {
+            self.patience
+        };
         let next = self.next.unwrap_or(sequence);
         if (sequence != next || self.next.is_none()) && now < packet.at + patience {
             return None;
@@ -46,7 +54,9 @@ impl Order {
             return Some(Next::Lost(sequence - next));
         }
         self.next = Some(next + 1);
-        self.waiting.pop_first().map(|(_, packet)| Next::Packet(packet))
+        self.waiting
+            .pop_first()
+            .map(|(_, packet)| Next::Packet(packet))
     }
 }
 

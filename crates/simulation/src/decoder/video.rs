@@ -34,8 +34,9 @@ pub struct VideoDecoder {
     /// Something was lost since the last decoded frame of temporal layer 0: what cannot be decoded is no hidden loss.
     broken: bool,
     frames_undecodable: u64,
-    undecodable_in_a_row: u64,
     packets: u64,
+    first_packet_at: Option<Duration>,
+    last_packet_at: Duration,
 }
 
 /// A frame in progress.
@@ -69,8 +70,9 @@ impl Default for VideoDecoder {
             hole: true,
             broken: false,
             frames_undecodable: 0,
-            undecodable_in_a_row: 0,
             packets: 0,
+            first_packet_at: None,
+            last_packet_at: Duration::ZERO,
         }
     }
 }
@@ -79,6 +81,8 @@ impl VideoDecoder {
     pub fn receive(&mut self, packet: Received) {
         let now = packet.at;
         self.packets += 1;
+        self.first_packet_at.get_or_insert(now);
+        self.last_packet_at = now;
         self.verdict.check_ssrc(&packet);
         self.order.insert(packet);
         self.advance(now);
@@ -99,9 +103,15 @@ impl VideoDecoder {
         }
     }
 
-    /// Whether the picture stands still until a keyframe comes.
-    pub fn wants_keyframe(&self) -> bool {
-        self.packets > 0 && (self.decoded.is_empty() || self.undecodable_in_a_row > UNDECODABLE_MAX)
+    /// Whether packets come and the picture stands still: it needs a keyframe.
+    pub fn wants_keyframe(&self, now: Duration) -> bool {
+        let since = self
+            .shown
+            .last()
+            .map(|shown| shown.at)
+            .or(self.first_packet_at);
+        let stands_still = since.is_some_and(|since| now >= since + STANDSTILL);
+        stands_still && self.last_packet_at + STANDSTILL > now
     }
 
     pub fn complaints(&self) -> &[Complaint] {
@@ -132,24 +142,38 @@ impl VideoDecoder {
             Codec::Vp8 | Codec::Opus => parse_vp8(&packet.payload),
         };
         let Some(parsed) = parsed else {
-            self.verdict.complain(packet.at, Fault::Garbled { sequence: packet.sequence });
+            self.verdict.complain(
+                packet.at,
+                Fault::Garbled {
+                    sequence: packet.sequence,
+                },
+            );
             return;
         };
-        if self.current.is_some_and(|frame| frame.continues_with(&parsed.tag)) {
+        if self
+            .current
+            .is_some_and(|frame| frame.continues_with(&parsed.tag))
+        {
             self.continue_frame(packet, &parsed);
         } else {
             self.begin_frame(packet, &parsed);
         }
         if packet.marker != (parsed.tag.packet + 1 == parsed.tag.packets) {
-            self.verdict.complain(packet.at, Fault::Marker { packet: parsed.tag });
+            self.verdict
+                .complain(packet.at, Fault::Marker { packet: parsed.tag });
         }
         self.end_frame_if_complete(packet);
     }
 
     fn continue_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
-        let Some(frame) = &mut self.current else { return };
+        let Some(frame) = &mut self.current else {
+            return;
+        };
         if frame.timestamp != packet.timestamp {
-            let fault = Fault::TimestampWithinFrame { frame: frame.tag, next: parsed.tag };
+            let fault = Fault::TimestampWithinFrame {
+                frame: frame.tag,
+                next: parsed.tag,
+            };
             self.verdict.complain(packet.at, fault);
         }
         frame.next_packet += 1;
@@ -158,13 +182,30 @@ impl VideoDecoder {
     fn begin_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
         let tag = parsed.tag;
         if let Some(torn) = self.current.take() {
-            self.verdict.complain(packet.at, Fault::TornFrame { frame: torn.tag, next: tag });
+            self.verdict.complain(
+                packet.at,
+                Fault::TornFrame {
+                    frame: torn.tag,
+                    next: tag,
+                },
+            );
         } else if tag.packet != 0 && !self.hole {
             let before = self.last.map_or(tag, |frame| frame.tag);
-            self.verdict.complain(packet.at, Fault::TornFrame { frame: before, next: tag });
+            self.verdict.complain(
+                packet.at,
+                Fault::TornFrame {
+                    frame: before,
+                    next: tag,
+                },
+            );
         }
         if tag.packet == 0 && tag.is_keyframe() != parsed.starts_keyframe {
-            self.verdict.complain(packet.at, Fault::Garbled { sequence: packet.sequence });
+            self.verdict.complain(
+                packet.at,
+                Fault::Garbled {
+                    sequence: packet.sequence,
+                },
+            );
         }
         let frame = Frame {
             tag,
@@ -192,19 +233,30 @@ impl VideoDecoder {
         let switched = (before.tag.source, before.tag.layer) != (frame.tag.source, frame.tag.layer);
         if switched {
             if !frame.tag.is_keyframe() && !self.hole {
-                let fault = Fault::SwitchWithoutKeyframe { from: before.tag, to: frame.tag };
+                let fault = Fault::SwitchWithoutKeyframe {
+                    from: before.tag,
+                    to: frame.tag,
+                };
                 self.verdict.complain(at, fault);
             }
             self.decoded.clear();
         }
         if before.timestamp == frame.timestamp {
-            let fault = Fault::TimestampWithinFrame { frame: before.tag, next: frame.tag };
+            let fault = Fault::TimestampWithinFrame {
+                frame: before.tag,
+                next: frame.tag,
+            };
             self.verdict.complain(at, fault);
+        }
+        let mut earlier = before.tag;
+        if switched {
+            // A keyframe that had to be repaired may show an older moment than what was sent last.
+            earlier.captured = earlier.captured.min(frame.tag.captured);
         }
         check_timestamp(
             &mut self.verdict,
             at,
-            (&before.tag, before.timestamp),
+            (&earlier, before.timestamp),
             (&frame.tag, frame.timestamp),
             (CLOCK_RATE, TOLERANCE),
         );
@@ -214,35 +266,60 @@ impl VideoDecoder {
     }
 
     fn check_vp8_counters(&mut self, at: Duration, before: &Frame, frame: &Frame) {
-        let (Some(old), Some(new)) = (before.vp8, frame.vp8) else { return };
+        let (Some(old), Some(new)) = (before.vp8, frame.vp8) else {
+            return;
+        };
         if let (Some(last), Some(found)) = (old.picture_id, new.picture_id) {
             let width = if new.long_picture_id { 0x7fff } else { 0x7f };
             let expected = (last + 1) & width;
             if expected != found {
-                self.verdict.complain(at, Fault::PictureId { expected, found, tag: frame.tag });
+                self.verdict.complain(
+                    at,
+                    Fault::PictureId {
+                        expected,
+                        found,
+                        tag: frame.tag,
+                    },
+                );
             }
         }
         if let (Some(last), Some(found)) = (old.tl0, new.tl0) {
-            let expected = if new.temporal == Some(0) { last.wrapping_add(1) } else { last };
+            let expected = if new.temporal == Some(0) {
+                last.wrapping_add(1)
+            } else {
+                last
+            };
             if expected != found {
-                self.verdict.complain(at, Fault::Tl0 { expected, found, tag: frame.tag });
+                self.verdict.complain(
+                    at,
+                    Fault::Tl0 {
+                        expected,
+                        found,
+                        tag: frame.tag,
+                    },
+                );
             }
         }
     }
 
     fn end_frame_if_complete(&mut self, packet: &Received) {
-        let Some(frame) = self.current.filter(|frame| frame.next_packet == frame.tag.packets) else {
+        let Some(frame) = self
+            .current
+            .filter(|frame| frame.next_packet == frame.tag.packets)
+        else {
             return;
         };
         self.current = None;
         let tag = frame.tag;
-        let reference_there = tag.reference.is_none_or(|reference| self.decoded.contains(&reference));
+        let reference_there = tag
+            .reference
+            .is_none_or(|reference| self.decoded.contains(&reference));
         if frame.damaged || !reference_there {
             if !frame.damaged && !self.broken {
-                self.verdict.complain(packet.at, Fault::HiddenLoss { frame: tag });
+                self.verdict
+                    .complain(packet.at, Fault::HiddenLoss { frame: tag });
             }
             self.frames_undecodable += 1;
-            self.undecodable_in_a_row += 1;
             return;
         }
         if tag.is_keyframe() {
@@ -252,18 +329,26 @@ impl VideoDecoder {
             // All that follows is predicted from this frame or a later one.
             self.broken = false;
         }
-        self.undecodable_in_a_row = 0;
         self.decoded.insert(tag.frame);
         while self.decoded.len() > REFERENCES_KEPT {
             self.decoded.pop_first();
         }
-        let Frame { first_at, timestamp, .. } = frame;
-        self.shown.push(Shown { at: packet.at, first_at, tag, timestamp });
+        let Frame {
+            first_at,
+            timestamp,
+            ..
+        } = frame;
+        self.shown.push(Shown {
+            at: packet.at,
+            first_at,
+            tag,
+            timestamp,
+        });
     }
 }
 
-/// So many frames in a row that cannot be decoded make a receiver ask for a keyframe.
-const UNDECODABLE_MAX: u64 = 3;
+/// How long a picture stands still before the receiver asks for a keyframe.
+const STANDSTILL: Duration = Duration::from_millis(250);
 /// Frames are predicted from one of the last four.
 const REFERENCES_KEPT: usize = 64;
 

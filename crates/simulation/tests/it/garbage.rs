@@ -30,7 +30,12 @@ fn garbage(rng: &mut Rng) -> Vec<u8> {
 /// A STUN request whose USERNAME is one that the server might have given out.
 fn stun_request(rng: &mut Rng) -> Vec<u8> {
     let number = rng.u32(0..4);
-    let ufrag = madang_core::demux::Ufrag { node: 0, epoch: 1, worker: 0, number };
+    let ufrag = madang_core::demux::Ufrag {
+        node: 0,
+        epoch: 1,
+        worker: 0,
+        number,
+    };
     let username = format!("{}:abcd", ufrag.encode());
     let padded = username.len().next_multiple_of(4);
     let mut datagram = vec![0x00, 0x01, 0x00, 0x00, 0x21, 0x12, 0xa4, 0x42];
@@ -39,13 +44,20 @@ fn stun_request(rng: &mut Rng) -> Vec<u8> {
     datagram.extend(username.as_bytes());
     datagram.resize(20 + 4 + padded, 0);
     datagram[3] = u8::try_from(4 + padded).unwrap();
-    if rng.bool() { corrupted(&datagram, rng) } else { datagram }
+    if rng.bool() {
+        corrupted(&datagram, rng)
+    } else {
+        datagram
+    }
 }
 
 fn nobody_noticed(world: &World) {
     for (viewer, publisher) in [("anna", "ben"), ("ben", "anna")] {
         let freeze = world.longest_freeze(viewer, publisher, Camera, ms(3_000));
-        assert!(freeze < ms(150), "{viewer} saw {publisher} freeze for {freeze:?}");
+        assert!(
+            freeze < ms(150),
+            "{viewer} saw {publisher} freeze for {freeze:?}"
+        );
     }
     let stats = world.shard_stats();
     assert_eq!((stats.peers, stats.peer_panics), (3, 0));
@@ -87,13 +99,50 @@ fn garbage_from_a_participants_address_disturbs_nobody_else() {
 
 #[test]
 fn damaged_packets_disturb_nobody() {
-    let damaging = LinkConfig { corrupt: 0.3, ..LinkConfig::default() };
+    let damaging = LinkConfig {
+        corrupt: 0.3,
+        ..LinkConfig::default()
+    };
     Plan::new("cleo's network damages packets from the very first on")
-        .at(0, "three start", [Join("anna"), Join("ben"), Join("cleo"), Uplink("cleo", damaging)])
-        .at(7_000, "all see each other", all_see_all(&["anna", "ben", "cleo"]))
-        .run(SEEDS, nobody_noticed_by_reference);
+        .at(
+            0,
+            "three start",
+            [
+                Join("anna"),
+                Join("ben"),
+                Join("cleo"),
+                Uplink("cleo", damaging),
+            ],
+        )
+        .at(
+            7_000,
+            "all see each other",
+            all_see_all(&["anna", "ben", "cleo"]),
+        )
+        .run(SEEDS, |world| nobody_noticed(world));
 }
 
-fn nobody_noticed_by_reference(world: &mut World) {
-    nobody_noticed(world);
+#[test]
+fn forged_ssrcs_take_no_stream_over() {
+    let forging = LinkConfig {
+        forge_ssrc: 0.5,
+        ..LinkConfig::default()
+    };
+    Plan::new("somebody repeats cleo's packets under another SSRC")
+        .at(
+            0,
+            "three start",
+            [
+                Join("anna"),
+                Join("ben"),
+                Join("cleo"),
+                Uplink("cleo", forging),
+            ],
+        )
+        .at(
+            7_000,
+            "all see each other",
+            all_see_all(&["anna", "ben", "cleo"]),
+        )
+        .run(SEEDS, |world| nobody_noticed(world));
 }

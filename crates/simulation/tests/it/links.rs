@@ -14,8 +14,19 @@ use crate::{SEEDS, all_see_all, ms};
 fn a_publisher_loses_five_percent() {
     Plan::new("5 % loss on ben's uplink")
         .at(0, "three start", [Join("anna"), Join("ben"), Join("cleo")])
-        .at(2_000, "ben's uplink gets bad", [Uplink("ben", LinkConfig::loss(0.05))])
-        .at(10_000, "he is seen well", [Expect(Sees("anna", "ben", Camera)), Expect(Sees("cleo", "ben", Camera))])
+        .at(
+            2_000,
+            "ben's uplink gets bad",
+            [Uplink("ben", LinkConfig::loss(0.05))],
+        )
+        .at(
+            10_000,
+            "he is seen well",
+            [
+                Expect(Sees("anna", "ben", Camera)),
+                Expect(Sees("cleo", "ben", Camera)),
+            ],
+        )
         .run(SEEDS, |world| {
             for viewer in ["anna", "cleo"] {
                 let frames = world.frames(viewer, "ben", Camera, ms(3_000)).len();
@@ -32,8 +43,19 @@ fn a_publisher_loses_five_percent() {
 fn a_viewer_loses_five_percent() {
     Plan::new("5 % loss on anna's downlink")
         .at(0, "two start", [Join("anna"), Join("ben")])
-        .at(2_000, "anna's downlink gets bad", [Downlink("anna", LinkConfig::loss(0.05))])
-        .at(10_000, "she sees", [Expect(Sees("anna", "ben", Camera)), Expect(Sees("ben", "anna", Camera))])
+        .at(
+            2_000,
+            "anna's downlink gets bad",
+            [Downlink("anna", LinkConfig::loss(0.05))],
+        )
+        .at(
+            10_000,
+            "she sees",
+            [
+                Expect(Sees("anna", "ben", Camera)),
+                Expect(Sees("ben", "anna", Camera)),
+            ],
+        )
         .run(SEEDS, |world| {
             let frames = world.frames("anna", "ben", Camera, ms(3_000)).len();
             assert!(frames >= 195, "anna saw {frames} of 210 frames");
@@ -43,7 +65,12 @@ fn a_viewer_loses_five_percent() {
 #[test]
 fn everybody_is_on_a_mobile_network() {
     let names = ["anna", "ben", "cleo"];
-    let bad = names.into_iter().flat_map(|name| [Uplink(name, LinkConfig::messy()), Downlink(name, LinkConfig::messy())]);
+    let bad = names.into_iter().flat_map(|name| {
+        [
+            Uplink(name, LinkConfig::messy()),
+            Downlink(name, LinkConfig::messy()),
+        ]
+    });
     let bad: Vec<_> = names.map(Join).into_iter().chain(bad).collect();
     Plan::new("jitter, loss, reordering and duplication everywhere")
         .at(0, "three start", bad)
@@ -55,11 +82,22 @@ fn everybody_is_on_a_mobile_network() {
 fn the_downlink_is_gone_for_two_seconds() {
     Plan::new("a tunnel")
         .at(0, "two start", [Join("anna"), Join("ben")])
-        .at(4_000, "anna is in a tunnel", [Downlink("anna", LinkConfig::outage()), Uplink("anna", LinkConfig::outage())])
-        .at(6_000, "and out of it", [
-            Downlink("anna", LinkConfig::default()),
-            Uplink("anna", LinkConfig::default()),
-        ])
+        .at(
+            4_000,
+            "anna is in a tunnel",
+            [
+                Downlink("anna", LinkConfig::outage()),
+                Uplink("anna", LinkConfig::outage()),
+            ],
+        )
+        .at(
+            6_000,
+            "and out of it",
+            [
+                Downlink("anna", LinkConfig::default()),
+                Uplink("anna", LinkConfig::default()),
+            ],
+        )
         .at(10_000, "both see", all_see_all(&["anna", "ben"]))
         .run(SEEDS, |_| {});
 }
@@ -75,7 +113,10 @@ fn media_goes_on_while_signalling_is_away() {
         .run(SEEDS, |world| {
             for (viewer, publisher) in [("anna", "ben"), ("ben", "anna")] {
                 let freeze = world.longest_freeze(viewer, publisher, Camera, ms(3_000));
-                assert!(freeze < ms(150), "{viewer} saw {publisher} freeze for {freeze:?}");
+                assert!(
+                    freeze < ms(150),
+                    "{viewer} saw {publisher} freeze for {freeze:?}"
+                );
             }
         });
 }
@@ -87,11 +128,18 @@ fn an_ice_restart_keeps_media_flowing() {
         .at(3_000, "anna restarts ICE", [RestartIce("anna")])
         .at(6_000, "media goes on", all_see_all(&["anna", "ben"]))
         .at(6_000, "and again", [RestartIce("anna")])
-        .at(45_000, "media goes on, longer than consent lasts", all_see_all(&["anna", "ben"]))
+        .at(
+            45_000,
+            "media goes on, longer than consent lasts",
+            all_see_all(&["anna", "ben"]),
+        )
         .run(&[1], |world| {
             for (viewer, publisher) in [("anna", "ben"), ("ben", "anna")] {
                 let freeze = world.longest_freeze(viewer, publisher, Camera, ms(2_500));
-                assert!(freeze < ms(500), "{viewer} saw {publisher} freeze for {freeze:?}");
+                assert!(
+                    freeze < ms(500),
+                    "{viewer} saw {publisher} freeze for {freeze:?}"
+                );
             }
             assert_eq!(world.seat("anna").page.disconnected, 0);
         });

@@ -1,17 +1,18 @@
 //! Calls in virtual time, through a real shard. Each test is a story and runs over committed seeds.
-#![expect(clippy::unwrap_used, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 mod calls;
-mod debug;
-mod faults;
+mod continuity;
+mod demand;
 mod garbage;
 mod links;
+mod slots;
 
 use std::time::Duration;
 
 use madang_core::Source::Camera;
-use madang_simulation::Action;
 use madang_simulation::Expectation::Sees;
+use madang_simulation::{Action, BrowserConfig};
 
 /// Each story runs once for each of them.
 const SEEDS: &[u64] = &[1, 2, 3];
@@ -22,9 +23,37 @@ const fn ms(ms: u64) -> Duration {
 
 /// Everybody sees everybody else.
 fn all_see_all(people: &[&'static str]) -> Vec<Action> {
-    let pairs = people.iter().flat_map(|viewer| people.iter().map(move |publisher| (*viewer, *publisher)));
+    let pairs = people
+        .iter()
+        .flat_map(|viewer| people.iter().map(move |publisher| (*viewer, *publisher)));
     pairs
         .filter(|(viewer, publisher)| viewer != publisher)
         .map(|(viewer, publisher)| Action::Expect(Sees(viewer, publisher, Camera)))
         .collect()
+}
+
+/// A tile for somebody's camera.
+fn tile(viewer: &'static str, publisher: &'static str, size: (u32, u32)) -> Action {
+    Action::Tile {
+        viewer,
+        publisher,
+        source: Camera,
+        size,
+    }
+}
+
+/// A browser that can show one picture.
+fn one_slot() -> BrowserConfig {
+    BrowserConfig {
+        video_slots: 1,
+        ..BrowserConfig::default()
+    }
+}
+
+/// Somebody with one slot looks at somebody else, and at nobody besides.
+fn look_at(viewer: &'static str, publisher: &'static str) -> [Action; 2] {
+    [
+        Action::Tiles(viewer, None),
+        tile(viewer, publisher, (640, 360)),
+    ]
 }

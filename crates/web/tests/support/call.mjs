@@ -3,6 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, test } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { startChromium } from './chromium.mjs';
 import { Participant } from './participant.mjs';
 import { recordPeerConnections } from './probe.mjs';
@@ -44,8 +45,9 @@ export class Call {
     });
     after(async () => {
       await Promise.all(this.#browsers.map((browser) => browser.close()));
-      await this.server.dispose();
-      this.server.expectNoErrors();
+      // There is none if it did not start, which has been told by then.
+      await this.server?.dispose();
+      this.server?.expectNoErrors();
     });
   }
 
@@ -75,10 +77,12 @@ export class Call {
    * @param {() => Promise<void>} body
    */
   story(name, body) {
-    test(name, { timeout: STORY_SECONDS * 1000 }, async () => {
+    test(name, async () => {
       this.#stories += 1;
+      // A story that failed may have left it stopped.
+      if (!this.server.isRunning) await this.server.run();
       try {
-        await body();
+        await Promise.race([body(), expiry()]);
         for (const { name: who, faults } of this.#present) {
           if (faults.length > 0) throw new Error(`the page of ${who} threw: ${faults.join('\n')}`);
         }
@@ -134,11 +138,25 @@ export class Call {
   }
 }
 
+/** The runner's own time limit would end a story without a word about what was going on. */
+async function expiry() {
+  await delay(STORY_SECONDS * 1000, undefined, { ref: false });
+  throw new Error(`the story took more than ${STORY_SECONDS} s`);
+}
+
 /**
  * @param {Participant} participant
  * @param {string} name of the file
  */
-export async function screenshot({ page }, name) {
+export async function screenshot(participant, name) {
   mkdirSync(SCREENSHOTS, { recursive: true });
-  await page.screenshot({ path: /** @type {`${string}.png`} */ (join(SCREENSHOTS, `${name}.png`)) });
+  await participant.evaluate(untilAnimationsEnd);
+  await participant.page.screenshot({ path: /** @type {`${string}.png`} */ (join(SCREENSHOTS, `${name}.png`)) });
+}
+
+// What follows runs inside the page.
+
+async function untilAnimationsEnd() {
+  const passing = document.getAnimations().filter((animation) => animation.effect?.getComputedTiming().iterations !== Infinity);
+  await Promise.allSettled(passing.map((animation) => animation.finished));
 }

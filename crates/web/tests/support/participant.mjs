@@ -12,6 +12,8 @@ export class Participant {
   faults = [];
   /** The page's console. @type {string[]} */
   console = [];
+  /** Signalling frames; Playwright alone shows them. @type {string[]} */
+  frames = [];
 
   /**
    * @param {AnyPage} page
@@ -24,6 +26,11 @@ export class Participant {
     events.on('pageerror', (/** @type {Error} */ error) => this.faults.push(error.stack ?? error.message));
     events.on('console', (/** @type {{ type(): string, text(): string }} */ entry) => {
       this.console.push(`${entry.type()}: ${entry.text()}`);
+    });
+    events.on('websocket', (/** @type {import('playwright-core').WebSocket} */ socket) => {
+      socket.on('framesent', ({ payload }) => this.#record('>', String(payload)));
+      socket.on('framereceived', ({ payload }) => this.#record('<', String(payload)));
+      socket.on('close', () => this.#record('x', 'closed'));
     });
   }
 
@@ -190,11 +197,22 @@ export class Participant {
   async account() {
     const media = await probe.mediaReport(this).catch((error) => `no report: ${error.message}`);
     const page = await this.evaluate(describePage).catch((/** @type {Error} */ error) => `no page: ${error.message}`);
-    return [`--- ${this.name}`, page, media, ...this.console.slice(-15), ...this.faults].join('\n');
+    return [`--- ${this.name}`, page, media, ...this.frames.slice(-30), ...this.console.slice(-15), ...this.faults].join('\n');
   }
 
   close() {
     return this.page.close();
+  }
+
+  /**
+   * @param {string} direction
+   * @param {string} frame
+   */
+  #record(direction, frame) {
+    // These come several times a second and say little; the first ones carry secrets and whole session descriptions.
+    if (/"t":"(speakers|ping|pong)"/.test(frame)) return;
+    const words = /"t":"(join|joined|resume|resumed|offer|answer)"/.exec(frame)?.[1] ?? frame.slice(0, 400);
+    this.frames.push(`${new Date().toISOString().slice(17, 23)} ${direction} ${words}`);
   }
 }
 

@@ -206,6 +206,7 @@ async function describeConnections() {
         lines.push(
           `  out ${entry.mid} ${entry.kind} ${entry.rid ?? ''} ${entry.packetsSent} packets, ` +
             `${entry.framesEncoded ?? '-'} frames, ${entry.frameWidth ?? '-'}×${entry.frameHeight ?? '-'}, ` +
+            `key frames ${entry.keyFramesEncoded ?? '-'}, pli ${entry.pliCount ?? '-'}, nack ${entry.nackCount ?? '-'}, ` +
             `limited by ${entry.qualityLimitationReason ?? '-'}, active ${entry.active ?? '-'}`,
         );
       }

@@ -42,6 +42,11 @@ export class Server {
     return this.#httpPort;
   }
 
+  get isRunning() {
+    return this.#process !== null;
+  }
+
+  /** Starts it, again on the same ports; returns when it is ready. */
   async run() {
     const program = process.env.MADANG_BIN;
     if (!program) throw new Error('MADANG_BIN does not name the server program: set it, or run `cargo xtask test`');

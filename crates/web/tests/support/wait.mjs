@@ -16,13 +16,13 @@ const DEADLINE_SECONDS = 20;
  * @returns {Promise<T>} what was seen at last
  */
 export async function eventually(what, look, accept = Boolean, seconds = DEADLINE_SECONDS) {
-  const deadline = performance.now() + seconds * 1000;
+  const deadline = performance.now() + seconds * 1000; const t0 = performance.now();
   /** @type {unknown} */
   let seen;
   do {
     try {
       const value = await look();
-      if (accept(value)) return value;
+      if (accept(value)) { const d = performance.now() - t0; if (d > 700) console.log(Math.round(d), what, JSON.stringify(seen), '->', JSON.stringify(value)); return value; }
       seen = value;
     } catch (error) {
       // A page that is just being loaded cannot be looked at; that is one more way of "not yet".

@@ -19,7 +19,15 @@ type Packets = Vec<Received>;
 
 impl Studio {
     fn new(codec: Codec) -> Self {
-        let camera = |source| VideoEncoder::new(source, codec, LayerSpec::camera(), StartValues::default(), 5);
+        let camera = |source| {
+            VideoEncoder::new(
+                source,
+                codec,
+                LayerSpec::camera(),
+                StartValues::default(),
+                5,
+            )
+        };
         Self {
             cameras: [camera(1), camera(2)],
             codec,
@@ -42,7 +50,11 @@ impl Studio {
                 chosen = packets;
             }
         }
-        let parse = if self.codec == Codec::H264 { parse_h264 } else { parse_vp8 };
+        let parse = if self.codec == Codec::H264 {
+            parse_h264
+        } else {
+            parse_vp8
+        };
         chosen.retain(|packet| parse(&packet.payload).unwrap().tag.layer == layer);
         if parse(&chosen[0].payload).unwrap().tag.temporal == 0 {
             self.tl0 = self.tl0.wrapping_add(1);
@@ -57,7 +69,15 @@ impl Studio {
             }
             self.sequence += 1;
             let (at, sequence, marker) = (captured, self.sequence, packet.marker);
-            Received { at, codec: self.codec, ssrc: 7, sequence, timestamp, marker, payload }
+            Received {
+                at,
+                codec: self.codec,
+                ssrc: 7,
+                sequence,
+                timestamp,
+                marker,
+                payload,
+            }
         });
         packets.collect()
     }
@@ -81,7 +101,12 @@ impl Studio {
 
     #[track_caller]
     fn assert_only(&self, is_expected: fn(&Fault) -> bool) {
-        let faults: Vec<_> = self.decoder.complaints().iter().map(|complaint| &complaint.fault).collect();
+        let faults: Vec<_> = self
+            .decoder
+            .complaints()
+            .iter()
+            .map(|complaint| &complaint.fault)
+            .collect();
         assert!(!faults.is_empty(), "nothing was complained about");
         assert!(faults.iter().all(|fault| is_expected(fault)), "{faults:?}");
     }
@@ -109,7 +134,10 @@ fn a_visible_loss_is_no_fault_and_freezes_until_the_keyframe() {
     packets.remove(1);
     studio.play(packets);
     studio.run(0, 2, 30);
-    assert_eq!((studio.decoder.complaints(), studio.decoder.lost()), (&[][..], 1));
+    assert_eq!(
+        (studio.decoder.complaints(), studio.decoder.lost()),
+        (&[][..], 1)
+    );
     let frozen = studio.decoder.shown().len();
     studio.keyframe(0);
     studio.run(0, 2, 30);
@@ -148,12 +176,20 @@ fn a_switch_needs_a_keyframe() {
     studio.run(0, 2, 10);
     studio.run(0, 0, 1);
     studio.assert_only(|fault| {
-        matches!(fault, Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. } | Fault::Tl0 { .. })
+        matches!(
+            fault,
+            Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. } | Fault::Tl0 { .. }
+        )
     });
     let mut studio = Studio::new(Codec::Vp8);
     studio.run(0, 2, 10);
     studio.run(1, 2, 1);
-    studio.assert_only(|fault| matches!(fault, Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. }));
+    studio.assert_only(|fault| {
+        matches!(
+            fault,
+            Fault::SwitchWithoutKeyframe { .. } | Fault::HiddenLoss { .. }
+        )
+    });
 }
 
 #[test]
@@ -167,8 +203,12 @@ fn packets_of_two_sources_in_one_frame_are_seen() {
     studio.assert_only(|fault| {
         matches!(
             fault,
-            Fault::TornFrame { .. } | Fault::SwitchWithoutKeyframe { .. } | Fault::TimestampWithinFrame { .. }
-                | Fault::PictureId { .. } | Fault::Timestamp { .. } | Fault::Tl0 { .. }
+            Fault::TornFrame { .. }
+                | Fault::SwitchWithoutKeyframe { .. }
+                | Fault::TimestampWithinFrame { .. }
+                | Fault::PictureId { .. }
+                | Fault::Timestamp { .. }
+                | Fault::Tl0 { .. }
         )
     });
 }
@@ -185,9 +225,18 @@ fn timestamps_have_to_follow_time() {
         }
         studio.play(packets);
         if wrong == 1u32.wrapping_neg() {
-            assert_eq!(studio.decoder.complaints(), [], "a tick less is within half a frame");
+            assert_eq!(
+                studio.decoder.complaints(),
+                [],
+                "a tick less is within half a frame"
+            );
         } else {
-            studio.assert_only(|fault| matches!(fault, Fault::Timestamp { .. } | Fault::TimestampWithinFrame { .. }));
+            studio.assert_only(|fault| {
+                matches!(
+                    fault,
+                    Fault::Timestamp { .. } | Fault::TimestampWithinFrame { .. }
+                )
+            });
         }
     }
     let mut studio = Studio::new(Codec::Vp8);

@@ -1,0 +1,254 @@
+//! Faults 6 to 13: bandwidth, timers and requests.
+
+use std::time::Duration;
+
+use madang_core::Source::{Camera, Microphone};
+use madang_simulation::Action::{
+    Downlink, Expect, Join, JoinWith, LoseUp, Mute, Publish, Tiles, Unmute,
+};
+use madang_simulation::Expectation::Sees;
+use madang_simulation::network::LinkConfig;
+use madang_simulation::{Action, BrowserConfig, Plan, World};
+
+use crate::{SEEDS, all_see_all, ms};
+
+#[test]
+fn fault_06_no_estimate_is_not_zero() {
+    Plan::new("a first picture before the first estimate")
+        .at(0, "ben is there", [Join("ben")])
+        .at(3_000, "anna joins", [Join("anna")])
+        .at(4_500, "a moment later", [])
+        .run(SEEDS, |world| {
+            let connected = world.seat("anna").browser.connected_at.unwrap();
+            let first = world.frames("anna", "ben", Camera, Duration::ZERO)[0].at;
+            assert!(
+                first < connected + ms(500),
+                "connected at {connected:?}, first frame at {first:?}"
+            );
+        });
+}
+
+#[test]
+fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
+    let narrow = LinkConfig {
+        queue: ms(500),
+        ..LinkConfig::rate(110_000)
+    };
+    Plan::new("a downlink of 110 kbit/s, a lowest layer of 120 and its headers")
+        .at(
+            0,
+            "ben has a camera and no microphone",
+            [
+                JoinWith("ben", BrowserConfig::default()),
+                Publish("ben", Camera),
+            ],
+        )
+        .at(
+            0,
+            "anna looks at him",
+            [JoinWith("anna", BrowserConfig::default())],
+        )
+        .at(
+            3_000,
+            "her downlink gets narrow",
+            [Downlink("anna", narrow)],
+        )
+        .at(30_000, "much later", [])
+        .run(SEEDS, |world| {
+            let packets = |world: &World| -> u64 {
+                world
+                    .seat("anna")
+                    .browser
+                    .video
+                    .values()
+                    .map(|decoder| decoder.packets())
+                    .sum()
+            };
+            let before = packets(world);
+            world.run_until(ms(40_000));
+            let came = packets(world) - before;
+            assert!(came > 150, "{came} video packets in ten seconds");
+            let frames = world.frames("anna", "ben", Camera, ms(30_000));
+            assert!(frames.iter().all(|frame| frame.tag.layer == 0));
+        });
+}
+
+#[test]
+fn fault_09_idle_peers_cost_nothing() {
+    let silent: Vec<&'static str> = (0..20).map(|i| &*format!("silent {i}").leak()).collect();
+    let join: Vec<Action> = silent
+        .iter()
+        .map(|name| JoinWith(name, BrowserConfig::default()))
+        .collect();
+    Plan::new("twenty people who neither send nor see anything")
+        .at(0, "they join", join)
+        .at(10_000, "all is quiet", [])
+        .run(&[1], |world| {
+            let before = (world.shard_stats(), world.timeouts());
+            world.run_until(ms(20_000));
+            let after = (world.shard_stats(), world.timeouts());
+            let per_peer_second = |count: u64| count as f64 / 20.0 / 10.0;
+            let datagrams = per_peer_second(after.0.datagrams_out - before.0.datagrams_out);
+            let drives = per_peer_second(after.0.drives - before.0.drives);
+            let timeouts = per_peer_second(after.1 - before.1);
+            assert!(
+                datagrams <= 3.0,
+                "{datagrams} datagrams a second for each silent peer"
+            );
+            assert!(
+                drives <= 10.0,
+                "{drives} drives a second for each silent peer"
+            );
+            assert!(
+                timeouts <= 10.0,
+                "{timeouts} timeouts a second for each silent peer"
+            );
+        });
+}
+
+#[test]
+fn fault_09_a_talk_of_two_does_not_poll_the_silent() {
+    let silent: Vec<&'static str> = (0..20).map(|i| &*format!("silent {i}").leak()).collect();
+    let blind = |name: &&'static str| {
+        [
+            JoinWith(
+                name,
+                BrowserConfig {
+                    audio_slots: 0,
+                    video_slots: 1,
+                    ..Default::default()
+                },
+            ),
+            Tiles(name, None),
+        ]
+    };
+    let join: Vec<Action> = silent.iter().flat_map(blind).collect();
+    Plan::new("two talk, twenty look away")
+        .at(0, "the silent join", join)
+        .at(100, "two talk", [Join("anna"), Join("ben")])
+        .at(10_000, "for a while", all_see_all(&["anna", "ben"]))
+        .run(&[1], |world| {
+            let sent = |world: &World| -> u64 {
+                let quiet = world
+                    .all_seats()
+                    .iter()
+                    .filter(|seat| seat.name.starts_with("silent"));
+                quiet.map(|seat| seat.down.stats().sent).sum()
+            };
+            let before = sent(world);
+            world.run_until(ms(15_000));
+            let datagrams = (sent(world) - before) as f64 / 20.0 / 5.0;
+            assert!(
+                datagrams <= 3.0,
+                "{datagrams} datagrams a second for each silent peer"
+            );
+        });
+}
+
+#[test]
+fn fault_10_a_lost_packet_is_asked_for_at_once() {
+    let lose = LoseUp {
+        publisher: "ben",
+        source: Camera,
+        rid: Some("f"),
+        packets: 1,
+        retransmissions: 0,
+    };
+    Plan::new("one packet is lost on ben's uplink")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(4_000, "the packet is lost", [lose])
+        .at(5_000, "a moment later", [])
+        .run(SEEDS, |world| {
+            let seat = world.seat_named("ben");
+            let (_, rtx) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
+            let lost_at = seat.up.taken()[0].0;
+            let resent_at = seat.up.first_sent(rtx.unwrap()).unwrap();
+            let round_trip = ms(20);
+            let taken = resent_at - lost_at;
+            assert!(
+                taken <= round_trip + ms(40),
+                "the publisher resent it {taken:?} after the loss"
+            );
+        });
+}
+
+#[test]
+fn fault_11_fifty_viewers_cause_two_keyframe_requests() {
+    let mut plan =
+        Plan::new("fifty viewers join within a second").at(0, "ben is there", [Join("ben")]);
+    for i in 0..50 {
+        let name = &*format!("viewer {i}").leak();
+        plan = plan.at(
+            3_000 + i * 20,
+            "one more viewer",
+            [JoinWith(name, BrowserConfig::default())],
+        );
+    }
+    plan.at(
+        7_000,
+        "all see ben",
+        (0..50)
+            .map(|i| Expect(Sees(format!("viewer {i}").leak(), "ben", Camera)))
+            .collect::<Vec<_>>(),
+    )
+    .run(&[1, 2], |world| {
+        let asked = &world.seat("ben").browser.keyframes_asked;
+        for rid in ["q", "h", "f"] {
+            let count = asked
+                .iter()
+                .filter(|ask| ask.at >= ms(3_000) && ask.rid == Some(rid.into()))
+                .count();
+            assert!(
+                count <= 2,
+                "{count} keyframe requests for layer {rid}: {asked:?}"
+            );
+        }
+    });
+}
+
+#[test]
+fn fault_13_a_viewer_who_came_before_the_publisher_sees_him() {
+    Plan::new("anna is early")
+        .at(0, "anna is alone", [Join("anna")])
+        .at(
+            4_000,
+            "ben joins without a camera",
+            [JoinWith("ben", BrowserConfig::default())],
+        )
+        .at(
+            7_000,
+            "ben turns his camera on",
+            [Publish("ben", Camera), Publish("ben", Microphone)],
+        )
+        .at(
+            9_000,
+            "anna sees him",
+            [Expect(Sees("anna", "ben", Camera))],
+        )
+        .run(SEEDS, |world| {
+            let first = world.frames("anna", "ben", Camera, Duration::ZERO)[0].at;
+            assert!(first < ms(8_000), "the first frame came at {first:?}");
+        });
+}
+
+#[test]
+fn fault_13_a_view_of_a_muted_camera_comes_alive() {
+    Plan::new("ben joins with his camera off")
+        .at(
+            0,
+            "both join",
+            [Join("anna"), JoinWith("ben", BrowserConfig::default())],
+        )
+        .at(
+            1_000,
+            "ben's camera is there but off",
+            [Publish("ben", Camera), Mute("ben", Camera)],
+        )
+        .at(5_000, "it is turned on", [Unmute("ben", Camera)])
+        .at(
+            7_000,
+            "anna sees him",
+            [Expect(Sees("anna", "ben", Camera))],
+        )
+        .run(SEEDS, |_| {});
+}
