@@ -45,8 +45,8 @@ pub(crate) struct Allocation {
 
 /// RTP, SRTP, UDP and IP headers and resent packets on top of the payload: 5 % and a bit for small packets.
 const OVERHEAD_PERCENT: u64 = 110;
-/// Climbing asks for more than staying, so that an estimate that trembles by 10 % changes nothing.
-const CLIMB_PERCENT: u64 = 115;
+/// Climbing asks for more than staying, so that an estimate that trembles by 20 % changes nothing.
+const CLIMB_PERCENT: u64 = 125;
 
 /// `budget_bps` is the estimate less audio; `None` where there is no estimate yet, which is not the same as zero.
 pub(crate) fn allocate(demands: &[Demand], budget_bps: Option<u64>) -> Allocation {
@@ -245,7 +245,7 @@ mod tests {
             min_height: 720,
             ..tile(720, 9)
         };
-        let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_300_000));
+        let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_450_000));
         assert_eq!(
             allocation.grants,
             [Grant::Layer(0), Grant::Layer(2), Grant::Layer(0)]
@@ -268,7 +268,7 @@ mod tests {
             [Grant::Layer(1)]
         );
         assert_eq!(
-            allocate(std::slice::from_ref(&demand), Some(1_950_000)).grants,
+            allocate(std::slice::from_ref(&demand), Some(2_100_000)).grants,
             [Grant::Layer(2)]
         );
     }

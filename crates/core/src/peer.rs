@@ -83,7 +83,8 @@ impl Stale {
 pub(crate) struct Told {
     pub(crate) slots: Slots,
     pub(crate) need: (usize, usize),
-    pub(crate) quality: Option<Quality>,
+    /// And since when.
+    pub(crate) quality: Option<(Quality, Instant)>,
 }
 
 /// How driving a peer has ended.

@@ -73,12 +73,14 @@ impl Rewriter {
             self.first_timestamp,
         );
         if let Some(last) = &self.last {
-            let (elapsed, cadence) = ticks_since(last, packet, same_track);
-            seq = last.seq + 1;
+            let video = !packet.codec.codec.is_audio();
+            let (elapsed, displacement) = ticks_since(last, packet, same_track);
+            // A frame whose end never came stays visibly unfinished.
+            seq = last.seq + if last.marker || !video { 1 } else { 2 };
             timestamp = last.timestamp.wrapping_add(elapsed);
             // Simulcast layers show the same moments: the frame that is switched to may be the one that
             // has just been sent. It alone is put half a frame later, and the next is on time again.
-            shown = last.timestamp.wrapping_add(elapsed.max(cadence / 2));
+            shown = last.timestamp.wrapping_add(elapsed.max(displacement));
         }
         self.first_frame = (wire_timestamp(packet), shown);
         self.first_source_seq = packet.seq;
@@ -152,9 +154,10 @@ impl Rewriter {
     }
 }
 
-/// How far the outgoing clock moves from the last packet to `packet`, and the frame cadence, in ticks: as
-/// long as passed between the captures of the two where both are known on one clock, else as long as
-/// passed between their arrivals; on the frame grid where it is close to it.
+/// How far the outgoing clock moves from the last packet to `packet`, in ticks: as long as passed between
+/// the captures of the two where both are known on one clock, else as long as passed between their
+/// arrivals; on the frame grid where it is close to it. And how far a frame of the same moment is put
+/// off: half a frame, 17 ms at the most.
 fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
     let audio = packet.codec.codec.is_audio();
     // Audio may pause between packets (DTX): its last step says nothing about the next.
@@ -180,7 +183,10 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
         ticks
     };
     // Two packets of sound never share a moment, as two layers' frames may.
-    (if audio { elapsed.max(cadence) } else { elapsed }, cadence)
+    if audio {
+        return (elapsed.max(cadence), 0);
+    }
+    (elapsed, cadence.min(packet.clock_rate() / 30) / 2)
 }
 
 #[expect(

@@ -78,9 +78,12 @@ fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
         let host = headers
             .get(header::HOST)
             .and_then(|host| host.to_str().ok());
-        origin
-            .split_once("://")
-            .is_some_and(|(_, origin)| host.is_some_and(|host| host.eq_ignore_ascii_case(origin)))
+        let same = |host: &&str| {
+            origin
+                .split_once("://")
+                .is_some_and(|(_, origin)| host.eq_ignore_ascii_case(origin))
+        };
+        host.filter(same).is_some_and(is_loopback)
     } else {
         true
     };
@@ -91,6 +94,20 @@ fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
         "pages of '{}' may not connect here: add them to allowed_origins\n",
         origin.escape_debug()
     ))
+}
+
+/// Whether a `Host` is this machine by name. Any other name may have been pointed here by a page that
+/// wants to reach a development server (DNS rebinding).
+fn is_loopback(host: &str) -> bool {
+    let name = match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    };
+    let address = name
+        .trim_start_matches('[')
+        .trim_end_matches(']')
+        .parse::<IpAddr>();
+    name.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 #[cfg(test)]
@@ -124,6 +141,19 @@ mod tests {
             check_origin(&headers(&[]), &config).is_ok(),
             "not a browser"
         );
+    }
+
+    #[test]
+    fn in_development_a_foreign_name_for_this_machine_is_refused() {
+        let config = HubConfig::new(Auth::Development);
+        let at = |host: &str| {
+            let origin = format!("http://{host}");
+            check_origin(&headers(&[("host", host), ("origin", &origin)]), &config).is_ok()
+        };
+        assert!(
+            at("localhost:8080") && at("127.0.0.1:8080") && at("[::1]:8080") && at("localhost")
+        );
+        assert!(!at("rebound.example:8080") && !at("192.0.2.7:8080"));
     }
 
     #[test]

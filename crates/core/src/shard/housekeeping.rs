@@ -76,7 +76,7 @@ impl Shard {
             self.dynacast(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
-        self.rate_uplink(publisher, loss);
+        self.rate_uplink(now, publisher, loss);
         // A track that sends nothing, and that nobody waits for, is looked at again when that changes.
         if active {
             self.schedule_track(now, key);
@@ -159,7 +159,7 @@ impl Shard {
         })
     }
 
-    fn rate_uplink(&mut self, publisher: PeerKey, loss: f32) {
+    fn rate_uplink(&mut self, now: Instant, publisher: PeerKey, loss: f32) {
         let reason = QualityReason::UplinkLoss;
         let quality = if loss > 0.15 {
             Quality { score: 2, reason }
@@ -171,7 +171,7 @@ impl Shard {
                 reason: QualityReason::Good,
             }
         };
-        self.tell_quality(publisher, quality, reason);
+        self.tell_quality(now, publisher, quality, reason);
     }
 
     pub(super) fn schedule_speakers(&mut self, now: Instant, id: RoomId) {

@@ -1,6 +1,6 @@
 //! Which layer each slot gets from its peer's bandwidth, and how the connection is judged by that.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::Input;
 use str0m::bwe::Bitrate;
@@ -14,6 +14,9 @@ use crate::{Event, MediaKind, Quality, QualityReason, Why};
 /// What one audio slot may take of the estimate, in bit/s: Opus with RED and headers.
 const AUDIO_BPS: u64 = 100_000;
 
+/// People read this; more often would be flicker.
+const QUALITY_STANDS: Duration = Duration::from_secs(2);
+
 /// What a peer's slots ask for.
 #[derive(Default)]
 struct Demands {
@@ -25,7 +28,7 @@ struct Demands {
     audio_bps: u64,
 }
 
-/// What a peer's slots need of its bandwidth, in bit/s, with audio.
+/// What a peer's slots need of its bandwidth, in bit/s.
 struct Ask {
     /// There is a picture to be had.
     video: bool,
@@ -76,11 +79,11 @@ impl Shard {
         let short = allocation.grants.contains(&Grant::NoBandwidth);
         let ask = Ask {
             video: !places.is_empty(),
-            used_bps: allocation.used_bps + audio_bps,
+            used_bps: allocation.used_bps,
             wanted_bps: allocation.wanted_bps + audio_bps,
         };
         self.ask_for_bandwidth(now, key, ask);
-        self.rate_downlink(key, short, allocation.used_bps, allocation.wanted_bps);
+        self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);
     }
 
     /// The visible tiles of a peer and what else wants bandwidth.
@@ -159,7 +162,14 @@ impl Shard {
         });
     }
 
-    fn rate_downlink(&mut self, key: PeerKey, short: bool, used_bps: u64, wanted_bps: u64) {
+    fn rate_downlink(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        short: bool,
+        used_bps: u64,
+        wanted_bps: u64,
+    ) {
         let reason = QualityReason::DownlinkBandwidth;
         let quality = if short {
             Quality { score: 2, reason }
@@ -171,22 +181,33 @@ impl Shard {
                 reason: QualityReason::Good,
             }
         };
-        self.tell_quality(key, quality, reason);
+        self.tell_quality(now, key, quality, reason);
     }
 
-    /// Tells how a participant's connection does, when that has changed. A judgement only replaces
-    /// one about the same thing, or a better one.
-    pub(super) fn tell_quality(&mut self, key: PeerKey, quality: Quality, about: QualityReason) {
+    /// Tells how a participant's connection does, when that has changed and the last word has stood for a
+    /// while. A judgement only replaces one about the same thing, or a better one.
+    pub(super) fn tell_quality(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        quality: Quality,
+        about: QualityReason,
+    ) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let before = peer.told.quality.unwrap_or(Quality {
+        let good = Quality {
             score: 5,
             reason: QualityReason::Good,
-        });
+        };
+        let before = peer.told.quality.map_or(good, |(quality, _)| quality);
         let replaces = quality.score < before.score || before.reason == about;
-        if quality != before && replaces {
-            peer.told.quality = Some(quality);
+        let stood = peer
+            .told
+            .quality
+            .is_none_or(|(_, at)| now.saturating_duration_since(at) >= QUALITY_STANDS);
+        if quality != before && replaces && stood {
+            peer.told.quality = Some((quality, now));
             self.events.push_back(Event::Quality {
                 room: peer.room,
                 peer: peer.id,
