@@ -124,10 +124,13 @@ impl Plan {
         self
     }
 
-    /// Runs the story once for each seed; `verdict` looks at the end of each run, and may let time go
+    /// Runs the story once for each seed, or for those that [`SEEDS_VARIABLE`] names; `verdict` looks at the end of each run, and may let time go
     /// on. Any complaint of any receiver fails the run.
     pub fn run(&self, seeds: &[u64], verdict: impl Fn(&mut World)) {
-        for seed in seeds {
+        let searched = std::env::var(SEEDS_VARIABLE)
+            .ok()
+            .map(|range| seed_range(&range));
+        for seed in searched.as_deref().unwrap_or(seeds) {
             let mut config = WorldConfig::new(*seed);
             (self.configure)(&mut config);
             let mut told = Told {
@@ -155,6 +158,20 @@ impl Plan {
             );
         }
     }
+}
+
+/// Replaces the committed seeds in a search for new ones: `100..200`.
+pub const SEEDS_VARIABLE: &str = "MADANG_SIMULATION_SEEDS";
+
+fn seed_range(text: &str) -> Vec<u64> {
+    let range = text
+        .split_once("..")
+        .and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+    range
+        .unwrap_or_else(|| {
+            panic!("{SEEDS_VARIABLE} is '{text}', a range such as 100..200 is needed")
+        })
+        .collect()
 }
 
 /// Prints the story when the run ends in a panic.
