@@ -8,6 +8,7 @@ import pathlib
 import unittest
 
 import compose_spec
+import kubernetes_validate
 import yaml
 
 DEPLOY = pathlib.Path(__file__).parent
@@ -40,6 +41,12 @@ class SingleNode(unittest.TestCase):
     def setUp(self):
         self.pod = one("Deployment")["spec"]["template"]["spec"]
         (self.container,) = self.pod["containers"]
+
+    def test_an_unknown_field_would_be_found(self):
+        deployment = one("Deployment")
+        deployment["spec"]["template"]["spec"]["hostnetwork"] = True
+        with self.assertRaises(kubernetes_validate.ValidationError):
+            kubernetes_validate.validate(deployment, "1.30", strict=True)
 
     def test_it_has_no_cpu_limit_and_memory_is_guaranteed(self):
         resources = self.container["resources"]

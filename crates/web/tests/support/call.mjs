@@ -15,7 +15,7 @@ export const SCREENSHOTS = join(
   'screenshots',
 );
 
-const STORY_SECONDS = 90;
+const STORY_SECONDS = 120;
 
 /**
  * @typedef {object} Entrance
