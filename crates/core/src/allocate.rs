@@ -106,13 +106,7 @@ impl<'a> Climber<'a> {
     /// Takes the base layer if it fits or `anyway`; what it costs.
     fn base(&mut self, left: u64, anyway: bool) -> Option<u64> {
         let cost = cost(self.demand.ladder.first()?);
-        // A tile that has a picture keeps it until it really doesn't fit.
-        let asked = if self.demand.current.is_some() {
-            cost
-        } else {
-            percent(cost, CLIMB_PERCENT)
-        };
-        if !anyway && asked > left {
+        if !anyway && cost > left {
             return None;
         }
         self.at = Some(0);

@@ -88,6 +88,14 @@ impl Track {
         self.spec.kind == MediaKind::Audio
     }
 
+    /// Measured rate of a microphone in bit/s; `None` until it has been measured.
+    pub(crate) fn audio_bps(&self) -> Option<u64> {
+        self.layers
+            .first()
+            .map(|layer| layer.rate.bps())
+            .filter(|bps| *bps > 0)
+    }
+
     pub(crate) fn is_screen(&self) -> bool {
         self.spec.source == Source::Screen
     }

@@ -11,8 +11,13 @@ use crate::forward::Slot;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, Quality, QualityReason, Why};
 
-/// What one audio slot may take of the estimate, in bit/s: Opus with RED and headers.
-const AUDIO_BPS: u64 = 100_000;
+/// What a microphone takes until its rate has been measured: Opus at 40 kbit/s.
+const AUDIO_BPS: u64 = 40_000;
+/// Headers of 50 packets a second.
+const AUDIO_HEADERS_BPS: u64 = 25_000;
+/// How much more than the tiles take is asked of the estimator: climbing wants a margin, and an estimate
+/// that may not grow past what is sent would never give it.
+const DESIRED_PERCENT: u64 = 150;
 
 /// People read this; more often would be flicker.
 const QUALITY_STANDS: Duration = Duration::from_secs(2);
@@ -80,7 +85,7 @@ impl Shard {
         let ask = Ask {
             video: !places.is_empty(),
             used_bps: allocation.used_bps,
-            wanted_bps: allocation.wanted_bps + audio_bps,
+            wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100,
         };
         self.ask_for_bandwidth(now, key, ask);
         self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);
@@ -101,7 +106,7 @@ impl Shard {
                 continue;
             };
             if slot.kind == MediaKind::Audio {
-                found.audio_bps += AUDIO_BPS;
+                found.audio_bps += track.audio_bps().unwrap_or(AUDIO_BPS) + AUDIO_HEADERS_BPS;
             } else if track.spec.muted {
                 found.hidden.push((index, Why::Muted));
             } else if source.tile.height == 0 {
