@@ -27,6 +27,8 @@ mod call;
 #[expect(dead_code, reason = "the tests ask for more")]
 mod client;
 
+/// Longer than the server waits between two keyframe requests: a viewer may need a new one.
+const BETWEEN_JOINS: Duration = Duration::from_millis(1_200);
 /// From the last join until the estimates of the bandwidth allow the layer that is wanted.
 const WARM_UP: Duration = Duration::from_secs(8);
 const MEASURED: Duration = Duration::from_secs(10);
@@ -68,13 +70,17 @@ fn measure(server: &Server, publishers: usize, viewers: usize) -> Value {
     let empty = server.resident_bytes();
     let mut call = Call::new(server.http);
     call.rest = false;
-    let mut joins = Vec::new();
+    let (mut connects, mut joins) = (Vec::new(), Vec::new());
     for position in 0..publishers + viewers {
+        run(&mut call, BETWEEN_JOINS);
         let client = call.join("measure");
+        let joined_after = call.clients[client].joined_after;
+        let connected = call.clients[client].browser.connected_at.unwrap();
+        connects.push(connected - joined_after);
         if position > 0 {
             call.watch(client, 0, Source::Camera, 1);
             let first = call.shown(client, 0, Source::Camera).next().unwrap().at;
-            joins.push(first - call.clients[client].joined_after);
+            joins.push(first - joined_after);
         }
         if position < publishers {
             call.publish(client, Source::Camera);
@@ -95,6 +101,7 @@ fn measure(server: &Server, publishers: usize, viewers: usize) -> Value {
     json!({
         "publishers": publishers,
         "viewers": viewers,
+        "connect_ms": percentiles(connects),
         "join_ms": percentiles(joins),
         "packet_delay_ms": percentiles(audio),
         "frame_delay_ms": percentiles(video),

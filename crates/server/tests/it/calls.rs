@@ -17,8 +17,8 @@ fn pair(call: &mut Call) -> (usize, usize) {
         call.talk(client);
     }
     for (viewer, publisher) in [(ann, bob), (bob, ann)] {
-        call.watch(viewer, publisher, Source::Camera, 60);
-        call.listen(viewer, publisher, 50);
+        call.watch(viewer, publisher, Source::Camera, 30);
+        call.listen(viewer, publisher, 25);
     }
     (ann, bob)
 }
@@ -87,8 +87,8 @@ fn garbage_from_a_stranger_disturbs_nobody() {
                 .unwrap();
         }
     }
-    call.watch(bob, ann, Source::Camera, 60);
-    call.watch(ann, bob, Source::Camera, 60);
+    call.watch(bob, ann, Source::Camera, 30);
+    call.watch(ann, bob, Source::Camera, 30);
     assert_eq!(call.complaints(), [""; 0]);
     stranger.set_nonblocking(true).unwrap();
     assert!(

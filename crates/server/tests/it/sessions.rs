@@ -40,8 +40,8 @@ fn media_goes_on_while_the_websocket_is_cut() {
     call.watch(ann, bob, Source::Camera, 30);
 
     call.clients[bob].cut();
-    call.watch(bob, ann, Source::Camera, 60);
-    call.watch(ann, bob, Source::Camera, 60);
+    call.watch(bob, ann, Source::Camera, 30);
+    call.watch(ann, bob, Source::Camera, 30);
     call.publish(ann, Source::Microphone);
 
     let id = call.clients[bob].resume(server.http);
