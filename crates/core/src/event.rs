@@ -147,6 +147,13 @@ pub struct Quality {
     pub reason: QualityReason,
 }
 
+impl Quality {
+    pub(crate) const GOOD: Self = Self {
+        score: 5,
+        reason: QualityReason::Good,
+    };
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum QualityReason {
     Good,

@@ -100,6 +100,14 @@ impl Slot {
         self.source.as_ref()?.current
     }
 
+    /// Whether the slot sends this layer, or is to.
+    pub(crate) fn wants(&self, layer: usize) -> bool {
+        self.source.as_ref().is_some_and(|source| {
+            source.target == Some(layer)
+                || source.current.is_some_and(|(current, _)| current == layer)
+        })
+    }
+
     /// Whether the slot waits for a keyframe of its target.
     pub(crate) fn awaits_keyframe(&self) -> Option<(TrackKey, usize)> {
         let source = self.source.as_ref()?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Limits of one shard. The configuration section `[limits]` carries the same names.
+/// Limits of one shard. The configuration sets them in its section `[limits]`.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// Peers of one shard. A join beyond it is refused.

@@ -12,7 +12,7 @@ use str0m::{Input, Output, Rtc};
 
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
-use crate::{CloseReason, Outbox, PeerId, Quality, RoomId, Slots, View};
+use crate::{CloseReason, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
 
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
@@ -118,7 +118,18 @@ pub(crate) fn drive(
     driven.unwrap_or(Driven::Panicked)
 }
 
+/// Lets str0m act on what has been changed: what is queued leaves only after a timeout.
+pub(crate) fn pass_time(rtc: &mut Rtc, now: Instant) {
+    if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
+        tracing::debug!(%error, "a peer's timeout failed");
+    }
+}
+
 impl Peer {
+    pub(crate) fn slots_of(&self, kind: MediaKind) -> impl Iterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.kind == kind)
+    }
+
     pub(crate) fn slot(&self, mid: Mid) -> Option<usize> {
         self.slots.iter().position(|slot| slot.mid == mid)
     }

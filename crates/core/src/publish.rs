@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::CodecSpec;
-use str0m::media::{KeyframeRequestKind, Mid, Pt, Rid};
+use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::{ExtensionValues, RtpPacket};
 
@@ -469,9 +469,6 @@ impl Keyframes {
         };
         self.last_request.and_then(|at| at.checked_add(interval))
     }
-
-    /// The kind of request that every browser and encoder understands.
-    pub(crate) const KIND: KeyframeRequestKind = KeyframeRequestKind::Pli;
 }
 
 /// Where the media of a published m-line goes.

@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use crate::codec::Vp8;
 use crate::publish::Packet;
 
 /// A packet as it leaves one slot; the payload stays shared.
@@ -49,6 +50,14 @@ struct Last {
 pub(crate) const PICTURE_ID_MASK: u16 = 0x7fff;
 const PICTURE_ID_SHORT_MASK: u16 = 0x7f;
 
+fn picture_id_mask(vp8: Vp8) -> u16 {
+    if vp8.short {
+        PICTURE_ID_SHORT_MASK
+    } else {
+        PICTURE_ID_MASK
+    }
+}
+
 impl Rewriter {
     pub(crate) fn new(first_seq: u16, first_timestamp: u32) -> Self {
         Self {
@@ -88,11 +97,7 @@ impl Rewriter {
         self.timestamp_offset = timestamp.wrapping_sub(wire_timestamp(packet));
         if let (Some(vp8), Some(last)) = (packet.vp8, &self.last) {
             if let (Some(id), Some(before)) = (vp8.picture_id, last.picture_id) {
-                let mask = if vp8.short {
-                    PICTURE_ID_SHORT_MASK
-                } else {
-                    PICTURE_ID_MASK
-                };
+                let mask = picture_id_mask(vp8);
                 self.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
             }
             if let (Some(index), Some(before)) = (vp8.tl0_pic_idx, last.tl0_pic_idx) {
@@ -117,11 +122,7 @@ impl Rewriter {
         };
         let vp8 = packet.vp8;
         let picture_id = vp8.and_then(|vp8| {
-            let mask = if vp8.short {
-                PICTURE_ID_SHORT_MASK
-            } else {
-                PICTURE_ID_MASK
-            };
+            let mask = picture_id_mask(vp8);
             vp8.picture_id
                 .map(|id| id.wrapping_add(self.picture_id_offset) & mask)
         });

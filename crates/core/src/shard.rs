@@ -21,7 +21,7 @@ use crate::crypto::Identity;
 use crate::demux;
 use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
 use crate::peer::{self, Driven, Peer};
-use crate::publish::{Keyframes, Packet, PeerKey, Track, TrackKey};
+use crate::publish::{Packet, PeerKey, Track, TrackKey};
 use crate::timers::{Timer, Timers};
 use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, TrackId};
 
@@ -99,7 +99,7 @@ pub struct ShardStats {
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
-    random: Random,
+    random: fastrand::Rng,
     peers: Slab<Peer>,
     tracks: Slab<Track>,
     rooms: HashMap<RoomId, Room>,
@@ -150,7 +150,7 @@ struct Work {
 
 impl Shard {
     pub fn new(config: ShardConfig) -> Self {
-        let random = Random(config.seed);
+        let random = fastrand::Rng::with_seed(config.seed);
         Self {
             config,
             random,
@@ -200,15 +200,17 @@ impl Shard {
             demux::Datagram::Stun | demux::Datagram::Media => self.by_address.get(&datagram.source),
             demux::Datagram::Unknown => None,
         };
+        let Some(&key) = key.filter(|_| datagram.contents.len() <= DATAGRAM_BYTES_MAX) else {
+            self.stats.datagrams_dropped_unknown += 1;
+            return;
+        };
         let received = Receive::new(
             Protocol::Udp,
             datagram.source,
             datagram.destination,
             datagram.contents,
         );
-        let (Some(&key), Ok(received), true) =
-            (key, received, datagram.contents.len() <= DATAGRAM_BYTES_MAX)
-        else {
+        let Ok(received) = received else {
             self.stats.datagrams_dropped_unknown += 1;
             return;
         };
@@ -356,11 +358,7 @@ impl Shard {
             self.schedule_drive(key, wanted);
             return;
         }
-        self.drive(now, key, |rtc| {
-            if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
-                tracing::debug!(%error, "a peer's timeout failed");
-            }
-        });
+        self.drive(now, key, |rtc| peer::pass_time(rtc, now));
     }
 
     /// A STUN request of this peer came from there and was answered: its integrity held.
@@ -397,6 +395,25 @@ impl Shard {
         }
     }
 
+    /// Everybody in the room has something to work out anew.
+    fn mark_room_stale(&mut self, room: RoomId, mark: impl Fn(&mut peer::Stale)) {
+        let members = self.rooms.get(&room).map(|room| room.peers.clone());
+        for member in members.into_iter().flatten() {
+            self.mark_stale(member, &mark);
+        }
+    }
+
+    /// Everybody who has the track in a slot has something to work out anew.
+    fn mark_subscribers_stale(&mut self, track: TrackKey, mark: impl Fn(&mut peer::Stale)) {
+        let subscribers = self
+            .tracks
+            .get(track)
+            .map(|track| track.subscribers.clone());
+        for subscriber in subscribers.into_iter().flatten() {
+            self.mark_stale(subscriber.peer, &mark);
+        }
+    }
+
     /// Somebody needs a keyframe of this layer; the encoder is asked now or as soon as that is decent.
     fn want_keyframe(&mut self, now: Instant, track_key: TrackKey, layer_index: usize) {
         let Some(layer) = self
@@ -425,11 +442,9 @@ impl Shard {
                 self.timers.schedule(at, Timer::Keyframe(key));
             }
         }
-        self.request_keyframes(now);
     }
 
     fn request_keyframes(&mut self, now: Instant) {
-        const KIND: KeyframeRequestKind = Keyframes::KIND;
         while let Some((track_key, layer_index)) = self.work.keyframes.pop() {
             let Some(track) = self.tracks.get(track_key) else {
                 continue;
@@ -439,11 +454,10 @@ impl Shard {
             self.stats.keyframe_requests_out += 1;
             self.drive(now, publisher, |rtc| {
                 if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid) {
-                    stream.request_keyframe(KIND);
+                    // The kind that every browser and encoder understands.
+                    stream.request_keyframe(KeyframeRequestKind::Pli);
                 }
-                if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
-                    tracing::debug!(%error, "a keyframe request failed");
-                }
+                peer::pass_time(rtc, now);
             });
         }
     }
@@ -464,17 +478,3 @@ impl Work {
 /// and data channel retransmissions can wait for that.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 const IDLE_TICK: Duration = Duration::from_millis(250);
-
-/// SplitMix64: repeatable from its seed. Not for secrets.
-#[derive(Debug)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-}

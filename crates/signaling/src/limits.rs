@@ -6,7 +6,8 @@ use serde_json::Value;
 
 use crate::protocol::{ErrorCode, Fault};
 
-/// Limits of one node's signalling. The configuration section `[limits]` carries the same names.
+/// Limits of one node's signalling. The configuration sets them in its sections
+/// `[limits]` and `[rooms]`.
 #[derive(Debug, Clone)]
 pub struct Limits {
     /// From the WebSocket's opening to its first frame: sockets that say nothing.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use axum::extract::ws::Utf8Bytes;
 use governor::DefaultDirectRateLimiter;
 use madang_core::{Answer, RoomId};
+use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::limits::Limits;
@@ -114,13 +115,7 @@ impl Session {
 
     /// Compares in constant time, so that the time taken tells nothing about the secret.
     pub(crate) fn knows(&self, secret: &Secret) -> bool {
-        let (ours, theirs) = (self.secret.0.as_bytes(), secret.0.as_bytes());
-        ours.len() == theirs.len()
-            && ours
-                .iter()
-                .zip(theirs)
-                .fold(0, |differences, (a, b)| differences | (a ^ b))
-                == 0
+        self.secret.0.as_bytes().ct_eq(secret.0.as_bytes()).into()
     }
 
     pub(crate) fn is_away(&self) -> bool {

@@ -47,6 +47,12 @@ impl World {
         heard
     }
 
+    /// Video packets that never came, over all slots of the viewer: the holes that it sees.
+    pub fn lost_packets(&self, viewer: &str) -> u64 {
+        let decoders = self.seat(viewer).browser.video.values();
+        decoders.map(|decoder| decoder.lost()).sum()
+    }
+
     /// The longest time since `from` in which no frame of the source was shown.
     pub fn longest_freeze(
         &self,

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use str0m::change::SdpAnswer;
 use str0m::config::DtlsVersion;
 use str0m::media::{Direction, Mid};
-use str0m::{Candidate, IceCreds, Input, Rtc, RtcConfig};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
-use super::{Random, Shard};
+use super::Shard;
 use crate::demux::Ufrag;
 use crate::forward::Slot;
 use crate::peer::{self, Driven, Peer, Stale, Told};
@@ -61,8 +61,7 @@ impl Shard {
         }
         let stereo = join.offer.stereo_mids.clone();
         let negotiated = negotiate(&mut rtc, now, join.offer, &mut self.outbox);
-        let mut negotiated = negotiated
-            .ok_or_else(|| SdpError::Rejected("it makes the media engine fail".into()))??;
+        let mut negotiated = negotiated.ok_or_else(engine_failed)??;
         let mut peer = Peer {
             id: join.peer,
             room: join.room,
@@ -134,7 +133,7 @@ impl Shard {
         let negotiated = negotiate(&mut peer.rtc, now, offer, &mut self.outbox);
         let Some(negotiated) = negotiated else {
             self.remove_peer(now, key, CloseReason::Internal);
-            return Err(SdpError::Rejected("it makes the media engine fail".into()));
+            return Err(engine_failed());
         };
         let mut negotiated = negotiated?;
         // On an ICE restart str0m makes up a ufrag of its own, but ours must name node and worker.
@@ -185,7 +184,7 @@ impl Shard {
         peer.candidates += 1;
         self.drive(now, key, |rtc| {
             rtc.add_remote_candidate(candidate.candidate);
-            timeout(rtc, now);
+            peer::pass_time(rtc, now);
         });
     }
 
@@ -209,12 +208,13 @@ impl Shard {
         {
             return;
         }
-        let Some(room) = self.rooms.get_mut(&peer.room) else {
+        let room_id = peer.room;
+        let Some(room) = self.rooms.get_mut(&room_id) else {
             return;
         };
         let (track_id, mid, kind) = (spec.id, spec.mid, spec.kind);
         let (always, muted) = (spec.source == Source::ScreenAudio, spec.muted);
-        let track_key = self.tracks.insert(Track::new(spec, peer.room, key));
+        let track_key = self.tracks.insert(Track::new(spec, room_id, key));
         self.track_keys.insert(track_id, track_key);
         peer.published.push(PublishedMid {
             mid,
@@ -225,7 +225,9 @@ impl Shard {
             room.levels.add(track_key, always, muted);
         }
         self.schedule_track(now, track_key);
-        self.mark_room_stale(track_key, |stale| (stale.view, stale.audio) = (true, true));
+        self.mark_room_stale(room_id, |stale| {
+            (stale.view, stale.audio) = (true, true);
+        });
     }
 
     pub(super) fn unpublish(&mut self, id: PeerId, track: TrackId) {
@@ -246,11 +248,9 @@ impl Shard {
         if let Some(room) = self.rooms.get_mut(&track.room) {
             room.levels.set_muted(key, muted);
         }
-        for subscriber in track.subscribers.clone() {
-            self.mark_stale(subscriber.peer, |stale| {
-                (stale.allocation, stale.slots) = (true, true);
-            });
-        }
+        self.mark_subscribers_stale(key, |stale| {
+            (stale.allocation, stale.slots) = (true, true);
+        });
     }
 
     /// The track's key, if the peer is its publisher.
@@ -291,7 +291,7 @@ impl Shard {
                 {
                     tracing::debug!(%error, "a data channel refused a message");
                 }
-                timeout(rtc, now);
+                peer::pass_time(rtc, now);
             });
         }
     }
@@ -341,7 +341,7 @@ impl Shard {
                 if let Err(error) = rtc.close() {
                     tracing::debug!(%error, "a peer could not be closed");
                 }
-                timeout(rtc, now);
+                peer::pass_time(rtc, now);
             };
             peer::drive(
                 &mut peer.rtc,
@@ -384,25 +384,9 @@ impl Shard {
         };
         room.tracks.retain(|other| *other != key);
         room.levels.remove(key);
-        for member in room.peers.clone() {
-            self.mark_stale(member, |stale| {
-                (stale.view, stale.audio, stale.slots) = (true, true, true);
-            });
-        }
-    }
-
-    /// Everybody in the track's room has something to work out anew.
-    pub(super) fn mark_room_stale(&mut self, track: usize, mark: impl Fn(&mut Stale)) {
-        let Some(room) = self
-            .tracks
-            .get(track)
-            .and_then(|track| self.rooms.get(&track.room))
-        else {
-            return;
-        };
-        for member in room.peers.clone() {
-            self.mark_stale(member, &mark);
-        }
+        self.mark_room_stale(track.room, |stale| {
+            (stale.view, stale.audio, stale.slots) = (true, true, true);
+        });
     }
 
     fn rtc_config(&self, credentials: IceCreds) -> RtcConfig {
@@ -473,6 +457,10 @@ fn default_view() -> View {
     }
 }
 
+fn engine_failed() -> SdpError {
+    SdpError::Rejected("it makes the media engine fail".into())
+}
+
 struct Negotiated {
     answer: SdpAnswer,
     /// All send m-lines of ours.
@@ -519,7 +507,7 @@ fn add_slots(
     peer: &mut Peer,
     mids: &[(Mid, MediaKind)],
     limit: usize,
-    random: &mut Random,
+    random: &mut fastrand::Rng,
 ) -> Result<(), SdpError> {
     let found = mids.len();
     if found > limit {
@@ -529,12 +517,8 @@ fn add_slots(
         if peer.slot(mid).is_some() {
             continue;
         }
-        let bits = random.next();
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "any bits will do; 15 of them keep the first number below 32,768"
-        )]
-        let (seq, timestamp) = ((bits >> 49) as u16, bits as u32);
+        // str0m's rollover counter starts at 0: the first number leaves room for reordering.
+        let (seq, timestamp) = (random.u16(..0x8000), random.u32(..));
         peer.slots.push(Slot::new(mid, kind, seq, timestamp));
         if let Some(stream) = peer.rtc.direct_api().stream_tx_by_mid(mid, None) {
             // Losses on a bad link need more than str0m's 15 % of resent packets.
@@ -584,11 +568,5 @@ fn answer(
         sdp: sdp::finish_answer(&text, stereo),
         slots,
         codecs,
-    }
-}
-
-fn timeout(rtc: &mut Rtc, now: Instant) {
-    if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
-        tracing::debug!(%error, "a peer's timeout failed");
     }
 }

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::forward::Slot;
 use crate::publish::{PeerKey, TrackKey};
 use crate::timers::Timer;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
@@ -50,7 +49,6 @@ impl Shard {
             return;
         };
         track.due = None;
-        let before = track.ladder(now);
         let mut active = false;
         for layer in &mut track.layers {
             let sends = layer.is_active(now);
@@ -59,20 +57,15 @@ impl Shard {
                 layer.rate.tick(now);
             }
         }
-        let ladder_moved = track.ladder(now) != before;
         let (publisher, is_video) = (track.publisher, track.spec.kind == MediaKind::Video);
         let loss = track
             .layers
             .iter_mut()
             .map(|layer| layer.take_loss())
             .fold(0.0, f32::max);
-        let subscribers = track.subscribers.clone();
         if is_video {
-            if ladder_moved || !active {
-                for subscriber in &subscribers {
-                    self.mark_stale(subscriber.peer, |stale| stale.allocation = true);
-                }
-            }
+            // Rates have moved, or a layer has stopped.
+            self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
@@ -93,7 +86,6 @@ impl Shard {
                 self.want_keyframe(now, key, layer);
             }
         }
-        self.request_keyframes(now);
         waits
     }
 
@@ -103,7 +95,7 @@ impl Shard {
             return;
         };
         let wanted: Vec<bool> = (0..track.layers.len())
-            .map(|layer| self.is_wanted(key, layer))
+            .map(|layer| self.subscribed_slots(key).any(|slot| slot.wants(layer)))
             .collect();
         let Some(track) = self.tracks.get_mut(key) else {
             return;
@@ -146,19 +138,6 @@ impl Shard {
         }
     }
 
-    fn is_wanted(&self, key: TrackKey, layer: usize) -> bool {
-        let Some(track) = self.tracks.get(key) else {
-            return false;
-        };
-        track.subscribers.iter().any(|subscriber| {
-            let slot = self
-                .peers
-                .get(subscriber.peer)
-                .and_then(|peer| peer.slots.get(subscriber.slot));
-            slot.is_some_and(|slot| wants(slot, layer))
-        })
-    }
-
     fn rate_uplink(&mut self, now: Instant, publisher: PeerKey, loss: f32) {
         let reason = QualityReason::UplinkLoss;
         let quality = if loss > 0.15 {
@@ -166,10 +145,7 @@ impl Shard {
         } else if loss > 0.05 {
             Quality { score: 3, reason }
         } else {
-            Quality {
-                score: 5,
-                reason: QualityReason::Good,
-            }
+            Quality::GOOD
         };
         self.tell_quality(now, publisher, quality, reason);
     }
@@ -206,9 +182,7 @@ impl Shard {
             return;
         };
         if room.levels.rank(now, HEARD) {
-            for member in room.peers.clone() {
-                self.mark_stale(member, |stale| stale.audio = true);
-            }
+            self.mark_room_stale(id, |stale| stale.audio = true);
         }
     }
 
@@ -233,7 +207,6 @@ impl Shard {
                     a == b && level_a.abs_diff(*level_b) < LEVEL_STEP
                 });
         let people_changed = people(&speakers) != people(told);
-        let members = room.peers.clone();
         if !speakers.is_empty() {
             self.schedule_speakers(now, id);
         }
@@ -246,9 +219,7 @@ impl Shard {
         self.events
             .push_back(Event::Speakers { room: id, speakers });
         if people_changed {
-            for member in members {
-                self.mark_stale(member, |stale| stale.view = true);
-            }
+            self.mark_room_stale(id, |stale| stale.view = true);
         }
     }
 }
@@ -258,10 +229,4 @@ fn people(speakers: &[(PeerId, u8)]) -> Vec<PeerId> {
     let mut people: Vec<PeerId> = speakers.iter().map(|(peer, _)| *peer).collect();
     people.sort_unstable();
     people
-}
-
-fn wants(slot: &Slot, layer: usize) -> bool {
-    slot.source.as_ref().is_some_and(|source| {
-        source.target == Some(layer) || source.current.is_some_and(|(current, _)| current == layer)
-    })
 }

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::Input;
 use str0m::bwe::Bitrate;
 
 use super::Shard;
 use crate::allocate::{self, Demand, Grant};
 use crate::forward::Slot;
+use crate::peer;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, Quality, QualityReason, Why};
 
@@ -57,7 +57,6 @@ impl Shard {
             &demands,
             peer.estimate_bps.map(|bps| bps.saturating_sub(audio_bps)),
         );
-        let mut waiting = Vec::new();
         for (index, why) in hidden {
             aim(&mut peer.slots, index, None, why);
         }
@@ -70,7 +69,8 @@ impl Shard {
             aim(&mut peer.slots, *index, target, why);
         }
         if peer.connected {
-            waiting.extend(peer.slots.iter().filter_map(Slot::awaits_keyframe));
+            let waiting = peer.slots.iter().filter_map(Slot::awaits_keyframe);
+            self.work.waiting.extend(waiting);
         }
         tracing::debug!(
             peer = peer.id.0,
@@ -80,7 +80,6 @@ impl Shard {
             grants = ?allocation.grants,
             "allocated"
         );
-        self.work.waiting.extend(waiting);
         let short = allocation.grants.contains(&Grant::NoBandwidth);
         let ask = Ask {
             video: !places.is_empty(),
@@ -140,7 +139,7 @@ impl Shard {
         else {
             return;
         };
-        let resumed = ask.video && !std::mem::replace(&mut peer.video_asked, ask.video);
+        let resumed = ask.video && !peer.video_asked;
         peer.video_asked = ask.video;
         // Probes reach for a multiple of what is desired: one that is smaller than the estimate would
         // only drag it down.
@@ -161,9 +160,7 @@ impl Shard {
             }
             rtc.bwe()
                 .set_bitrate(Bitrate::bps(ask.used_bps), Bitrate::bps(wanted_bps));
-            if let Err(error) = rtc.handle_input(Input::Timeout(now)) {
-                tracing::debug!(%error, "a peer's timeout failed");
-            }
+            peer::pass_time(rtc, now);
         });
     }
 
@@ -181,10 +178,7 @@ impl Shard {
         } else if used_bps * 2 < wanted_bps {
             Quality { score: 3, reason }
         } else {
-            Quality {
-                score: 5,
-                reason: QualityReason::Good,
-            }
+            Quality::GOOD
         };
         self.tell_quality(now, key, quality, reason);
     }
@@ -201,11 +195,10 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let good = Quality {
-            score: 5,
-            reason: QualityReason::Good,
-        };
-        let before = peer.told.quality.map_or(good, |(quality, _)| quality);
+        let before = peer
+            .told
+            .quality
+            .map_or(Quality::GOOD, |(quality, _)| quality);
         let replaces = quality.score < before.score || before.reason == about;
         let stood = peer
             .told

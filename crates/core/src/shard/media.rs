@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
+use str0m::IceConnectionState;
 use str0m::bwe::BweKind;
 use str0m::media::{KeyframeRequest, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
-use str0m::{IceConnectionState, Input};
 
 use super::{IDLE_AFTER, Shard};
 use crate::egress;
@@ -223,12 +223,7 @@ impl Shard {
     /// A layer sends that did not: its viewers may want it.
     fn on_layer_started(&mut self, now: Instant, key: TrackKey) {
         self.schedule_track(now, key);
-        let Some(track) = self.tracks.get(key) else {
-            return;
-        };
-        for subscriber in track.subscribers.clone() {
-            self.mark_stale(subscriber.peer, |stale| stale.allocation = true);
-        }
+        self.mark_subscribers_stale(key, |stale| stale.allocation = true);
     }
 
     fn on_audio_level(&mut self, now: Instant, room_id: RoomId, track: TrackKey, dbov: Option<i8>) {
@@ -288,10 +283,8 @@ impl Shard {
                 });
                 switched |= slot.carries() != before;
             }
-            if written > 0
-                && let Err(error) = rtc.handle_input(Input::Timeout(now))
-            {
-                tracing::debug!(%error, "a peer's timeout failed");
+            if written > 0 {
+                peer::pass_time(rtc, now);
             }
         };
         let driven = peer::drive(&mut peer.rtc, now, write_all, &mut self.outbox, &mut said);

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{Room, Shard};
 use crate::forward::{Slot, Tile};
-use crate::peer::Stale;
+use crate::peer::Peer;
 use crate::publish::{Packet, PeerKey, Subscriber, TrackKey};
 use crate::{AudioView, AutoView, Event, MediaKind, TrackId};
 
@@ -41,7 +41,7 @@ impl Shard {
             if stale.view || stale.allocation {
                 self.allocate(now, key);
             }
-            if stale != Stale::default() {
+            if stale.any() {
                 self.work.untold.push(key);
             }
         }
@@ -79,11 +79,7 @@ impl Shard {
                 Placed::NoSlot => missing += 1,
             }
         }
-        let video = peer
-            .slots
-            .iter()
-            .filter(|slot| slot.kind == MediaKind::Video)
-            .count();
+        let video = peer.slots_of(MediaKind::Video).count();
         let audio = peer.slots.len() - video;
         let need = if missing == 0 {
             video
@@ -123,11 +119,7 @@ impl Shard {
 
     /// Tiles by the peer's view: the named ones, then those that the server picks.
     fn wishes(&self, key: PeerKey) -> Vec<Wish> {
-        let Some((peer, room)) = self
-            .peers
-            .get(key)
-            .and_then(|peer| Some((peer, self.rooms.get(&peer.room)?)))
-        else {
+        let Some((peer, room)) = self.peer_and_room(key) else {
             return Vec::new();
         };
         let mut wishes: Vec<Wish> = Vec::new();
@@ -156,11 +148,7 @@ impl Shard {
             }
         }
         if let Some(auto) = &peer.view.auto {
-            let slots = peer
-                .slots
-                .iter()
-                .filter(|slot| slot.kind == MediaKind::Video)
-                .count();
+            let slots = peer.slots_of(MediaKind::Video).count();
             let picked = self.pick(key, room, auto, &wishes);
             let tile = Tile {
                 height: auto.height,
@@ -213,6 +201,11 @@ impl Shard {
             .into_iter()
             .map(|(_, track, id)| (track, id))
             .collect()
+    }
+
+    fn peer_and_room(&self, key: PeerKey) -> Option<(&Peer, &Room)> {
+        let peer = self.peers.get(key)?;
+        Some((peer, self.rooms.get(&peer.room)?))
     }
 
     fn protect_screen(&self, track: TrackKey, tile: Tile) -> Tile {
@@ -286,18 +279,10 @@ impl Shard {
     }
 
     fn heard(&self, key: PeerKey) -> Vec<(TrackKey, TrackId)> {
-        let Some((peer, room)) = self
-            .peers
-            .get(key)
-            .and_then(|peer| Some((peer, self.rooms.get(&peer.room)?)))
-        else {
+        let Some((peer, room)) = self.peer_and_room(key) else {
             return Vec::new();
         };
-        let slots = peer
-            .slots
-            .iter()
-            .filter(|slot| slot.kind == MediaKind::Audio)
-            .count();
+        let slots = peer.slots_of(MediaKind::Audio).count();
         let by_id = |id: &TrackId| self.track_keys.get(id).copied();
         let (first, rest): (Vec<TrackKey>, &[TrackKey]) = match &peer.view.audio {
             AudioView::List(tracks) => (tracks.iter().filter_map(by_id).collect(), &[]),

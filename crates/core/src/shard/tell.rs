@@ -49,15 +49,20 @@ impl Shard {
     }
 
     pub(super) fn somebody_waits(&self, track: TrackKey, layer: usize) -> bool {
-        self.tracks.get(track).is_some_and(|state| {
-            state.subscribers.iter().any(|subscriber| {
-                let slot = self
-                    .peers
-                    .get(subscriber.peer)
-                    .and_then(|peer| peer.slots.get(subscriber.slot));
-                slot.and_then(Slot::awaits_keyframe) == Some((track, layer))
-            })
-        })
+        self.subscribed_slots(track)
+            .any(|slot| slot.awaits_keyframe() == Some((track, layer)))
+    }
+
+    /// The slots that a track stands in.
+    pub(super) fn subscribed_slots(&self, track: TrackKey) -> impl Iterator<Item = &Slot> {
+        let subscribers = self
+            .tracks
+            .get(track)
+            .map(|track| track.subscribers.as_slice());
+        subscribers
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|subscriber| self.peers.get(subscriber.peer)?.slots.get(subscriber.slot))
     }
 
     fn slots_of(&self, key: PeerKey) -> Slots {
@@ -65,8 +70,8 @@ impl Shard {
             return Slots::default();
         };
         let levels = self.rooms.get(&peer.room).map(|room| &room.levels);
-        let of_kind = |kind| peer.slots.iter().filter(move |slot| slot.kind == kind);
-        let video = of_kind(MediaKind::Video)
+        let video = peer
+            .slots_of(MediaKind::Video)
             .map(|slot| {
                 let why = slot.why();
                 VideoSlot {
@@ -78,7 +83,8 @@ impl Shard {
                 }
             })
             .collect();
-        let audio = of_kind(MediaKind::Audio)
+        let audio = peer
+            .slots_of(MediaKind::Audio)
             .map(|slot| {
                 let source = slot.source.as_ref();
                 let level = source

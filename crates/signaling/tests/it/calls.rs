@@ -111,15 +111,7 @@ async fn a_view_reaches_the_engine_without_tracks_of_other_rooms() {
         {"track": foreign, "w": 640, "h": 360},
     ], "auto": {"max": 4, "w": 160, "h": 90, "pin": foreign}, "audio": {"mode": "list", "tracks": [own, foreign]}}))
     .await;
-    let view = server
-        .command(|command| {
-            if let Command::View { view, .. } = command {
-                Some(view)
-            } else {
-                None
-            }
-        })
-        .await;
+    let view = server.view().await;
     assert_eq!((view.rev, view.video.len()), (3, 1));
     assert_eq!(
         (

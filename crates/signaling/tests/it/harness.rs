@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
 use madang_core::sdp::SdpError;
-use madang_core::{Answer, CloseReason, Command, Event, MediaKind, PeerId, SlotName};
+use madang_core::{Answer, CloseReason, Command, Event, MediaKind, PeerId, SlotName, View};
 use madang_signaling::{Auth, Hub, HubConfig, Key, Keys, router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -140,6 +140,18 @@ impl Server {
         assert_eq!(joined["t"], "joined", "{joined}");
         client.joined = joined;
         client
+    }
+
+    /// The next view that reaches the media engine.
+    pub(crate) async fn view(&mut self) -> View {
+        let view = |command| {
+            if let Command::View { view, .. } = command {
+                Some(view)
+            } else {
+                None
+            }
+        };
+        self.command(view).await
     }
 
     /// The next command that `pick` takes; those before it are skipped.

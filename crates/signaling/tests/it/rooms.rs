@@ -94,15 +94,7 @@ async fn an_administrator_changes_grants() {
             json!([published[1]["id"]])
         );
     }
-    let view = server
-        .command(|command| {
-            if let Command::View { view, .. } = command {
-                Some(view)
-            } else {
-                None
-            }
-        })
-        .await;
+    let view = server.view().await;
     assert_eq!(
         view.audio,
         AudioView::List(vec![]),

@@ -88,14 +88,7 @@ fn fault_02_a_publishers_loss_stays_visible() {
             [Expect(Sees("anna", "ben", Camera))],
         )
         .run(SEEDS, |world| {
-            let lost: u64 = world
-                .seat("anna")
-                .browser
-                .video
-                .values()
-                .map(|decoder| decoder.lost())
-                .sum();
-            assert_eq!(lost, 4, "the holes that anna sees");
+            assert_eq!(world.lost_packets("anna"), 4, "the holes that anna sees");
         });
 }
 
@@ -226,14 +219,7 @@ fn fault_05_counters_wrap_around() {
             [Expect(Sees("anna", "ben", Camera))],
         )
         .run(SEEDS, |world| {
-            let lost: u64 = world
-                .seat("anna")
-                .browser
-                .video
-                .values()
-                .map(|decoder| decoder.lost())
-                .sum();
-            assert_eq!(lost, 0);
+            assert_eq!(world.lost_packets("anna"), 0);
         });
 }
 
