@@ -39,6 +39,7 @@ pub(crate) fn sign(settings: &Settings, request: &Token) -> Result<String, Token
         .unwrap_or_default();
     let mut claims = json!({
         "sub": request.identity,
+        "iat": now.as_secs(),
         "exp": (now + *request.ttl).as_secs(),
         "madang": {"room": request.room, "join": true, "admin": request.admin},
     });
@@ -119,7 +120,9 @@ mod tests {
             token.claims["madang"],
             json!({"room": "yard", "join": true, "admin": true})
         );
-        let left = token.claims["exp"].as_u64().unwrap()
+        let seconds = |claim: &str| token.claims[claim].as_u64().unwrap();
+        assert_eq!(seconds("exp") - seconds("iat"), 7_200);
+        let left = seconds("exp")
             - SystemTime::now()
                 .duration_since(UNIX_EPOCH)
                 .unwrap()

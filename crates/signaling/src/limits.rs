@@ -124,6 +124,20 @@ pub const KEY_SECRET_BYTES_MIN: usize = 32;
 /// Clocks of token servers may be this far off, in seconds.
 pub(crate) const TOKEN_LEEWAY_SECONDS: u64 = 30;
 
+/// Size of a token, in bytes: a session keeps what its token says, to sign it anew.
+pub(crate) const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
+/// A token that is good for a shorter time is meant for one join, and is not signed anew.
+pub(crate) const TOKEN_LIFETIME_SECONDS_MIN: u64 = 10;
+
+/// A token that is signed anew is good for as long as the first one was, but not for longer than
+/// this: who has been removed from a room must not keep a way in for years.
+pub(crate) const TOKEN_LIFETIME_SECONDS_MAX: u64 = 24 * 60 * 60;
+
+/// Tokens that one round of housekeeping signs, at microseconds each under the hub's lock; the rest
+/// waits for the next round.
+pub(crate) const TOKENS_PER_ROUND_MAX: usize = 1_000;
+
 /// A mid as RFC 8843 has it is short; the media engine keeps this many bytes.
 pub(crate) const MID_BYTES_MAX: usize = 16;
 

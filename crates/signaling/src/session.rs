@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::limits::Limits;
 use crate::media::MediaState;
 use crate::protocol::{Bye, ErrorCode, Fault, Secret, ServerMessage};
+use crate::token::Renewal;
 
 /// What goes to a WebSocket.
 #[derive(Debug)]
@@ -51,6 +52,8 @@ pub(crate) struct Session {
     /// Counts WebSockets: what an earlier one still says is not heard.
     pub(crate) attachment: u64,
     log: Log,
+    /// For the next token, where the participant has joined with one that can be signed anew.
+    pub(crate) renewal: Option<Renewal>,
     pub(crate) offers: Offers,
     pub(crate) media: MediaState,
 }
@@ -104,6 +107,7 @@ impl Session {
             socket: Some(socket),
             attachment: 0,
             log: Log::new(limits),
+            renewal: None,
             offers: Offers::default(),
             media: MediaState::default(),
         }

@@ -79,7 +79,8 @@ export class Controls {
     const publication = this.#room.publications.get(kind);
     try {
       if (track && publication?.track !== track) {
-        await (kind === 'camera' ? this.#room.publishCamera(track) : this.#room.publishMicrophone(track));
+        const { stereo } = this.#media;
+        await (kind === 'camera' ? this.#room.publishCamera(track) : this.#room.publishMicrophone(track, { stereo }));
       } else if (!track && publication?.track) {
         await (kind === 'camera' ? this.#room.setMuted('camera', true) : this.#room.unpublish('microphone'));
       }

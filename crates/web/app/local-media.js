@@ -18,13 +18,16 @@ export class LocalMedia extends TypedEvents {
   tracks = { camera: null, microphone: null };
   /** @type {Record<Kind, MediaErrorWords | null>} */
   errors = { camera: null, microphone: null };
+  /** @readonly whether the microphone has both channels */
+  stereo;
   #cameraOptions;
   /** Devices are opened one after the other. @type {Promise<void>} */
   #turn = Promise.resolve();
 
   /** @param {import('./place.js').Place} place */
-  constructor({ camera, microphone, cameraOptions }) {
+  constructor({ camera, microphone, stereo, cameraOptions }) {
     super();
+    this.stereo = stereo;
     this.wanted = { camera, microphone };
     this.#cameraOptions = cameraOptions;
   }
@@ -76,7 +79,7 @@ export class LocalMedia extends TypedEvents {
   async #openWanted() {
     const missing = (/** @type {Kind} */ kind) => this.wanted[kind] && !isLive(this.tracks[kind]);
     const camera = { ...this.#cameraOptions, deviceId: recall('camera') };
-    const microphone = { deviceId: recall('microphone') };
+    const microphone = { deviceId: recall('microphone'), stereo: this.stereo };
     if (missing('camera') && missing('microphone')) {
       const both = await openCameraAndMicrophone(camera, microphone);
       await this.#take('camera', async () => both.camera);
@@ -98,7 +101,7 @@ export class LocalMedia extends TypedEvents {
     if (isForgottenDevice(opened, kind)) {
       // The device of the last visit is not there today.
       remember(kind, '');
-      return this.#take(kind, () => (kind === 'camera' ? openCamera(this.#cameraOptions) : openMicrophone()));
+      return this.#take(kind, () => (kind === 'camera' ? openCamera(this.#cameraOptions) : openMicrophone({ stereo: this.stereo })));
     }
     this.#failed(kind, opened);
   }

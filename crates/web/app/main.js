@@ -45,8 +45,8 @@ function showPrejoin() {
  */
 async function enterCall(name) {
   const { room: roomName, token, videoCodec } = place;
-  const { camera, microphone } = media.tracks;
-  const room = await join({ url: signallingUrl(), room: roomName, token, name: name || 'Guest', camera, microphone, videoCodec });
+  const { stereo, tracks } = media;
+  const room = await join({ url: signallingUrl(), room: roomName, token, name: name || 'Guest', ...tracks, stereo, videoCodec });
   exposed.room = room;
   room.on('token', (fresh) => {
     place.token = fresh;

@@ -8,6 +8,7 @@
  * @property {boolean} joinAtOnce
  * @property {boolean} microphone whether to start with it
  * @property {boolean} camera whether to start with it
+ * @property {boolean} stereo whether the microphone is sent in stereo
  * @property {import('../client/devices.js').CameraOptions} cameraOptions
  * @property {import('../client/codecs.js').VideoCodec | undefined} videoCodec
  */
@@ -31,6 +32,7 @@ export function readPlace() {
     joinAtOnce: query.get('join') === '1',
     microphone: query.get('mic') !== '0',
     camera: query.get('cam') !== '0',
+    stereo: query.get('stereo') === '1',
     cameraOptions: {
       width: positive(query.get('width')),
       height: positive(query.get('height')),

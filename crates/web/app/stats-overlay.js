@@ -9,12 +9,14 @@ import { element, part, setAttributes, setIcon } from './dom.js';
  */
 
 const INTERVAL_MS = 1_000;
+/** Rates are between two readings: the second one, which is the first to be shown, comes sooner. */
+const FIRST_INTERVAL_MS = 250;
 
 export class StatsOverlay {
   #room;
   #panel;
   #button;
-  /** @type {ReturnType<typeof setInterval> | undefined} */
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
 
   /**
@@ -33,20 +35,29 @@ export class StatsOverlay {
     const open = this.#panel.hidden;
     this.#panel.hidden = !open;
     setAttributes(this.#button, { 'aria-pressed': String(open) });
-    clearInterval(this.#timer);
+    clearTimeout(this.#timer);
     if (!open) return;
-    this.#timer = setInterval(() => this.#refresh(), INTERVAL_MS);
-    this.#refresh();
+    this.#panel.replaceChildren(element('p', { class: 'connection' }, 'Measuring…'));
+    this.#read();
+    this.#timer = setTimeout(() => this.#refresh(), FIRST_INTERVAL_MS);
   }
 
   close() {
-    clearInterval(this.#timer);
+    this.#panel.hidden = true;
+    clearTimeout(this.#timer);
   }
 
   async #refresh() {
-    // While the connection is being made anew there is nothing to read; the next second has it.
-    const stats = await this.#room.stats().catch(() => null);
+    const stats = await this.#read();
+    if (this.#panel.hidden) return;
     if (stats) this.#show(stats);
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => this.#refresh(), INTERVAL_MS);
+  }
+
+  /** While the connection is being made anew there is nothing to read; the next second has it. */
+  #read() {
+    return this.#room.stats().catch(() => null);
   }
 
   /** @param {RoomStats} stats */

@@ -19,6 +19,7 @@ export class Attachment {
   state = 'avatar';
   why = '';
   #arrived = false;
+  #allowed = true;
   /** Counts what was asked for, so that a frame of the track before does not count. */
   #expecting = 0;
 
@@ -40,8 +41,10 @@ export class Attachment {
    * Shows what the server says about the track.
    * @param {Slot | undefined} slot the slot that the track is in, if any
    * @param {boolean} muted whether the publisher has muted it
+   * @param {boolean} allowed whether this participant may receive
    */
-  update(slot, muted) {
+  update(slot, muted, allowed) {
+    this.#allowed = allowed;
     this.#play(slot?.stream ?? null);
     const why = muted ? 'muted' : (slot?.why ?? '');
     if (why !== 'live' && why !== 'no_keyframe') this.#forgetPicture();
@@ -58,7 +61,7 @@ export class Attachment {
   #pictureState(why) {
     if (why === 'live' || why === 'no_keyframe') return this.#arrived ? 'live' : 'waiting';
     // Without a slot yet, the answer to the newest view is on its way.
-    return why === '' ? 'waiting' : 'avatar';
+    return why === '' && this.#allowed ? 'waiting' : 'avatar';
   }
 
   /** @param {MediaStream | null} stream */

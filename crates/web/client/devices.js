@@ -13,9 +13,10 @@
  *
  * @typedef {object} MicrophoneOptions
  * @property {string} [deviceId] a microphone from {@link listDevices}
- * @property {boolean} [echoCancellation] default true
- * @property {boolean} [noiseSuppression] default true
- * @property {boolean} [autoGainControl] default true
+ * @property {boolean} [stereo] both channels as they are, for music; default false
+ * @property {boolean} [echoCancellation] default true, in stereo false: it would leave one channel
+ * @property {boolean} [noiseSuppression] default true, in stereo false: music is noise to it
+ * @property {boolean} [autoGainControl] default true, in stereo false
  *
  * @typedef {{cameras: MediaDeviceInfo[], microphones: MediaDeviceInfo[], speakers: MediaDeviceInfo[]}} Devices
  * @typedef {{name: string, title: string, remedy: string}} MediaErrorWords
@@ -135,8 +136,15 @@ function cameraConstraints({ deviceId, facingMode, width = 1280, height = 720, f
 }
 
 /** @param {MicrophoneOptions} options */
-function microphoneConstraints({ deviceId, echoCancellation = true, noiseSuppression = true, autoGainControl = true }) {
-  return { echoCancellation, noiseSuppression, autoGainControl, ...(deviceId && { deviceId: { exact: deviceId } }) };
+function microphoneConstraints(options) {
+  const { deviceId, stereo = false, echoCancellation = !stereo, noiseSuppression = !stereo, autoGainControl = !stereo } = options;
+  return {
+    echoCancellation,
+    noiseSuppression,
+    autoGainControl,
+    ...(stereo && { channelCount: { ideal: 2 } }),
+    ...(deviceId && { deviceId: { exact: deviceId } }),
+  };
 }
 
 /** @param {unknown} error */

@@ -44,7 +44,7 @@ const WORDS = {
   unauthorized: ['The invitation is not valid', 'Ask for a new link and open that one.'],
   token_expired: ['The invitation has expired', 'Ask for a new link and open that one.'],
   forbidden: ['You are not allowed to do that here', 'Ask whoever runs the call for permission.'],
-  not_found: ['There is no such room', 'Check the link, or ask for a new one.'],
+  not_found: ['That is no longer there', 'Whoever it belongs to may have left.'],
   room_full: ['The room is full', 'Wait until somebody leaves, then try again.'],
   room_closed: ['The room is closed', 'Ask whoever runs the call to open it.'],
   duplicate_identity: ['You have joined from another window', 'Go on there, or join again here to move the call to this window.'],

@@ -7,6 +7,7 @@ import { cameraEncodings, screenEncodings } from './encodings.js';
 import { MadangError } from './errors.js';
 import { TypedEvents } from './events.js';
 import { FIRST_SLOTS, MAX_SLOTS } from './protocol.js';
+import { hearStereo, sendStereo } from './stereo.js';
 
 /** ICE `disconnected` often heals within a second or two; a restart at once would disturb that. */
 const DISCONNECTED_GRACE_MS = 2_000;
@@ -37,6 +38,9 @@ export class Peer extends TypedEvents {
   #gen = 0;
   /** @type {RTCSessionDescriptionInit | null} an offer whose answer has not come: the same one is sent again */
   #unanswered = null;
+  /** The newest, as the server sent it. @type {string | null} */
+  #answer = null;
+  #stereo = false;
   /** Offers go one after the other. @type {Promise<unknown>} */
   #turn = Promise.resolve();
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -66,7 +70,7 @@ export class Peer extends TypedEvents {
 
   /** The first offer. It is applied by {@link accept}, after the server has answered. */
   async offer() {
-    this.#unanswered = await this.pc.createOffer();
+    this.#unanswered = await this.#createOffer();
     return this.#unanswered.sdp ?? '';
   }
 
@@ -88,6 +92,23 @@ export class Peer extends TypedEvents {
    */
   renegotiate(change, exchange) {
     const run = this.#turn.then(() => this.#offerAgain(change, exchange));
+    this.#turn = run.catch(() => {});
+    return run;
+  }
+
+  /**
+   * Sends sound in stereo, or in mono. It is between this browser and its encoder, so the server is not asked.
+   * @param {boolean} stereo
+   */
+  setStereo(stereo) {
+    if (this.#stereo === stereo) return this.#turn;
+    this.#stereo = stereo;
+    const run = this.#turn.then(async () => {
+      // Where an answer is due, it is taken up with that.
+      if (!this.#answer || this.#unanswered) return;
+      this.#unanswered = await this.#createOffer();
+      await this.#apply(this.#answer);
+    });
     this.#turn = run.catch(() => {});
     return run;
   }
@@ -174,7 +195,7 @@ export class Peer extends TypedEvents {
   async #offerAgain({ restart = false, slots }, exchange) {
     const added = this.#unanswered || !slots ? [] : this.#addSlots(slots);
     if (!this.#unanswered && !restart && added.length === 0) return;
-    this.#unanswered ??= await this.pc.createOffer({ iceRestart: restart });
+    this.#unanswered ??= await this.#createOffer({ iceRestart: restart });
     const gen = ++this.#gen;
     try {
       const answer = await exchange({ gen, sdp: this.#unanswered.sdp ?? '', restart });
@@ -194,8 +215,15 @@ export class Peer extends TypedEvents {
     const offer = this.#unanswered;
     if (!offer) throw new MadangError('stale_generation');
     this.#unanswered = null;
+    this.#answer = sdp;
     await this.pc.setLocalDescription(offer);
-    await this.pc.setRemoteDescription({ type: 'answer', sdp });
+    await this.pc.setRemoteDescription({ type: 'answer', sdp: sendStereo(sdp, this.#stereo) });
+  }
+
+  /** @param {RTCOfferOptions} [options] @returns {Promise<RTCSessionDescriptionInit>} */
+  async #createOffer(options) {
+    const { type, sdp } = await this.pc.createOffer(options);
+    return { type, sdp: hearStereo(sdp ?? '') };
   }
 
   #watchIce() {

@@ -15,6 +15,7 @@ import { MadangError } from './errors.js';
  * @typedef {object} Publication
  * @property {Source} source
  * @property {MediaStreamTrack | null} track null while the device is released
+ * @property {boolean} stereo whether its sound is sent in stereo
  * @property {boolean} muted wanted
  * @property {boolean} ended whether it is to be unpublished
  * @property {string | null} id the server's track id, once it is published
@@ -54,6 +55,7 @@ export class Publisher {
     for (const publication of [...this.#publications.values()]) {
       if (publication.ended) this.#publications.delete(publication.source);
       Object.assign(publication, { id: null, layers: [] });
+      if (publication.stereo) await peer.setStereo(true);
       await peer.senders[publication.source].sender.replaceTrack(publication.track);
     }
   }
@@ -62,17 +64,19 @@ export class Publisher {
    * Publishes a track, or puts it in the place of the one before.
    * @param {Source} source
    * @param {MediaStreamTrack} track
+   * @param {{stereo?: boolean}} [options]
    */
-  async publish(source, track) {
+  async publish(source, track, { stereo = false } = {}) {
     const before = this.#publications.get(source);
     if (before?.track && before.track !== track) before.track.stop();
     /** @type {Publication} */
-    const publication = before ?? { source, track, muted: false, ended: false, id: null, serverMuted: false, layers: [] };
-    Object.assign(publication, { track, muted: false, ended: false });
+    const publication = before ?? { source, track, stereo, muted: false, ended: false, id: null, serverMuted: false, layers: [] };
+    Object.assign(publication, { track, stereo, muted: false, ended: false });
     this.#publications.set(source, publication);
     if (source === 'screen') track.contentHint = 'detail';
     track.enabled = true;
     this.#onChange();
+    if (source === 'microphone') await this.#peer?.setStereo(stereo);
     await this.#sender(source)?.replaceTrack(track);
     await this.sync();
   }
@@ -123,6 +127,22 @@ export class Publisher {
     publication.serverMuted = true;
     await this.setMuted(publication.source, true);
     return publication.source;
+  }
+
+  /**
+   * Forgets what the server has taken away together with the right to publish it, and releases the devices.
+   * @param {Source[]} allowed
+   * @returns {Promise<boolean>} whether there was anything
+   */
+  async withdraw(allowed) {
+    const gone = [...this.#publications.values()].filter(({ source, id }) => id && !allowed.includes(source));
+    for (const { source, track } of gone) {
+      this.#publications.delete(source);
+      track?.stop();
+      await this.#sender(source)?.replaceTrack(null);
+    }
+    if (gone.length > 0) this.#onChange();
+    return gone.length > 0;
   }
 
   /**

@@ -27,6 +27,7 @@ import { ViewReporter } from './view.js';
  * @property {string} [name] what others see
  * @property {unknown} [meta] any JSON value, for others to read
  * @property {MediaStreamTrack | null} [microphone] published at once
+ * @property {boolean} [stereo] send the microphone in stereo, for music; default false
  * @property {MediaStreamTrack | null} [camera] published at once
  * @property {import('./codecs.js').VideoCodec} [videoCodec] what the camera prefers to send; default VP8
  *
@@ -43,7 +44,7 @@ import { ViewReporter } from './view.js';
  * @property {import('./protocol.js').RoomInfo} room
  * @property {import('./protocol.js').Grants} grants
  * @property {string} token a refreshed one
- * @property {unknown} refused why something is not published, when the library published it by itself
+ * @property {unknown} refused why something is not published any more, or not again
  * @property {boolean} audioblocked whether the browser refuses to play sound: call `startAudio` from a click
  * @property {undefined} reconnected joined again after the session was lost; everything is published again
  * @property {{code: string, error: MadangError | null}} bye the end; `code` is `left` after `leave`
@@ -147,11 +148,11 @@ export class Room extends TypedEvents {
 
   /** Connects; {@link join} does it. */
   async enter() {
-    const { microphone, camera } = this.#options;
+    const { microphone, camera, stereo } = this.#options;
     try {
       if (!('RTCPeerConnection' in globalThis)) throw new MadangError('unsupported');
       // Published while there is no session yet, they go into the first one.
-      if (microphone) await this.#publisher.publish('microphone', microphone);
+      if (microphone) await this.#publisher.publish('microphone', microphone, { stereo });
       if (camera) await this.#publisher.publish('camera', camera);
       await this.#connect();
     } catch (error) {
@@ -165,9 +166,10 @@ export class Room extends TypedEvents {
   /**
    * Publishes a microphone, or another one in its place.
    * @param {MediaStreamTrack} track
+   * @param {{stereo?: boolean}} [options] `stereo`: send both channels, for music; open the microphone with `stereo` too
    */
-  publishMicrophone(track) {
-    return this.#publisher.publish('microphone', track);
+  publishMicrophone(track, options) {
+    return this.#publisher.publish('microphone', track, options);
   }
 
   /**
@@ -279,7 +281,7 @@ export class Room extends TypedEvents {
     return this.#audio.setSpeaker(deviceId);
   }
 
-  /** Numbers per slot and per sent layer; rates are since the call before. */
+  /** Numbers per slot and per sent layer; rates are since the call before, and null in the first. */
   async stats() {
     const session = this.#present();
     const publications = [...this.publications.values()].map(({ source, id }) => ({
@@ -349,7 +351,7 @@ export class Room extends TypedEvents {
     session.on('message', (message) => this.emit('message', message));
     session.on('layers', ({ track, layers }) => this.#publisher.setLayers(track, layers));
     session.on('muted', (muted) => this.#mutedByAdmin(muted));
-    session.on('grants', (grants) => this.emit('grants', grants));
+    session.on('grants', (grants) => this.#granted(grants));
     session.on('room', (room) => this.emit('room', room));
     session.on('token', (token) => {
       this.#options.token = token;
@@ -397,6 +399,15 @@ export class Room extends TypedEvents {
     }
   }
 
+  /** @param {import('./protocol.js').Grants} grants */
+  async #granted(grants) {
+    this.emit('grants', grants);
+    // Who may receive again says what.
+    if (grants.subscribe) this.#view.repeat();
+    this.#showAll();
+    if (await this.#publisher.withdraw(grants.publish)) this.emit('refused', new MadangError('forbidden'));
+  }
+
   /** @param {{track: string, muted: boolean, by: string}} muted */
   async #mutedByAdmin({ track, muted, by }) {
     // Nobody can be unmuted from afar: that is for the person to do.
@@ -419,7 +430,8 @@ export class Room extends TypedEvents {
   /** @param {Attachment} attachment */
   #show(attachment) {
     const track = this.#roster.tracks.get(attachment.track);
-    attachment.update(this.#session?.slots.of(attachment.track), track?.muted ?? false);
+    const slot = this.#session?.slots.of(attachment.track);
+    attachment.update(slot, track?.muted ?? false, this.grants?.subscribe ?? true);
   }
 
   /**

@@ -82,11 +82,8 @@ export class Session extends TypedEvents {
   async join({ token, room, name, meta }) {
     const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, offer, want: FIRST_SLOTS, client: CLIENT }));
     const joined = await this.#signalling.join(fields);
-    this.grants = joined.grants;
-    this.#replace(joined);
+    this.#replaceAll(joined);
     this.emit('state', undefined);
-    this.emit('grants', joined.grants);
-    this.emit('room', joined.room);
     await this.peer.accept(joined.answer, joined.ice_servers);
     this.emit('slotsadded', this.slots.declare(this.peer.pc));
   }
@@ -108,7 +105,7 @@ export class Session extends TypedEvents {
   /** @param {object} view */
   sendView(view) {
     // One that is late would undo nothing: the newest is sent after every resume anyway.
-    if (this.connected && this.slots.all().length > 0) this.#signalling.send('view', view);
+    if (this.connected && this.grants?.subscribe && this.slots.all().length > 0) this.#signalling.send('view', view);
   }
 
   leave() {
@@ -128,7 +125,7 @@ export class Session extends TypedEvents {
     signalling.on('frame', (frame) => this.#receive(frame));
     signalling.on('interrupted', () => this.emit('state', undefined));
     signalling.on('resumed', ({ full }) => {
-      if (full) this.#replace(full);
+      if (full) this.#replaceAll(full);
       this.emit('state', undefined);
       this.emit('resumed', undefined);
       if (peer.unanswered || Object.keys(this.#wanted).length > 0) this.#negotiate({});
@@ -170,10 +167,13 @@ export class Session extends TypedEvents {
   #exchange = async (fields) => /** @type {any} */ (await this.#signalling.request('offer', fields));
 
   /** @param {import('./protocol.js').Snapshot} snapshot */
-  #replace(snapshot) {
+  #replaceAll(snapshot) {
     const change = this.#roster.replace(snapshot);
+    this.grants = snapshot.grants;
     this.emit('participants', change.participants);
     this.emit('tracks', change.tracks);
+    this.emit('grants', snapshot.grants);
+    this.emit('room', snapshot.room);
   }
 
   /** @param {string} text */

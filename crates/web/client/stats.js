@@ -59,6 +59,10 @@
 export class StatsReader {
   /** Counters of the read before, by the id of their report. @type {Map<string, {at: number, report: Report}>} */
   #before = new Map();
+  /** When that was. A report that was not there has counted from nothing since. @type {number | null} */
+  #readAt = null;
+  /** @type {RTCPeerConnection | null} */
+  #pc = null;
 
   /**
    * @param {RTCPeerConnection} pc
@@ -70,6 +74,7 @@ export class StatsReader {
     /** @type {Map<string, Report>} */
     const reports = new Map(await pc.getStats());
     const all = [...reports.values()];
+    if (this.#pc !== pc) [this.#pc, this.#readAt, this.#before] = [pc, null, new Map()];
     const stats = {
       at: Date.now(),
       connection: this.#connection(reports, all),
@@ -77,6 +82,7 @@ export class StatsReader {
       sent: publications.flatMap((publication) => this.#sent(publication, reports, all)),
     };
     this.#before = new Map(all.map((report) => [report.id, { at: report.timestamp, report }]));
+    this.#readAt = Math.max(...all.map(({ timestamp }) => timestamp));
     return stats;
   }
 
@@ -166,18 +172,25 @@ export class StatsReader {
    * @param {string} counter in bytes
    */
   #bps(report, counter) {
-    const before = this.#before.get(report?.id);
+    const before = this.#readBefore(report);
     const seconds = (report?.timestamp - (before?.at ?? NaN)) / 1000;
-    const bytes = report?.[counter] - before?.report[counter];
+    const bytes = report?.[counter] - (before?.report[counter] ?? 0);
     return seconds > 0 && bytes >= 0 ? Math.round((bytes * 8) / seconds) : null;
   }
 
   /** @param {Report | undefined} report */
   #loss(report) {
-    const before = this.#before.get(report?.id)?.report;
-    const lost = report?.packetsLost - before?.packetsLost;
-    const received = report?.packetsReceived - before?.packetsReceived;
+    const before = this.#readBefore(report)?.report;
+    if (!before) return null;
+    const lost = report?.packetsLost - (before.packetsLost ?? 0);
+    const received = report?.packetsReceived - (before.packetsReceived ?? 0);
     return lost + received > 0 ? Math.max(0, lost) / (lost + received) : null;
+  }
+
+  /** @param {Report | undefined} report @returns {{at: number, report: Report} | undefined} none at the first read */
+  #readBefore(report) {
+    const before = this.#before.get(report?.id);
+    return before ?? (this.#readAt === null ? undefined : { at: this.#readAt, report: {} });
   }
 }
 

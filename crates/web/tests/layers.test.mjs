@@ -63,6 +63,22 @@ call.story('a layer that nobody looks at is not sent', async () => {
   await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
 });
 
+call.story('a camera keeps to what the server says is enough', async () => {
+  const ada = await call.enter(sender, 'Ada', { query: CAMERA });
+  const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+  await resizeTile(bea, 'Ada', 320, 180);
+  await receivesHeight(bea, 'Ada', 180, TOP_LAYER_SECONDS);
+  const topLayer = () => ada.evaluate(topEncoding);
+  const own = await topLayer();
+
+  await ada.evaluate(receiveLayers, { max_bps: 90_000, max_fps: 10 });
+  await eventually('the encoder is told', topLayer, (limits) => limits.join() === '90000,10');
+  await eventually('and keeps to it', () => framesInASecond(bea), (frames) => frames > 0 && frames <= 12);
+
+  await ada.evaluate(receiveLayers, { max_bps: null, max_fps: null });
+  await eventually('its own limits are back', topLayer, (limits) => limits.join() === own.join());
+});
+
 call.story('a tile that nobody can see receives nothing, the camera rests, and both come back', async () => {
   const ada = await call.enter(sender, 'Ada', { query: CAMERA });
   const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
@@ -163,4 +179,21 @@ async function layersEncodedInASecond() {
     .filter(([id, { encoded }]) => encoded > (before.get(id)?.encoded ?? 0))
     .map(([, { height }]) => height)
     .sort((a, b) => a - b);
+}
+
+/** The ceilings of the camera's top layer: bits and frames per second. */
+function topEncoding() {
+  const { room } = /** @type {any} */ (window).madang;
+  const camera = room.publications.get('camera').track;
+  const sender = room.pc.getSenders().find((/** @type {RTCRtpSender} */ { track }) => track === camera);
+  const { maxBitrate, maxFramerate } = sender.getParameters().encodings[2];
+  return [maxBitrate, maxFramerate];
+}
+
+/** @param {{ max_bps: number | null, max_fps: number | null }} limits of the top layer */
+function receiveLayers(limits) {
+  const { room } = /** @type {any} */ (window).madang;
+  const all = ['q', 'h', 'f'].map((rid) => ({ rid, active: rid === 'f', max_bps: null, max_fps: null, ...(rid === 'f' && limits) }));
+  const frame = { t: 'layers', track: room.publications.get('camera').id, layers: all };
+  room.socket.dispatchEvent(new MessageEvent('message', { data: JSON.stringify(frame) }));
 }

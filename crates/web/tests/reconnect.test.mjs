@@ -55,6 +55,16 @@ call.story('a WebSocket that is away for ten seconds is resumed, and media goes 
   await ada.hears([700]);
 });
 
+call.story('a microphone that is published while the WebSocket breaks is heard', async () => {
+  const ada = await call.enter(red, 'Ada', { query: 'mic=0&cam=0' });
+  const bea = await call.enter(blue, 'Bea', { query: 'mic=0&cam=0' });
+  await ada.evaluate(breakAfterPublish);
+  await ada.click('mute-button');
+  await bea.hears([500]);
+  assert.equal(await ada.attribute('mute-button', 'aria-pressed'), 'true');
+  assert.equal(await countPeerConnections(ada), 1);
+});
+
 call.story('somebody who comes while a WebSocket is away is seen after it is back', async () => {
   const bea = await call.enter(blue, 'Bea', { query: 'mic=0&cam=0', port: proxy.port });
   proxy.cut();
@@ -98,3 +108,17 @@ call.story('what was off before a restart of the server stays off', async () => 
   assert.equal(await bea.tileAttribute('Ada', 'data-muted'), 'true');
   await bea.hears([]);
 });
+
+// What follows runs inside the page.
+
+/** The request arrives, its reply does not. */
+function breakAfterPublish() {
+  const { socket } = /** @type {any} */ (window).madang.room;
+  const send = socket.send.bind(socket);
+  socket.send = (/** @type {string} */ text) => {
+    send(text);
+    if (JSON.parse(text).t !== 'publish') return;
+    socket.onmessage = null;
+    socket.close();
+  };
+}

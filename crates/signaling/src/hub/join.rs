@@ -13,9 +13,9 @@ use super::state::State;
 use super::{Attached, Hub, HubConfig, millis, quota};
 use crate::limits::Limits;
 use crate::protocol::{ErrorCode, Fault, Join, Joined, ServerMessage, SlotInfo, VERSION};
-use crate::room::Participant;
+use crate::room::{Participant, nothing};
 use crate::session::{Session, Socket};
-use crate::token::Access;
+use crate::token::{Access, Renewal};
 
 /// Somebody who waits for the answer.
 #[derive(Debug)]
@@ -24,6 +24,7 @@ pub(super) struct Joining {
     room: RoomId,
     worker: usize,
     participant: Participant,
+    renewal: Option<Renewal>,
     address: IpAddr,
     socket: Socket,
     done: oneshot::Sender<Result<Attached, Fault>>,
@@ -75,13 +76,14 @@ impl Hub {
         check_version(join.v)?;
         self.check_join_rate(address)?;
         let guest = || format!("guest-{:08x}", rand::random::<u32>());
-        let access = self.config.auth.check(join.token.as_ref(), guest)?;
+        let mut access = self.config.auth.check(join.token.as_ref(), guest)?;
         let room = room_name(&access, join.room.take())?;
         check_fields(&room, &access, &join, &self.config.limits)?;
         let offer = Offer::parse(&join.offer)?;
         tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");
 
-        let subscribe = access.grants.subscribe;
+        let may_receive = access.grants.subscribe;
+        let renewal = access.renewal.take();
         let participant = participant(access, &mut join);
         let (peer, worker, answered) = {
             let (done, answered) = oneshot::channel();
@@ -92,6 +94,7 @@ impl Hub {
                     room,
                     worker,
                     participant,
+                    renewal,
                     address,
                     socket,
                     done,
@@ -100,9 +103,13 @@ impl Hub {
                 peer,
                 room: joining.0,
                 offer,
-                subscribe,
+                // An administrator may allow it later.
+                subscribe: true,
             };
             state.command(joining.1, Command::Join(Box::new(join)));
+            if !may_receive {
+                state.command(joining.1, nothing(peer));
+            }
             (peer, joining.1, answered)
         };
         self.wait_for_answer(peer, worker, answered).await
@@ -216,6 +223,7 @@ impl State {
             joining.socket,
             limits,
         );
+        session.renewal = joining.renewal;
         session.media.slots = answer.slots.iter().map(SlotInfo::from).collect();
         let snapshot = room.snapshot(peer, session.media.slots.clone())?;
         let joined = Joined {

@@ -11,6 +11,7 @@ mod join;
 mod requests;
 mod resume;
 mod state;
+mod tokens;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -217,6 +218,9 @@ impl Hub {
 
     fn housekeeping(&self) {
         self.joins.retain_recent();
+        self.state
+            .lock()
+            .renew_due_tokens(jsonwebtoken::get_current_timestamp());
         let counts = self.counts();
         for (name, value) in [
             ("madang_rooms", counts.rooms),

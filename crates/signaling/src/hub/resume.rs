@@ -151,6 +151,11 @@ impl State {
             full,
         };
         session.send(resumed.to_text().into());
+        let attached = Attached {
+            peer,
+            attachment: session.attachment,
+            rate: Arc::clone(&session.rate),
+        };
         match missed {
             Some(frames) => frames.into_iter().for_each(|frame| session.send(frame)),
             None => {
@@ -164,13 +169,10 @@ impl State {
                     .collect::<Vec<_>>()
                     .iter()
                     .for_each(|event| session.event(&event.to_text()));
+                self.renew_token(peer, jsonwebtoken::get_current_timestamp());
             }
         }
-        Ok(Attached {
-            peer,
-            attachment: session.attachment,
-            rate: Arc::clone(&session.rate),
-        })
+        Ok(attached)
     }
 }
 

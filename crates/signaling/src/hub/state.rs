@@ -1,6 +1,6 @@
 //! The tables of a hub.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use madang_core::{Command, PeerId, RoomId, TrackId};
 
@@ -22,6 +22,8 @@ pub(super) struct State {
     session_names: HashMap<String, PeerId>,
     /// Those who wait for the answer to their `join`.
     pub(super) joining: BTreeMap<PeerId, Joining>,
+    /// When each session's token is signed anew, in seconds since the epoch.
+    pub(super) tokens_due: BTreeSet<(u64, PeerId)>,
     pub(super) sessions_per_address: PerAddress,
     pub(super) websockets: PerAddress,
     workers: Vec<WorkerState>,
@@ -72,6 +74,7 @@ impl State {
             sessions: BTreeMap::new(),
             session_names: HashMap::new(),
             joining: BTreeMap::new(),
+            tokens_due: BTreeSet::new(),
             sessions_per_address: PerAddress::default(),
             websockets: PerAddress::default(),
             workers: (0..workers).map(|_| WorkerState::default()).collect(),
@@ -137,6 +140,9 @@ impl State {
 
     pub(super) fn insert_session(&mut self, peer: PeerId, session: Session) {
         self.session_names.insert(session.name.clone(), peer);
+        if let Some(renewal) = &session.renewal {
+            self.tokens_due.insert((renewal.due(), peer));
+        }
         self.sessions.insert(peer, session);
     }
 
@@ -156,6 +162,9 @@ impl State {
     fn remove_session(&mut self, peer: PeerId) -> Option<Session> {
         let session = self.sessions.remove(&peer)?;
         self.session_names.remove(&session.name);
+        if let Some(renewal) = &session.renewal {
+            self.tokens_due.remove(&(renewal.due(), peer));
+        }
         self.sessions_per_address.give_back(session.address);
         Some(session)
     }
@@ -202,6 +211,9 @@ impl State {
                     session.event(&text);
                 }
             }
+        }
+        for peer in effects.regranted {
+            self.renew_token(peer, jsonwebtoken::get_current_timestamp());
         }
         for (peer, end) in effects.ended {
             if let Some(mut session) = self.remove_session(peer) {
@@ -255,3 +267,24 @@ impl State {
 
 /// Rooms end when people leave: no reason to ask often, in milliseconds.
 const ROOMS_RETRY_MS: u64 = 30_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_busy_worker_loses_data_and_no_commands() {
+        let mut state = State::new(1);
+        let data = || Command::Data {
+            peers: vec![],
+            payload: [][..].into(),
+        };
+        for _ in 0..DATA_WAITING_MAX + 1 {
+            state.command(0, data());
+        }
+        state.command(0, Command::Leave { peer: PeerId(1) });
+        let waiting: Vec<_> = std::iter::from_fn(|| state.next_waiting(0)).collect();
+        assert_eq!(waiting.len(), DATA_WAITING_MAX + 1);
+        assert!(matches!(waiting.last(), Some(Command::Leave { .. })));
+    }
+}

@@ -113,11 +113,7 @@ impl Room {
                 "'hidden' and 'recorder' are decided by the token and cannot be changed",
             ));
         }
-        if change.subscribe == Some(true) && !grants.subscribe {
-            let text = "'subscribe' cannot be given back: the participant has to join again with a token that has it";
-            return Err(bad_request(text));
-        }
-        let unsubscribed = grants.subscribe && change.subscribe == Some(false);
+        let before = grants.clone();
         grants.publish = change.publish.unwrap_or_else(|| grants.publish.clone());
         grants.subscribe = change.subscribe.unwrap_or(grants.subscribe);
         grants.data = change.data.unwrap_or(grants.data);
@@ -125,8 +121,13 @@ impl Room {
         grants.admin = change.admin.unwrap_or(grants.admin);
         grants.p2p = change.p2p.unwrap_or(grants.p2p);
         let grants = grants.clone();
-        if unsubscribed {
-            effects.command(view::nothing(target));
+        match (before.subscribe, grants.subscribe) {
+            (true, false) => effects.command(view::nothing(target)),
+            (false, true) => effects.command(view::sound(target)),
+            (true, true) | (false, false) => {}
+        }
+        if grants != before {
+            effects.regranted.push(target);
         }
         let everybody = self.peers().collect();
         self.withdraw(target, everybody, effects, |track| {

@@ -16,7 +16,7 @@ use crate::protocol::{
 };
 use crate::session::End;
 
-pub(crate) use view::ViewRequest;
+pub(crate) use view::{ViewRequest, nothing};
 
 #[cfg(test)]
 mod tests;
@@ -50,6 +50,8 @@ pub(crate) struct Participant {
 #[derive(Debug, Clone)]
 struct Track {
     info: TrackInfo,
+    /// The publisher's own name for it.
+    cid: String,
     mid: String,
     /// The administrator who muted it, until its publisher changes that.
     muted_by: Option<PeerId>,
@@ -62,6 +64,8 @@ pub(crate) struct Effects {
     pub(crate) events: Vec<(Vec<PeerId>, ServerMessage)>,
     /// For the room's worker.
     pub(crate) commands: Vec<Command>,
+    /// Participants whose grants have changed, so that their tokens say too much or too little.
+    pub(crate) regranted: Vec<PeerId>,
     /// Sessions that end.
     pub(crate) ended: Vec<(PeerId, End)>,
 }
@@ -203,6 +207,12 @@ impl Room {
             room: self.info(),
             slots,
         })
+    }
+
+    pub(crate) fn grants_of(&self, peer: PeerId) -> Option<&Grants> {
+        self.participants
+            .get(&peer)
+            .map(|participant| &participant.grants)
     }
 
     /// The `muted` events that still hold for the participant's own tracks.

@@ -9,7 +9,8 @@ use crate::protocol::{
 };
 
 impl Room {
-    /// Makes tracks visible to the room: all of them, or none and a fault.
+    /// Makes tracks visible to the room: all of them, or none and a fault. A publication that is
+    /// there already is answered with the track that it has made: the reply to it may have been lost.
     pub(crate) fn publish(
         &mut self,
         peer: PeerId,
@@ -22,35 +23,22 @@ impl Room {
         let mut published = Vec::new();
         let mut add = Vec::new();
         for publication in publications {
-            let id = ids.next_track();
-            effects.command(Command::Publish {
-                peer,
-                track: spec(id, &publication),
-            });
-            let info = TrackInfo {
-                id: id.into(),
-                peer: peer.into(),
-                kind: publication.kind,
-                source: publication.source,
-                muted: publication.muted,
-                w: publication.w,
-                h: publication.h,
-                rids: publication.rids.unwrap_or_default(),
-                codec: publication.codec,
+            let cid = publication.cid.clone();
+            let id = if let Some(there) = self.published_before(peer, &publication) {
+                self.repeat(there, publication.muted, &mut effects);
+                there
+            } else {
+                let id = ids.next_track();
+                effects.command(Command::Publish {
+                    peer,
+                    track: spec(id, &publication),
+                });
+                let track = Track::new(id, peer, publication);
+                add.push(track.info.clone());
+                self.tracks.insert(id, track);
+                id
             };
-            add.push(info.clone());
-            published.push(Published {
-                cid: publication.cid,
-                id: id.into(),
-            });
-            self.tracks.insert(
-                id,
-                Track {
-                    info,
-                    mid: publication.mid,
-                    muted_by: None,
-                },
-            );
+            published.push(Published { cid, id: id.into() });
         }
         if !add.is_empty() {
             effects.event(
@@ -149,6 +137,37 @@ impl Room {
         );
     }
 
+    /// The track that the same publication has made before.
+    fn published_before(&self, peer: PeerId, publication: &Publication) -> Option<TrackId> {
+        let same = |track: &&Track| {
+            track.info.peer.0 == peer
+                && track.cid == publication.cid
+                && track.mid == publication.mid
+                && track.info.kind == publication.kind
+                && track.info.source == publication.source
+        };
+        self.tracks.values().find(same).map(|track| track.info.id.0)
+    }
+
+    /// Takes over whether a publication is muted. Of an administrator, who has muted it meanwhile,
+    /// its publisher could not know: they are told again.
+    fn repeat(&mut self, track: TrackId, muted: bool, effects: &mut Effects) {
+        let Some(found) = self.tracks.get(&track) else {
+            return;
+        };
+        match (found.muted_by, muted) {
+            (Some(by), false) => {
+                let again = ServerMessage::Muted {
+                    track: track.into(),
+                    muted: true,
+                    by: by.into(),
+                };
+                effects.event(vec![found.info.peer.0], again);
+            }
+            (None, _) | (Some(_), true) => self.set_muted(track, muted, effects),
+        }
+    }
+
     fn own_track(&mut self, peer: PeerId, track: TrackId) -> Result<&mut Track, Fault> {
         self.tracks
             .get_mut(&track)
@@ -174,7 +193,10 @@ impl Room {
             .filter(|t| t.info.peer.0 == peer)
             .map(|t| t.mid.as_str())
             .collect();
-        if mids.len() + new.len() > limits.tracks_per_participant {
+        let is_new =
+            |publication: &&Publication| self.published_before(peer, publication).is_none();
+        let added = new.iter().filter(is_new).count();
+        if mids.len() + added > limits.tracks_per_participant {
             let text = format!(
                 "a participant may publish {} tracks: unpublish one",
                 limits.tracks_per_participant
@@ -185,7 +207,8 @@ impl Room {
             check_grant(grants, publication)?;
             check_fields(publication, limits)?;
             let twice = new.iter().take(i).any(|other| other.mid == publication.mid);
-            if twice || mids.contains(&publication.mid.as_str()) {
+            let taken = is_new(&publication) && mids.contains(&publication.mid.as_str());
+            if twice || taken {
                 let text = format!(
                     "mid '{}' carries another track: unpublish it first",
                     publication.mid.escape_debug()
@@ -194,6 +217,27 @@ impl Room {
             }
         }
         Ok(())
+    }
+}
+
+impl Track {
+    fn new(id: TrackId, peer: PeerId, publication: Publication) -> Self {
+        Self {
+            info: TrackInfo {
+                id: id.into(),
+                peer: peer.into(),
+                kind: publication.kind,
+                source: publication.source,
+                muted: publication.muted,
+                w: publication.w,
+                h: publication.h,
+                rids: publication.rids.unwrap_or_default(),
+                codec: publication.codec,
+            },
+            cid: publication.cid,
+            mid: publication.mid,
+            muted_by: None,
+        }
     }
 }
 

@@ -73,14 +73,18 @@ impl Room {
     }
 }
 
-/// A view that asks for nothing at all, newer than all others.
-pub(super) fn nothing(peer: PeerId) -> Command {
+/// The view of somebody who may not receive.
+pub(crate) fn nothing(peer: PeerId) -> Command {
     let view = View {
-        rev: u32::MAX,
-        video: Vec::new(),
-        auto: None,
         audio: AudioView::List(Vec::new()),
+        ..View::default()
     };
+    Command::View { peer, view }
+}
+
+/// The view of somebody who may receive again, until they say what they want to see.
+pub(super) fn sound(peer: PeerId) -> Command {
+    let view = View::default();
     Command::View { peer, view }
 }
 

@@ -92,6 +92,7 @@ impl Claims {
             meta: self.metadata,
             grants: claim.grants(),
             room: claim.room.filter(|room| !room.is_empty()),
+            renewal: None,
         })
     }
 }

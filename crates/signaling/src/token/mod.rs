@@ -1,15 +1,17 @@
 //! Access tokens: who somebody is, which room they may enter and what they may do there.
 
 mod claims;
+mod renewal;
 #[cfg(test)]
 mod tests;
 
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use self::claims::{Claim, Claims};
-use crate::limits::{KEY_SECRET_BYTES_MIN, TOKEN_LEEWAY_SECONDS};
+pub(crate) use self::renewal::Renewal;
+use crate::limits::{KEY_SECRET_BYTES_MIN, TOKEN_BYTES_MAX, TOKEN_LEEWAY_SECONDS};
 use crate::protocol::{ErrorCode, Fault, Grants, Secret};
 
 /// How participants prove who they are.
@@ -32,7 +34,7 @@ pub struct Keys {
 }
 
 /// A secret that is shared with a token server.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Key {
     id: String,
     secret: Secret,
@@ -75,6 +77,8 @@ pub(crate) struct Access {
     /// `None` where the token is good for every room.
     pub(crate) room: Option<String>,
     pub(crate) grants: Grants,
+    /// `None` where there is no token to sign anew.
+    pub(crate) renewal: Option<Renewal>,
 }
 
 impl Auth {
@@ -95,6 +99,7 @@ impl Auth {
                     p2p: true,
                     ..Claim::default().grants()
                 },
+                renewal: None,
             }),
             (Self::Keys(keys), Some(Secret(token))) => keys.check(token),
             (Self::Keys(_), None) => Err(unauthorized(
@@ -106,6 +111,13 @@ impl Auth {
 
 impl Keys {
     fn check(&self, token: &str) -> Result<Access, Fault> {
+        if token.len() > TOKEN_BYTES_MAX {
+            let text = format!(
+                "the token has {} bytes, the limit is {TOKEN_BYTES_MAX}",
+                token.len()
+            );
+            return Err(Fault::new(ErrorCode::TooLarge, text));
+        }
         let kid = jsonwebtoken::decode_header(token)
             .map_err(|error| unauthorized(format!("the token is no JWT: {error}")))?
             .kid;
@@ -120,8 +132,8 @@ impl Keys {
             .filter(|key| kid.as_ref().is_none_or(|kid| *kid == key.id))
         {
             let decoding = DecodingKey::from_secret(key.secret.0.as_bytes());
-            match jsonwebtoken::decode::<Claims>(token, &decoding, &validation) {
-                Ok(token) => return token.claims.access(),
+            match jsonwebtoken::decode(token, &decoding, &validation) {
+                Ok(token) => return access(key, kid.clone(), token.claims),
                 Err(error) => fault = self.refusal(error.kind()),
             }
             // Only a wrong signature leaves a chance that another key fits.
@@ -179,6 +191,16 @@ impl Keys {
             other => unauthorized(format!("the token cannot be read: {other:?}")),
         }
     }
+}
+
+/// What a token says that this key has signed.
+fn access(key: &Key, kid: Option<String>, claims: Map<String, Value>) -> Result<Access, Fault> {
+    let said: Claims = serde_path_to_error::deserialize(Value::Object(claims.clone()))
+        .map_err(|error| unauthorized(format!("the token cannot be read: {error}")))?;
+    let mut access = said.access()?;
+    let now = jsonwebtoken::get_current_timestamp();
+    access.renewal = Renewal::new(key, kid, claims, access.grants.clone(), now);
+    Ok(access)
 }
 
 const WRONG_SIGNATURE: &str = "the token is not signed with a key of this server";

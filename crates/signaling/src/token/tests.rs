@@ -210,3 +210,94 @@ fn a_short_secret_is_no_key_and_secrets_stay_out_of_logs() {
     );
     assert!(!format!("{:?}", auth()).contains(SECRET));
 }
+
+/// The claims of the next token of somebody who has joined with this one.
+fn renewed(claims: &Value, grants: impl FnOnce(&mut Grants), now: u64) -> Option<Value> {
+    let token = sign(SECRET, Some("new"), claims);
+    let mut access = check(&auth(), &token).unwrap();
+    grants(&mut access.grants);
+    let next = access.renewal?.sign("r", &access.grants, now).unwrap();
+    assert!(
+        !format!("{next:?}").contains(&next.0),
+        "it stays out of logs"
+    );
+    let kid = jsonwebtoken::decode_header(&next.0).unwrap().kid;
+    assert_eq!(kid.as_deref(), Some("new"));
+    assert!(check(&auth(), &next).is_ok());
+    let validation = Validation::new(Algorithm::HS256);
+    let key = DecodingKey::from_secret(SECRET.as_bytes());
+    Some(
+        jsonwebtoken::decode::<Value>(&next.0, &key, &validation)
+            .unwrap()
+            .claims,
+    )
+}
+
+#[test]
+fn a_renewed_token_says_the_same_for_as_long_again() {
+    let now = jsonwebtoken::get_current_timestamp();
+    let livekit = json!({"roomJoin": true, "room": "r", "agent": true});
+    let next = |times: Value| {
+        let mut more = json!({"video": livekit, "own": [1]});
+        more.as_object_mut()
+            .unwrap()
+            .extend(times.as_object().unwrap().clone());
+        let claims = claims(more);
+        let next = renewed(&claims, |_| {}, now)?;
+        assert_eq!((&next["video"], &next["own"]), (&livekit, &json!([1])));
+        assert_eq!((&next["iat"], &next["nbf"]), (&json!(now), &json!(now)));
+        Some(next["exp"].as_u64().unwrap() - now)
+    };
+    assert_eq!(next(json!({"iat": now - 60, "exp": now + 60})), Some(120));
+    assert_eq!(
+        next(json!({"nbf": now - 30, "iat": now - 60, "exp": now + 60})),
+        Some(90)
+    );
+    // What is left of it is all that is known; a second may have passed.
+    assert!(matches!(next(json!({"exp": now + 60})), Some(59..=60)));
+    assert_eq!(next(json!({"iat": now, "exp": now + 9})), None);
+    const DAY: u64 = 24 * 60 * 60;
+    assert_eq!(next(json!({"nbf": 0, "exp": now + 60})), Some(DAY));
+    assert_eq!(
+        next(json!({"exp": now + 9 * DAY})),
+        Some(9 * DAY),
+        "no token is worse than the one before"
+    );
+    let fraction =
+        json!({"iat": now, "exp": Value::from(f64::from(u32::try_from(now).unwrap()) + 60.5)});
+    assert_eq!(next(fraction), Some(60));
+}
+
+#[test]
+fn a_renewed_token_has_the_grants_of_its_time() {
+    let now = jsonwebtoken::get_current_timestamp();
+    let everywhere = claims(json!({"madang": {"join": true}}));
+    let same = renewed(&everywhere, |_| {}, now).unwrap();
+    assert_eq!(same["madang"], json!({"join": true}));
+    let other = renewed(&everywhere, |grants| grants.subscribe = false, now).unwrap();
+    assert_eq!(
+        (&other["madang"]["room"], &other["madang"]["subscribe"]),
+        (&json!("r"), &json!(false))
+    );
+}
+
+#[test]
+fn a_token_is_renewed_at_half_of_its_life() {
+    let now = jsonwebtoken::get_current_timestamp();
+    let claims = claims(json!({"iat": now - 90, "exp": now + 30, "madang": {"join": true}}));
+    let access = check(&auth(), &sign(SECRET, None, &claims)).unwrap();
+    let mut renewal = access.renewal.unwrap();
+    assert_eq!(renewal.due(), now - 30);
+    renewal.sign("r", &access.grants, now).unwrap();
+    assert_eq!(renewal.due(), now + 60);
+}
+
+#[test]
+fn a_token_is_bounded() {
+    let long = sign(
+        SECRET,
+        None,
+        &claims(json!({"x": "x".repeat(16_000), "madang": {"join": true}})),
+    );
+    assert_eq!(check(&auth(), &long).unwrap_err().code, ErrorCode::TooLarge);
+}

@@ -97,6 +97,61 @@ async fn a_track_is_published_muted_and_taken_away() {
 }
 
 #[tokio::test]
+async fn a_publication_that_is_repeated_is_the_same_track() {
+    let mut server = Server::start(config()).await;
+    let mut ann = server.join_with("ann", json!({"admin": true})).await;
+    let mut bob = server.join("bob").await;
+    let publish = |track: serde_json::Value| json!({"t": "publish", "tracks": [track]});
+    let first = bob.ok(publish(camera())).await["tracks"].clone();
+    ann.next("tracks").await;
+    let joined = bob.cut();
+    let frame = json!({"t": "resume", "v": 1, "session": joined["session"], "secret": joined["secret"], "last_s": 0});
+    let mut bob = server.connect().await;
+    bob.request(frame).await;
+
+    ann.all().await;
+    assert_eq!(bob.ok(publish(camera())).await["tracks"], first);
+    assert_eq!(
+        ann.all().await,
+        Vec::<serde_json::Value>::new(),
+        "nothing is new"
+    );
+    let mut muted = camera();
+    muted["muted"] = json!(true);
+    assert_eq!(bob.ok(publish(muted)).await["tracks"], first);
+    assert_eq!(ann.next("tracks").await["upd"][0]["muted"], true);
+    bob.ok(publish(camera())).await;
+    assert_eq!(ann.next("tracks").await["upd"][0]["muted"], false);
+
+    ann.ok(
+        json!({"t": "admin", "op": "mute", "target": joined["you"]["id"], "track": first[0]["id"]}),
+    )
+    .await;
+    assert_eq!(bob.next("muted").await["by"], ann.id());
+    assert_eq!(bob.ok(publish(camera())).await["tracks"], first);
+    assert_eq!(
+        bob.next("muted").await["track"],
+        first[0]["id"],
+        "what an administrator has muted stays so"
+    );
+
+    for (field, value) in [("cid", json!("other")), ("source", json!("screen"))] {
+        let mut other = camera();
+        other[field] = value;
+        assert_eq!(bob.refused(publish(other)).await, "bad_request", "{field}");
+    }
+    let publications = |command| matches!(command, Command::Publish { .. }).then_some(());
+    server.command(publications).await;
+    bob.ok(json!({"t": "leave"})).await;
+    let next = server
+        .command(|command| {
+            matches!(command, Command::Publish { .. } | Command::Leave { .. }).then_some(command)
+        })
+        .await;
+    assert!(matches!(next, Command::Leave { .. }), "{next:?}");
+}
+
+#[tokio::test]
 async fn a_view_reaches_the_engine_without_tracks_of_other_rooms() {
     let mut server = Server::start(config()).await;
     let mut ann = server.join("ann").await;

@@ -101,6 +101,7 @@ async fn tracks_and_tiles() {
             .await,
         "publish_limit"
     );
+    ann.ok(json!({"t": "publish", "tracks": [mic("4")]})).await;
     let tile = json!({"track": "t1", "w": 1, "h": 1});
     let view = json!({"t": "view", "rev": 1, "video": [tile, tile], "audio": {"mode": "loudest", "pin": ["t1"]}});
     assert_eq!(ann.refused(view).await, "too_large");
@@ -166,6 +167,41 @@ async fn frames_by_size() {
     first.send(big(300_000)).await;
     assert_eq!(first.next("err").await["code"], "too_large");
     assert_eq!(first.closed().await, Some(4010));
+}
+
+#[tokio::test]
+async fn fields_by_size() {
+    let server = server(|_| {}).await;
+    let long = "x".repeat(257);
+    for frame in [
+        join(&token(&long, json!({}))),
+        join(&token("ann", json!({"room": long}))),
+        join(&"x".repeat(17_000)),
+    ] {
+        let mut client = server.connect().await;
+        assert_eq!(client.refused(frame).await, "too_large");
+    }
+    let mut ann = server.join_with("ann", json!({"update_own": true})).await;
+    let publish = |field: &str, value: Value| {
+        let mut track = json!({"cid": "c", "mid": "4", "kind": "audio", "source": "microphone", "muted": false});
+        track[field] = value;
+        json!({"t": "publish", "tracks": [track]})
+    };
+    for frame in [
+        json!({"t": "msg", "topic": long, "body": 1}),
+        json!({"t": "update", "name": long}),
+        json!({"t": "update", "meta": "x".repeat(5_000)}),
+        publish("cid", json!(long)),
+        publish("codec", json!(long)),
+    ] {
+        assert_eq!(ann.refused(frame.clone()).await, "too_large", "{frame}");
+    }
+    for frame in [
+        publish("rids", json!(["123456789"])),
+        json!({"t": "view", "rev": 1, "video": [{"track": "t1", "slot": "x".repeat(17), "w": 1, "h": 1}]}),
+    ] {
+        assert_eq!(ann.refused(frame.clone()).await, "bad_request", "{frame}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

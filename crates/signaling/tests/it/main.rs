@@ -13,3 +13,4 @@ mod limits;
 mod refusals;
 mod resume;
 mod rooms;
+mod tokens;

@@ -245,7 +245,7 @@ async fn what_is_not_there_is_not_found_and_what_is_wrong_says_so() {
         assert_eq!(ann.refused(frame.clone()).await, "bad_request", "{frame}");
     }
     assert_eq!(
-        bob.refused(json!({"t": "publish", "tracks": [mic]})).await,
+        bob.refused(publish("cid", json!("another"))).await,
         "bad_request",
         "the mid is taken"
     );

@@ -80,7 +80,7 @@ async fn who_has_missed_too_much_gets_the_whole_room() {
         .iter()
         .map(|frame| frame["t"].as_str().unwrap())
         .collect();
-    assert_eq!(kinds, ["slots", "layers", "need_slots", "muted"]);
+    assert_eq!(kinds, ["slots", "layers", "need_slots", "muted", "token"]);
     assert_eq!(after[3]["track"], own);
     let s = resumed["s"].as_u64().unwrap();
     assert_eq!(
@@ -88,7 +88,7 @@ async fn who_has_missed_too_much_gets_the_whole_room() {
             .iter()
             .map(|frame| frame["s"].as_u64().unwrap())
             .collect::<Vec<_>>(),
-        [s + 1, s + 2, s + 3, s + 4]
+        [s + 1, s + 2, s + 3, s + 4, s + 5]
     );
 }
 
@@ -228,6 +228,16 @@ async fn a_peer_that_the_engine_closes_has_to_join_again() {
     );
     assert_eq!(ann.closed().await, Some(4018));
     assert_eq!(bob.next("peers").await["del"], json!([ann.id()]));
+
+    let mut eve = server.join("eve").await;
+    server
+        .emit(Event::Closed {
+            peer: eve.peer(),
+            reason: CloseReason::Internal,
+        })
+        .await;
+    assert_eq!(eve.next("bye").await["code"], "internal");
+    assert_eq!(eve.closed().await, Some(4019));
 
     let peer = bob.peer();
     let joined = bob.cut();

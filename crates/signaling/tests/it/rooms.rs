@@ -105,10 +105,36 @@ async fn an_administrator_changes_grants() {
             .await,
         "forbidden"
     );
-    for fixed in [json!({"hidden": true}), json!({"subscribe": true})] {
-        grant["grants"] = fixed;
-        assert_eq!(ann.refused(grant.clone()).await, "bad_request");
-    }
+    grant["grants"] = json!({"subscribe": true});
+    ann.ok(grant.clone()).await;
+    assert_eq!(bob.next("grants").await["grants"]["subscribe"], true);
+    let view = server.view().await;
+    assert_eq!(
+        view.audio,
+        AudioView::default(),
+        "the others are heard again"
+    );
+    bob.ok(json!({"t": "view", "rev": 9, "video": []})).await;
+    assert_eq!(server.view().await.rev, 9);
+    grant["grants"] = json!({"hidden": true});
+    assert_eq!(ann.refused(grant).await, "bad_request");
+}
+
+#[tokio::test]
+async fn who_may_not_receive_at_first_may_be_allowed_to_later() {
+    let mut server = Server::start(config()).await;
+    let mut ann = server.join_with("ann", json!({"admin": true})).await;
+    let mut bob = server.join_with("bob", json!({"subscribe": false})).await;
+    let nothing = server.view().await;
+    assert_eq!(
+        (nothing.audio, nothing.auto, nothing.video.len()),
+        (AudioView::List(vec![]), None, 0)
+    );
+    let mut grant = admin("grant", bob.id());
+    grant["grants"] = json!({"subscribe": true});
+    ann.ok(grant).await;
+    assert_eq!(server.view().await.audio, AudioView::default());
+    bob.ok(json!({"t": "view", "rev": 1, "video": []})).await;
 }
 
 #[tokio::test]

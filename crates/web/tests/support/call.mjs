@@ -38,10 +38,14 @@ export class Call {
   #present = [];
   #stories = 0;
 
-  /** Declares that the stories of this file share one server. */
-  constructor() {
+  /**
+   * Declares that the stories of this file share one server.
+   *
+   * @param {string[]} [options] of the server's command line
+   */
+  constructor(options) {
     before(async () => {
-      this.server = await Server.start();
+      this.server = await Server.start(options);
     });
     after(async () => {
       await Promise.all(this.#browsers.map((browser) => browser.close()));

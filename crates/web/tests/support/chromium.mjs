@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { writeCamera, writeTone } from './media.mjs';
+import { writeCamera, writeTones } from './media.mjs';
 
 /** @typedef {import('./media.mjs').Colour} Colour */
 /** @typedef {import('playwright-core').Page} Page */
@@ -11,7 +11,7 @@ import { writeCamera, writeTone } from './media.mjs';
 /**
  * @typedef {object} ChromiumOptions
  * @property {Colour} [colour] of the camera; without it Chromium's own test picture
- * @property {number} [hertz] the tone of the microphone; without it Chromium's own beeps
+ * @property {number | [left: number, right: number]} [hertz] the tone of the microphone; without it Chromium's own beeps
  * @property {number} [width] of the camera
  * @property {number} [height]
  * @property {boolean} [devices] false: a machine without camera and microphone
@@ -57,7 +57,7 @@ export async function startChromium(options = {}) {
       const camera = writeCamera(folder, { name: 'camera', colour: options.colour, width, height });
       flags.push(`--use-file-for-fake-video-capture=${camera}`);
     }
-    if (options.hertz) flags.push(`--use-file-for-fake-audio-capture=${writeTone(folder, options.hertz)}`);
+    if (options.hertz) flags.push(`--use-file-for-fake-audio-capture=${writeTones(folder, [options.hertz].flat())}`);
   }
   const context = await chromium.launchPersistentContext(join(folder, 'profile'), {
     executablePath: EXECUTABLE,

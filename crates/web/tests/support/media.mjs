@@ -38,19 +38,22 @@ export function writeCamera(folder, { name, colour, width, height, frames = 12 }
 }
 
 /**
- * Writes a microphone: a tone of `hertz` (a whole number, so that the second repeats without a click).
+ * Writes a microphone: a tone for each channel (whole numbers of Hz, so that the second repeats without a click).
  *
  * @param {string} folder
- * @param {number} hertz
- * @returns {string} the file, 16-bit mono WAV of one second
+ * @param {number[]} tones one, or left and right
+ * @returns {string} the file, 16-bit WAV of one second
  */
-export function writeTone(folder, hertz) {
-  const samples = Buffer.alloc(SAMPLES_PER_SECOND * 2);
+export function writeTones(folder, tones) {
+  const samples = Buffer.alloc(SAMPLES_PER_SECOND * tones.length * 2);
   for (let n = 0; n < SAMPLES_PER_SECOND; n += 1) {
-    samples.writeInt16LE(Math.round(12_000 * Math.sin((2 * Math.PI * hertz * n) / SAMPLES_PER_SECOND)), n * 2);
+    for (const [channel, hertz] of tones.entries()) {
+      const sample = Math.round(12_000 * Math.sin((2 * Math.PI * hertz * n) / SAMPLES_PER_SECOND));
+      samples.writeInt16LE(sample, (n * tones.length + channel) * 2);
+    }
   }
-  const file = join(folder, `tone-${hertz}.wav`);
-  writeFileSync(file, Buffer.concat([wavHeader(samples.length), samples]));
+  const file = join(folder, `tone-${tones.join('-')}.wav`);
+  writeFileSync(file, Buffer.concat([wavHeader(samples.length, tones.length), samples]));
   return file;
 }
 
@@ -77,18 +80,21 @@ function frame([red, green, blue], width, height, phase) {
   return Buffer.concat([luma, Buffer.alloc(chroma, u), Buffer.alloc(chroma, v)]);
 }
 
-/** @param {number} bytes of samples that follow */
-function wavHeader(bytes) {
+/**
+ * @param {number} bytes of samples that follow
+ * @param {number} channels
+ */
+function wavHeader(bytes, channels) {
   const header = Buffer.alloc(44);
   header.write('RIFF', 0);
   header.writeUInt32LE(36 + bytes, 4);
   header.write('WAVEfmt ', 8);
   header.writeUInt32LE(16, 16);
   header.writeUInt16LE(1, 20); // PCM
-  header.writeUInt16LE(1, 22); // one channel
+  header.writeUInt16LE(channels, 22);
   header.writeUInt32LE(SAMPLES_PER_SECOND, 24);
-  header.writeUInt32LE(SAMPLES_PER_SECOND * 2, 28);
-  header.writeUInt16LE(2, 32);
+  header.writeUInt32LE(SAMPLES_PER_SECOND * channels * 2, 28);
+  header.writeUInt16LE(channels * 2, 32);
   header.writeUInt16LE(16, 34);
   header.write('data', 36);
   header.writeUInt32LE(bytes, 40);

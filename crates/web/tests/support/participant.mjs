@@ -211,7 +211,7 @@ export class Participant {
   #record(direction, frame) {
     // These come several times a second and say little; the first ones carry secrets and whole session descriptions.
     if (/"t":"(speakers|ping|pong)"/.test(frame)) return;
-    const words = /"t":"(join|joined|resume|resumed|offer|answer)"/.exec(frame)?.[1] ?? frame.slice(0, 400);
+    const words = /"t":"(join|joined|resume|resumed|offer|answer|token)"/.exec(frame)?.[1] ?? frame.slice(0, 400);
     this.frames.push(`${new Date().toISOString().slice(17, 23)} ${direction} ${words}`);
   }
 }

@@ -69,6 +69,28 @@ export function tonesHeard(page) {
 }
 
 /**
+ * The tones in the two channels of the one sound that a page receives.
+ *
+ * @param {Evaluates} page
+ * @returns {Promise<Array<number | null>>} left and right, in Hz, rounded to 10 Hz; null for silence, nothing before there is sound
+ */
+export function channelsHeard(page) {
+  return page.evaluate(tonesOfChannels);
+}
+
+/**
+ * The receiver's statistics of all sound. RED (RFC 2198) carries the sound of the packet before once more; where that packet has
+ * come, the second copy is discarded. The statistics name the codec inside of RED, so that is how to tell it.
+ *
+ * @param {Evaluates} page
+ * @returns {Promise<Array<{ packets: number, copies: number, codecs: string[] }>>} for each stream that carries any; `codecs` are
+ *   those of its m-line, best first
+ */
+export function soundReception(page) {
+  return page.evaluate(inboundSound);
+}
+
+/**
  * The energy of all sound that a page has received so far, as the browser's decoders measure it.
  *
  * @param {Evaluates} page
@@ -179,6 +201,51 @@ async function dominantTones() {
     }
   }
   return tones.sort((a, b) => a - b);
+}
+
+async function tonesOfChannels() {
+  const scope = /** @type {any} */ (window);
+  scope.channels ??= { context: new AudioContext(), analysers: new Map() };
+  const { context, analysers } = scope.channels;
+  await context.resume();
+  for (const pc of scope.peerConnections) {
+    for (const { track } of pc.getReceivers()) {
+      if (track.kind !== 'audio' || track.readyState !== 'live') continue;
+      if (!analysers.has(track.id)) {
+        const source = context.createMediaStreamSource(new MediaStream([track]));
+        const splitter = source.connect(context.createChannelSplitter(2));
+        const pair = [0, 1].map((channel) => {
+          const analyser = new AnalyserNode(context, { fftSize: 16384, smoothingTimeConstant: 0 });
+          splitter.connect(analyser, channel);
+          return analyser;
+        });
+        analysers.set(track.id, pair);
+      }
+      const tones = analysers.get(track.id).map((/** @type {AnalyserNode} */ analyser) => {
+        const bins = new Float32Array(analyser.frequencyBinCount);
+        analyser.getFloatFrequencyData(bins);
+        const loudest = bins.reduce((best, level, bin) => (level > (bins[best] ?? -Infinity) ? bin : best), 1);
+        // As above.
+        if ((bins[loudest] ?? -Infinity) < -60) return null;
+        return Math.round((loudest * context.sampleRate) / analyser.fftSize / 10) * 10;
+      });
+      if (tones.some((/** @type {number | null} */ tone) => tone !== null)) return tones;
+    }
+  }
+  return [];
+}
+
+async function inboundSound() {
+  const found = [];
+  for (const pc of /** @type {any} */ (window).peerConnections) {
+    for (const entry of (await pc.getStats()).values()) {
+      if (entry.type !== 'inbound-rtp' || entry.kind !== 'audio' || entry.packetsReceived === 0) continue;
+      const { receiver } = pc.getTransceivers().find((/** @type {RTCRtpTransceiver} */ { mid }) => mid === entry.mid);
+      const codecs = receiver.getParameters().codecs.map((/** @type {RTCRtpCodec} */ { mimeType }) => mimeType);
+      found.push({ packets: entry.packetsReceived, copies: entry.packetsDiscarded ?? 0, codecs });
+    }
+  }
+  return found;
 }
 
 async function totalAudioEnergy() {

@@ -19,21 +19,28 @@ export class Server {
   #folder = mkdtempSync(join(tmpdir(), 'madang-server-'));
   #httpPort;
   #mediaPort;
+  #options;
   /** @type {import('node:child_process').ChildProcess | null} */
   #process = null;
 
   /**
    * @param {number} httpPort
    * @param {number} mediaPort
+   * @param {string[]} options
    */
-  constructor(httpPort, mediaPort) {
+  constructor(httpPort, mediaPort, options) {
     this.#httpPort = httpPort;
     this.#mediaPort = mediaPort;
+    this.#options = options;
   }
 
-  /** Starts the program that MADANG_BIN names; returns when it is ready. */
-  static async start() {
-    const server = new Server(await freeTcpPort(), await freeUdpPort());
+  /**
+   * Starts the program that MADANG_BIN names; returns when it is ready.
+   *
+   * @param {string[]} [options] more of the command line
+   */
+  static async start(options = []) {
+    const server = new Server(await freeTcpPort(), await freeUdpPort(), options);
     await server.run();
     return server;
   }
@@ -50,7 +57,7 @@ export class Server {
   async run() {
     const program = process.env.MADANG_BIN;
     if (!program) throw new Error('MADANG_BIN does not name the server program: set it, or run `cargo xtask test`');
-    const options = ['--listen', `127.0.0.1:${this.#httpPort}`, '--media-port', String(this.#mediaPort)];
+    const options = ['--listen', `127.0.0.1:${this.#httpPort}`, '--media-port', String(this.#mediaPort), ...this.#options];
     // An empty folder and no settings in the environment: the defaults are tested, whoever runs the tests.
     const env = Object.fromEntries(Object.entries(process.env).filter(([name]) => !name.startsWith('MADANG_')));
     const child = spawn(program, options, { cwd: this.#folder, env, stdio: ['ignore', 'pipe', 'pipe'] });
