@@ -11,7 +11,7 @@ use crate::{
 
 /// Who may depend on whom, for every crate of the workspace. Arrows point one way; a crate that
 /// is not here must be added, and the addition thought about.
-const ARROWS: [(&str, &[&str]); 7] = [
+const ARROWS: [(&str, &[&str]); 8] = [
     ("madang-core", &[]),
     ("madang-driver", &["madang-core"]),
     ("madang-web", &[]),
@@ -26,6 +26,8 @@ const ARROWS: [(&str, &[&str]); 7] = [
             "madang-web",
         ],
     ),
+    // It speaks to servers over the network, ours as any other.
+    ("madang-load", &[]),
     ("xtask", &[]),
 ];
 
@@ -47,6 +49,9 @@ pub(crate) fn run() -> std::result::Result<Counts, Failure> {
     Err(problems.join("\n").into())
 }
 
+/// The one crate that does not stand under `crates/`.
+const LOAD_TESTS: &str = "load-tests";
+
 /// The names of the workspace's crates.
 fn members() -> Result<Vec<String>> {
     let entries =
@@ -54,7 +59,9 @@ fn members() -> Result<Vec<String>> {
     let mut names = Vec::new();
     for path in entries
         .flatten()
-        .map(|entry| entry.path().join("Cargo.toml"))
+        .map(|entry| entry.path())
+        .chain([LOAD_TESTS.into()])
+        .map(|folder| folder.join("Cargo.toml"))
     {
         if let Ok(text) = fs::read_to_string(&path) {
             let manifest: toml::Table = text

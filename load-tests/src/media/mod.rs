@@ -1,0 +1,11 @@
+//! The media side: peers with real ICE, DTLS and SRTP, by thousands on one thread.
+
+pub(crate) mod delay;
+pub(crate) mod dtls;
+pub(crate) mod encoder;
+pub(crate) mod engine;
+pub(crate) mod negotiation;
+pub(crate) mod peer;
+pub(crate) mod publication;
+pub(crate) mod socket;
+pub(crate) mod tag;

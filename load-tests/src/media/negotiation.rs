@@ -1,0 +1,259 @@
+//! Offers and answers of a peer, before it is handed to the media thread.
+
+use std::io;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use str0m::change::{SdpAnswer, SdpOffer, SdpPendingOffer};
+use str0m::channel::{ChannelConfig, Reliability};
+use str0m::media::{Direction, MediaKind, Mid, Simulcast, SimulcastLayer};
+use str0m::rtp::{Extension, ExtensionMap};
+use str0m::{Candidate, Rtc};
+
+use super::dtls::Identity;
+use super::encoder::LayerSpec;
+use super::publication::{Publication, RIDS};
+use super::socket::Socket;
+
+/// What is common to all peers of a run.
+#[derive(Debug, Clone)]
+pub(crate) struct Factory {
+    pub(crate) identity: Identity,
+    /// The local address of all peers.
+    pub(crate) ip: IpAddr,
+    pub(crate) gro: bool,
+}
+
+/// What an offer asks for.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wish<'a> {
+    /// Number of the publisher, where there is something to publish.
+    pub(crate) publisher: Option<u32>,
+    pub(crate) microphone: bool,
+    /// Layers of the camera, the smallest first; none: no camera.
+    pub(crate) camera: &'a [LayerSpec],
+    pub(crate) audio_slots: usize,
+    pub(crate) video_slots: usize,
+    /// A data channel, as the page of the browsers has.
+    pub(crate) channel: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NegotiationError {
+    #[error("no socket: {0}")]
+    Socket(#[from] io::Error),
+    #[error("no candidate: {0}")]
+    Candidate(String),
+    #[error("the server's SDP cannot be parsed: {0}")]
+    Malformed(String),
+    #[error("the server's SDP cannot be applied: {0}")]
+    Refused(String),
+    #[error("the offer asks for nothing")]
+    Empty,
+}
+
+/// A peer whose offer waits for its answer.
+#[derive(Debug)]
+pub(crate) struct Offered {
+    pub(crate) sdp: String,
+    pub(crate) microphone: Option<Mid>,
+    pub(crate) camera: Option<Mid>,
+    /// The line of the one candidate, which also stands in the offer.
+    pub(crate) candidate: String,
+    rtc: Rtc,
+    pending: SdpPendingOffer,
+    socket: Socket,
+    publications: Vec<Publication>,
+}
+
+/// A peer that is ready for the media thread.
+#[derive(Debug)]
+pub(crate) struct Negotiated {
+    pub(crate) rtc: Rtc,
+    pub(crate) socket: Socket,
+    pub(crate) publications: Vec<Publication>,
+}
+
+impl Factory {
+    pub(crate) fn offer(&self, wish: &Wish<'_>) -> Result<Offered, NegotiationError> {
+        let (mut rtc, socket, candidate) = self.peer()?;
+        let mut change = rtc.sdp_api();
+        if wish.channel {
+            change.add_channel_with_config(ChannelConfig {
+                label: "madang".to_owned(),
+                ordered: false,
+                reliability: Reliability::MaxRetransmits { retransmits: 0 },
+                ..ChannelConfig::default()
+            });
+        }
+        let send = Direction::SendOnly;
+        let microphone = wish
+            .microphone
+            .then(|| change.add_media(MediaKind::Audio, send, None, None, None));
+        let simulcast = (wish.camera.len() > 1).then(|| simulcast(wish.camera.len()));
+        let camera = (!wish.camera.is_empty())
+            .then(|| change.add_media(MediaKind::Video, send, None, None, simulcast));
+        for (kind, count) in [
+            (MediaKind::Audio, wish.audio_slots),
+            (MediaKind::Video, wish.video_slots),
+        ] {
+            for _ in 0..count {
+                change.add_media(kind, Direction::RecvOnly, None, None, None);
+            }
+        }
+        let (offer, pending) = change.apply().ok_or(NegotiationError::Empty)?;
+        let publisher = wish.publisher.unwrap_or_default();
+        let microphone_of = |mid| Publication::microphone(mid, publisher);
+        let camera_of = |mid| Publication::camera(mid, publisher, wish.camera);
+        Ok(Offered {
+            sdp: offer.to_sdp_string(),
+            microphone,
+            camera,
+            candidate,
+            rtc,
+            pending,
+            socket,
+            publications: microphone
+                .map(microphone_of)
+                .into_iter()
+                .chain(camera.map(camera_of))
+                .collect(),
+        })
+    }
+
+    /// Answers a server that offers.
+    pub(crate) fn answer(&self, offer: &str) -> Result<(String, Negotiated), NegotiationError> {
+        let (mut rtc, socket, _) = self.peer()?;
+        let offer = SdpOffer::from_sdp_string(offer)
+            .map_err(|error| NegotiationError::Malformed(error.to_string()))?;
+        let answer = rtc
+            .sdp_api()
+            .accept_offer(offer)
+            .map_err(|error| NegotiationError::Refused(error.to_string()))?;
+        let negotiated = Negotiated {
+            rtc,
+            socket,
+            publications: Vec::new(),
+        };
+        Ok((answer.to_sdp_string(), negotiated))
+    }
+
+    fn peer(&self) -> Result<(Rtc, Socket, String), NegotiationError> {
+        let socket = Socket::open(self.ip, self.gro)?;
+        let mut rtc = Rtc::builder()
+            .set_crypto_provider(self.identity.provider.clone())
+            .set_dtls_cert(self.identity.certificate.clone())
+            .set_rtp_mode(true)
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .set_extension_map(extensions())
+            .set_stats_interval(None)
+            .build(Instant::now());
+        let candidate = Candidate::host(socket.local, "udp")
+            .map_err(|error| NegotiationError::Candidate(error.to_string()))?;
+        let line = candidate.to_sdp_string();
+        rtc.add_local_candidate(candidate);
+        Ok((rtc, socket, line))
+    }
+}
+
+impl Offered {
+    pub(crate) fn accept(mut self, answer: &str) -> Result<Negotiated, NegotiationError> {
+        let answer = SdpAnswer::from_sdp_string(answer)
+            .map_err(|error| NegotiationError::Malformed(error.to_string()))?;
+        self.rtc
+            .sdp_api()
+            .accept_answer(self.pending, answer)
+            .map_err(|error| NegotiationError::Refused(error.to_string()))?;
+        Ok(Negotiated {
+            rtc: self.rtc,
+            socket: self.socket,
+            publications: self.publications,
+        })
+    }
+}
+
+fn simulcast(layers: usize) -> Simulcast {
+    let mut simulcast = Simulcast::new();
+    for rid in RIDS.into_iter().take(layers) {
+        simulcast.add_send_layer(SimulcastLayer::new(rid));
+    }
+    simulcast
+}
+
+/// The header extensions of a browser's offer that a server may use.
+fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    map.set(1, Extension::AudioLevel);
+    map.set(2, Extension::AbsoluteSendTime);
+    map.set(3, Extension::TransportSequenceNumber);
+    map.set(4, Extension::RtpMid);
+    map.set(10, Extension::RtpStreamId);
+    map.set(11, Extension::RepairedRtpStreamId);
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn factory() -> Factory {
+        Factory {
+            identity: Identity::generate().unwrap(),
+            ip: [127, 0, 0, 1].into(),
+            gro: true,
+        }
+    }
+
+    const LAYER: LayerSpec = LayerSpec {
+        kbps: 500,
+        width: 640,
+        height: 360,
+        fps: 30,
+    };
+
+    #[test]
+    fn an_offer_has_what_was_wished_for() {
+        let wish = Wish {
+            publisher: Some(3),
+            microphone: true,
+            camera: &[LAYER; 3],
+            audio_slots: 2,
+            video_slots: 1,
+            channel: true,
+        };
+        let offered = factory().offer(&wish).unwrap();
+        assert_eq!(offered.sdp.matches("m=audio").count(), 3);
+        assert_eq!(offered.sdp.matches("m=video").count(), 2);
+        assert_eq!(offered.sdp.matches("m=application").count(), 1);
+        assert!(
+            offered.sdp.contains("a=simulcast:send q;h;f"),
+            "{}",
+            offered.sdp
+        );
+        assert!(offered.sdp.contains(&offered.candidate));
+        assert_eq!(offered.publications.len(), 2);
+    }
+
+    #[test]
+    fn an_answer_completes_either_side() {
+        let wish = Wish {
+            publisher: Some(0),
+            camera: &[LAYER],
+            ..Wish::default()
+        };
+        let offered = factory().offer(&wish).unwrap();
+        let (answer, _) = factory().answer(&offered.sdp).unwrap();
+        assert_eq!(offered.accept(&answer).unwrap().publications.len(), 1);
+    }
+
+    #[test]
+    fn nonsense_is_an_error() {
+        assert!(factory().answer("hello").is_err());
+        assert!(matches!(
+            factory().offer(&Wish::default()),
+            Err(NegotiationError::Empty)
+        ));
+    }
+}

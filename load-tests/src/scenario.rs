@@ -1,0 +1,253 @@
+//! What is played, as a TOML file says it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::media::encoder::LayerSpec;
+use crate::media::publication::RIDS;
+
+/// A scenario file. Numbers of participants are for each room.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Scenario {
+    /// The name of the file, without its ending.
+    #[serde(skip)]
+    pub(crate) name: String,
+    pub(crate) title: String,
+    #[serde(default = "one")]
+    pub(crate) rooms: usize,
+    /// Participants that publish; they receive each other, too, unless `publishers_watch` is false.
+    pub(crate) publishers: usize,
+    /// Participants that receive and publish nothing.
+    #[serde(default)]
+    pub(crate) viewers: usize,
+    #[serde(default = "yes")]
+    pub(crate) publishers_watch: bool,
+    /// Bitrates of the camera's layers in kbit/s, the smallest first; none: no camera.
+    #[serde(default)]
+    pub(crate) video_kbps: Vec<u32>,
+    #[serde(default = "thirty")]
+    pub(crate) fps: u32,
+    /// Everybody who publishes has a microphone, and speaks.
+    #[serde(default)]
+    pub(crate) audio: bool,
+    /// Slots that receivers offer, where that is more than they need: a browser's page offers 3 and 9.
+    #[serde(default)]
+    pub(crate) audio_slots: usize,
+    #[serde(default)]
+    pub(crate) video_slots: usize,
+    /// Peers have a data channel, as the browsers' page does.
+    #[serde(default)]
+    pub(crate) data_channel: bool,
+    /// How fast participants come, all rooms together.
+    #[serde(default = "fifty")]
+    pub(crate) joins_per_second: u32,
+    /// So many viewers leave, and others come, each second of the measurement.
+    #[serde(default)]
+    pub(crate) churn_per_second: u32,
+    /// The span of the joins is what is measured, not what follows.
+    #[serde(default)]
+    pub(crate) measure_joins: bool,
+    #[serde(default = "five")]
+    pub(crate) warm_up_s: u64,
+    #[serde(default = "ten")]
+    pub(crate) measure_s: u64,
+}
+
+fn one() -> usize {
+    1
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn thirty() -> u32 {
+    30
+}
+
+fn fifty() -> u32 {
+    50
+}
+
+fn five() -> u64 {
+    5
+}
+
+fn ten() -> u64 {
+    10
+}
+
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ScenarioError {
+    #[error("{path}: {source}")]
+    Read {
+        path: String,
+        source: std::io::Error,
+    },
+    #[error("{path}: {source}")]
+    Parse {
+        path: String,
+        source: Box<toml::de::Error>,
+    },
+    #[error("{path}: {why}")]
+    Senseless { path: String, why: &'static str },
+}
+
+impl Scenario {
+    pub(crate) fn read(path: &Path) -> Result<Self, ScenarioError> {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(|source| ScenarioError::Read {
+            path: name.clone(),
+            source,
+        })?;
+        let mut scenario = Self::parse(&text, &name)?;
+        scenario.name = path
+            .file_stem()
+            .map_or(name, |stem| stem.to_string_lossy().into_owned());
+        Ok(scenario)
+    }
+
+    fn parse(text: &str, path: &str) -> Result<Self, ScenarioError> {
+        let scenario: Self = toml::from_str(text).map_err(|source| ScenarioError::Parse {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+        let senseless = [
+            (scenario.rooms == 0, "rooms must be at least 1"),
+            (scenario.fps == 0, "fps must be at least 1"),
+            (
+                scenario.joins_per_second == 0,
+                "joins_per_second must be at least 1",
+            ),
+            (scenario.measure_s == 0, "measure_s must be at least 1"),
+            (
+                scenario.publishers + scenario.viewers == 0,
+                "there must be publishers or viewers",
+            ),
+            (
+                scenario.video_kbps.len() > RIDS.len(),
+                "video_kbps has at most 3 layers",
+            ),
+            (
+                scenario.video_kbps.contains(&0),
+                "a layer of video_kbps must be at least 1",
+            ),
+            (
+                scenario.churn_per_second > 0 && scenario.viewers == 0,
+                "churn needs viewers",
+            ),
+        ];
+        match senseless.into_iter().find(|(wrong, _)| *wrong) {
+            None => Ok(scenario),
+            Some((_, why)) => Err(ScenarioError::Senseless {
+                path: path.to_owned(),
+                why,
+            }),
+        }
+    }
+
+    /// The camera's layers; the size of the largest is 1280×720, each below has half of it.
+    pub(crate) fn layers(&self) -> Vec<LayerSpec> {
+        let count = self.video_kbps.len();
+        let layer = |(position, kbps): (usize, &u32)| LayerSpec {
+            kbps: *kbps,
+            width: 1_280 >> (count - 1 - position),
+            height: 720 >> (count - 1 - position),
+            fps: self.fps,
+        };
+        self.video_kbps.iter().enumerate().map(layer).collect()
+    }
+
+    pub(crate) fn participants(&self) -> usize {
+        self.rooms * (self.publishers + self.viewers)
+    }
+
+    /// Publishers whom a participant receives.
+    pub(crate) fn watched_by(&self, publishes: bool) -> usize {
+        match (publishes, self.publishers_watch) {
+            (false, _) => self.publishers,
+            (true, true) => self.publishers.saturating_sub(1),
+            (true, false) => 0,
+        }
+    }
+
+    /// Tracks of each publisher: camera and microphone.
+    pub(crate) fn tracks(&self) -> usize {
+        usize::from(self.audio) + usize::from(!self.video_kbps.is_empty())
+    }
+
+    pub(crate) fn warm_up(&self) -> Duration {
+        Duration::from_secs(self.warm_up_s)
+    }
+
+    pub(crate) fn measured(&self) -> Duration {
+        Duration::from_secs(self.measure_s)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Scenario, ScenarioError> {
+        Scenario::parse(text, "x.toml")
+    }
+
+    #[test]
+    fn what_is_not_said_has_a_default() {
+        let scenario =
+            parse("title = 'a'\npublishers = 5\naudio = true\nvideo_kbps = [1000]").unwrap();
+        assert_eq!((scenario.rooms, scenario.viewers, scenario.fps), (1, 0, 30));
+        assert_eq!(scenario.measured(), Duration::from_secs(10));
+        assert_eq!(scenario.watched_by(true), 4);
+        assert_eq!(scenario.watched_by(false), 5);
+        assert_eq!(scenario.tracks(), 2);
+    }
+
+    #[test]
+    fn layers_halve_in_size() {
+        let scenario = parse("title = 'a'\npublishers = 1\nvideo_kbps = [150, 500, 1000]").unwrap();
+        let sizes: Vec<_> = scenario
+            .layers()
+            .iter()
+            .map(|layer| (layer.kbps, layer.width, layer.height))
+            .collect();
+        assert_eq!(
+            sizes,
+            [(150, 320, 180), (500, 640, 360), (1_000, 1_280, 720)]
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_reason() {
+        for (text, part) in [
+            ("title = 'a'\npublishers = 1\nrooms = 0", "rooms"),
+            ("title = 'a'\npublishers = 0", "publishers or viewers"),
+            (
+                "title = 'a'\npublishers = 1\nvideo_kbps = [1, 2, 3, 4]",
+                "3 layers",
+            ),
+            ("title = 'a'\npublishers = 1\nchurn_per_second = 1", "churn"),
+            ("title = 'a'\npublishers = 1\nvewers = 1", "vewers"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert!(error.starts_with("x.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn every_scenario_of_the_repository_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+        let mut count = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let scenario = Scenario::read(&entry.unwrap().path()).unwrap();
+            assert!(scenario.measure_s <= 30, "{} takes too long", scenario.name);
+            count += 1;
+        }
+        assert!(count > 5);
+    }
+}
