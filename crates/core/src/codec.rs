@@ -25,6 +25,40 @@ pub(crate) struct Vp8 {
     pub(crate) tl0_pic_idx: Option<u8>,
 }
 
+impl Vp8 {
+    /// Where the picture id stands in the payload: behind the first byte and the one that says what follows.
+    const PICTURE_ID_AT: usize = 2;
+
+    /// Puts other counters into a payload that has these; the widths stay as they are.
+    pub(crate) fn patch(
+        self,
+        payload: &mut [u8],
+        picture_id: Option<u16>,
+        tl0_pic_idx: Option<u8>,
+    ) {
+        let mut rest = payload.get_mut(Self::PICTURE_ID_AT..).unwrap_or_default();
+        if self.picture_id.is_some() {
+            let width = if self.short { 1 } else { 2 };
+            let Some((field, behind)) = rest.split_at_mut_checked(width) else {
+                return;
+            };
+            match (field, picture_id.map(u16::to_be_bytes)) {
+                ([one], Some([_, low])) => *one = low & 0x7f,
+                ([first, second], Some([high, low])) => {
+                    (*first, *second) = (0x80 | high, low);
+                }
+                _ => {}
+            }
+            rest = behind;
+        }
+        if let (Some(byte), Some(_), Some(index)) =
+            (rest.first_mut(), self.tl0_pic_idx, tl0_pic_idx)
+        {
+            *byte = index;
+        }
+    }
+}
+
 /// Reads a payload of the given codec; an unreadable one is no keyframe.
 #[expect(
     clippy::wildcard_enum_match_arm,

@@ -26,6 +26,8 @@ pub enum Event {
     /// Who speaks, loudest first. Level is 0 (silent) to 127 (loudest), that is 127 minus the
     /// -dBov of RFC 6464.
     Speakers {
+        /// Those of its people are told who are on this worker.
+        worker: u8,
         room: RoomId,
         speakers: Vec<(PeerId, u8)>,
     },

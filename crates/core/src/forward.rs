@@ -4,6 +4,7 @@
 //! had a keyframe: numbers go on without a gap, time goes on as time did. What got lost on the way
 //! to the server stays visible as a hole; what the server leaves out is none.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::format::{CodecSpec, PayloadParams};
@@ -12,7 +13,7 @@ use str0m::media::Mid;
 use crate::codec;
 use crate::egress::PayloadTypes;
 use crate::publish::{Packet, TrackKey};
-use crate::rewrite::{Rewriter, Rewritten};
+use crate::rewrite::{Rewriter, Rewritten, Wanted};
 use crate::{MediaKind, TrackId, Why};
 
 /// A send m-line of a peer, into which tracks are switched.
@@ -27,8 +28,8 @@ pub(crate) struct Slot {
     pub(crate) gone: bool,
     rewriter: Rewriter,
     /// The target's packets from its keyframe on, while a frame of the layer before is half sent.
-    held: Vec<Packet>,
-    payload_types: Option<(CodecSpec, Option<PayloadTypes>)>,
+    held: Vec<Arc<Packet>>,
+    payload_types: Option<(Arc<CodecSpec>, Option<PayloadTypes>)>,
 }
 
 /// How long a keyframe waits for the rest of the frame before it: a NACK and its answer fit into it;
@@ -123,11 +124,16 @@ impl Slot {
     /// A switch happens on a keyframe of the target layer and on nothing else; until one comes, the
     /// layer before goes on. Layers arrive interleaved: where a frame of the layer before is half
     /// sent, the keyframe waits for the rest of it, so that no frame is torn.
-    pub(crate) fn forward(&mut self, packet: &Packet, emit: &mut impl FnMut(&Packet, Rewritten)) {
+    pub(crate) fn forward(
+        &mut self,
+        track: TrackKey,
+        packet: &Arc<Packet>,
+        emit: &mut impl FnMut(&Arc<Packet>, Rewritten),
+    ) {
         let Some(source) = self
             .source
             .as_mut()
-            .filter(|source| self.declared && source.track == packet.track)
+            .filter(|source| self.declared && source.track == track)
         else {
             return;
         };
@@ -163,12 +169,12 @@ impl Slot {
     }
 
     /// Goes over to the layer whose keyframe is held.
-    fn switch(&mut self, emit: &mut impl FnMut(&Packet, Rewritten)) {
+    fn switch(&mut self, emit: &mut impl FnMut(&Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
             let same_track = source.current.is_some();
             source.current = Some((first.layer, first.stream));
-            self.rewriter.switch(first, same_track);
+            self.rewriter.switch(first, source.id, same_track);
         }
         for packet in held.drain(..) {
             if let Some(rewritten) = self.rewriter.rewrite(&packet) {
@@ -176,6 +182,17 @@ impl Slot {
             }
         }
         self.held = held;
+    }
+
+    /// Whether the receiver has no picture in this slot yet, and may start with one that is a moment old: what has
+    /// been shown cannot be followed by what was before it.
+    pub(crate) fn may_start_late(&self) -> bool {
+        self.rewriter.is_new()
+    }
+
+    /// Which packet left this slot under this number.
+    pub(crate) fn wanted(&self, seq: u16) -> Option<Wanted> {
+        self.rewriter.wanted(seq)
     }
 
     /// Sends this layer from its next keyframe on; `None` stops at once, and `why` says why.
@@ -199,8 +216,8 @@ impl Slot {
         packet: &Packet,
         negotiated: &[PayloadParams],
     ) -> Option<PayloadTypes> {
-        match self.payload_types {
-            Some((codec, found)) if codec == packet.codec => found,
+        match &self.payload_types {
+            Some((codec, found)) if Arc::ptr_eq(codec, &packet.codec) => *found,
             _ => {
                 let params = negotiated
                     .iter()
@@ -208,8 +225,9 @@ impl Slot {
                 let found = params.map(|params| PayloadTypes {
                     plain: params.pt(),
                     red: params.red(),
+                    rtx: params.resend(),
                 });
-                self.payload_types = Some((packet.codec, found));
+                self.payload_types = Some((packet.codec.clone(), found));
                 found
             }
         }
@@ -230,7 +248,6 @@ impl Slot {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Instant;
 
     use str0m::format::{Codec, CodecSpec, FormatParams};
@@ -254,25 +271,24 @@ mod tests {
     }
 
     impl Encoder {
-        fn packet(&mut self, keyframe: bool) -> Packet {
+        fn packet(&mut self, keyframe: bool) -> Arc<Packet> {
             self.seq += 1;
             self.timestamp += 3_000;
             self.picture_id = (self.picture_id + 1) & PICTURE_ID_MASK;
             self.tl0 = self.tl0.wrapping_add(1);
             self.captured += Duration::from_secs(1) / 30;
-            Packet {
-                track: TRACK,
+            Arc::new(Packet {
                 layer: self.layer,
                 stream: 0,
                 seq: self.seq,
                 timestamp: self.timestamp,
                 marker: true,
-                codec: CodecSpec {
+                codec: Arc::new(CodecSpec {
                     codec: Codec::Vp8,
                     clock_rate: Frequency::NINETY_KHZ,
                     channels: None,
                     format: FormatParams::default(),
-                },
+                }),
                 red: None,
                 starts_keyframe: keyframe,
                 vp8: Some(Vp8 {
@@ -284,7 +300,7 @@ mod tests {
                 captured: Some(self.captured),
                 extensions: ExtensionValues::default(),
                 payload: Arc::from([0u8; 4]),
-            }
+            })
         }
     }
 
@@ -313,13 +329,13 @@ mod tests {
     }
 
     /// What leaves when this packet comes.
-    fn all(slot: &mut Slot, packet: &Packet) -> Vec<Rewritten> {
+    fn all(slot: &mut Slot, packet: &Arc<Packet>) -> Vec<Rewritten> {
         let mut sent = Vec::new();
-        slot.forward(packet, &mut |_, rewritten| sent.push(rewritten));
+        slot.forward(TRACK, packet, &mut |_, rewritten| sent.push(rewritten));
         sent
     }
 
-    fn one(slot: &mut Slot, packet: &Packet) -> Option<Rewritten> {
+    fn one(slot: &mut Slot, packet: &Arc<Packet>) -> Option<Rewritten> {
         all(slot, packet).pop()
     }
 
@@ -407,9 +423,9 @@ mod tests {
         let mut slot = slot(0);
         one(&mut slot, &source.packet(true)).unwrap();
         let mut restarted = source.packet(false);
-        restarted.stream = 1;
+        Arc::make_mut(&mut restarted).stream = 1;
         assert!(one(&mut slot, &restarted).is_none());
-        restarted.starts_keyframe = true;
+        Arc::make_mut(&mut restarted).starts_keyframe = true;
         assert!(one(&mut slot, &restarted).is_some());
     }
 
@@ -428,12 +444,12 @@ mod tests {
         one(&mut slot, &low.packet(true)).unwrap();
         aim(&mut slot, 1);
         let mut first_half = low.packet(false);
-        first_half.marker = false;
+        Arc::make_mut(&mut first_half).marker = false;
         let before = one(&mut slot, &first_half).unwrap();
         let keyframe = high.packet(true);
         assert!(one(&mut slot, &keyframe).is_none());
         let mut second_half = low.packet(false);
-        second_half.timestamp = first_half.timestamp;
+        Arc::make_mut(&mut second_half).timestamp = first_half.timestamp;
         let sent = all(&mut slot, &second_half);
         assert_eq!(sent.len(), 2, "the end of the frame, and then the keyframe");
         assert_eq!(
@@ -452,7 +468,7 @@ mod tests {
         one(&mut slot, &low.packet(true)).unwrap();
         aim(&mut slot, 1);
         let mut half = low.packet(false);
-        half.marker = false;
+        Arc::make_mut(&mut half).marker = false;
         one(&mut slot, &half).unwrap();
         assert!(one(&mut slot, &high.packet(true)).is_none());
         let sent: Vec<usize> = (0..5)

@@ -24,23 +24,28 @@ mod event;
 mod forward;
 mod h264;
 mod ids;
+mod layer;
 pub mod limits;
 mod outbox;
 mod peer;
 mod publish;
+mod relay;
 mod rewrite;
 pub mod sdp;
 mod shard;
+mod store;
 mod timers;
 mod view;
 
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
+pub use egress::{SendPath, Wallclock};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
     SlotName, Slots, VideoSlot, Why,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};
+pub use relay::{Control, Media, Relayed};
 pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
 pub use view::{AudioView, AutoView, MediaKind, Source, TileView, View};

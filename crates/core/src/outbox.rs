@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::ops::Range;
 
+use crate::egress::Route;
+
 /// One send call: datagrams of one size for one destination, back to back (UDP GSO).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
@@ -12,6 +14,13 @@ pub struct Transmit {
     /// Size of each datagram in bytes; the last may be shorter.
     pub segment_size: usize,
     range: Range<usize>,
+}
+
+/// A place between two datagrams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Position {
+    transmits: usize,
+    bytes: usize,
 }
 
 /// The kernel's limit on segments of one GSO send (`UDP_MAX_SEGMENTS`; 64 before Linux 6.9).
@@ -32,22 +41,37 @@ impl Outbox {
     /// Appends a datagram. It joins the transmit before it where GSO allows: same addresses, and all
     /// datagrams but the last of one size.
     pub fn push(&mut self, source: SocketAddr, destination: SocketAddr, datagram: &[u8]) {
-        if datagram.is_empty() {
+        self.write(source, destination, |bytes| {
+            bytes.extend_from_slice(datagram);
+            Some(())
+        });
+    }
+
+    /// Appends a datagram that `write` puts behind what is there, in place; nothing where it says `None`.
+    pub(crate) fn write(
+        &mut self,
+        source: SocketAddr,
+        destination: SocketAddr,
+        write: impl FnOnce(&mut Vec<u8>) -> Option<()>,
+    ) {
+        let start = self.bytes.len();
+        let written = write(&mut self.bytes);
+        let end = self.bytes.len();
+        if written.is_none() || end <= start {
+            self.bytes.truncate(start);
             return;
         }
+        let length = end - start;
         self.datagrams_total += 1;
-        self.bytes_total += datagram.len() as u64;
-        let start = self.bytes.len();
-        self.bytes.extend_from_slice(datagram);
-        let end = self.bytes.len();
+        self.bytes_total += length as u64;
         if let Some(last) = self.transmits.last_mut() {
             let so_far = last.range.len();
             let joins = last.source == source
                 && last.destination == destination
-                && datagram.len() <= last.segment_size
+                && length <= last.segment_size
                 && so_far % last.segment_size == 0
                 && so_far / last.segment_size < SEGMENTS_MAX
-                && so_far + datagram.len() <= TRANSMIT_BYTES_MAX;
+                && so_far + length <= TRANSMIT_BYTES_MAX;
             if joins {
                 last.range.end = end;
                 return;
@@ -56,7 +80,7 @@ impl Outbox {
         self.transmits.push(Transmit {
             source,
             destination,
-            segment_size: datagram.len(),
+            segment_size: length,
             range: start..end,
         });
     }
@@ -81,23 +105,48 @@ impl Outbox {
     }
 
     /// Where the next datagram will stand.
-    pub(crate) fn position(&self) -> usize {
-        self.transmits.len()
+    pub(crate) fn position(&self) -> Position {
+        Position {
+            transmits: self.transmits.len(),
+            bytes: self.bytes.len(),
+        }
     }
 
     /// Whether a STUN success response (RFC 8489) to `destination` stands behind `position`.
-    pub(crate) fn answered_stun(&self, position: usize, destination: SocketAddr) -> bool {
+    pub(crate) fn answered_stun(&self, position: Position, destination: SocketAddr) -> bool {
         const BINDING_SUCCESS: [u8; 2] = [0x01, 0x01];
-        // The response may have joined the transmit before it.
+        self.since(position).any(|(transmit, datagram)| {
+            transmit.destination == destination && datagram.starts_with(&BINDING_SUCCESS)
+        })
+    }
+
+    /// Where the newest DTLS or SRTP datagram behind `position` goes: to the nominated candidate pair, as nothing
+    /// but STUN goes anywhere else.
+    pub(crate) fn route(&self, position: Position) -> Option<Route> {
+        let media = |datagram: &[u8]| matches!(datagram.first(), Some(20..=63 | 128..=191));
+        self.since(position)
+            .filter(|(_, datagram)| media(datagram))
+            .last()
+            .map(|(transmit, _)| Route {
+                source: transmit.source,
+                destination: transmit.destination,
+            })
+    }
+
+    /// The datagrams behind `position`. The first of them may have joined the transmit before it.
+    fn since(&self, position: Position) -> impl Iterator<Item = (&Transmit, &[u8])> {
         self.transmits
             .iter()
-            .skip(position.saturating_sub(1))
-            .any(|transmit| {
-                let bytes = self.bytes.get(transmit.range.clone()).unwrap_or_default();
-                transmit.destination == destination
-                    && bytes
-                        .chunks(transmit.segment_size)
-                        .any(|datagram| datagram.starts_with(&BINDING_SUCCESS))
+            .skip(position.transmits.saturating_sub(1))
+            .flat_map(move |transmit| {
+                let start = transmit.range.start.max(position.bytes);
+                let bytes = self
+                    .bytes
+                    .get(start..transmit.range.end)
+                    .unwrap_or_default();
+                bytes
+                    .chunks(transmit.segment_size)
+                    .map(move |datagram| (transmit, datagram))
             })
     }
 

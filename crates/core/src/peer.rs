@@ -10,6 +10,7 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
+use crate::egress::Egress;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
 use crate::{CloseReason, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
@@ -18,6 +19,7 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) room: RoomId,
     pub(crate) rtc: Rtc,
+    pub(crate) egress: Egress,
     pub(crate) subscribe: bool,
     pub(crate) slots: Vec<Slot>,
     pub(crate) published: Vec<PublishedMid>,
@@ -39,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) give_up_at: Option<Instant>,
     /// The due time of this peer's entry in the heap.
     pub(crate) scheduled: Option<Instant>,
+    /// The due time of this peer's send lane in the heap.
+    pub(crate) lane_scheduled: Option<Instant>,
     /// From then on the peer counts as idle; media that goes through it puts this off.
     pub(crate) busy_until: Instant,
     /// When str0m wants to be driven; not before the entry.
@@ -126,6 +130,37 @@ pub(crate) fn pass_time(rtc: &mut Rtc, now: Instant) {
 }
 
 impl Peer {
+    pub(crate) fn new(id: PeerId, room: RoomId, rtc: Rtc, egress: Egress, now: Instant) -> Self {
+        Self {
+            id,
+            room,
+            rtc,
+            egress,
+            subscribe: false,
+            slots: Vec::new(),
+            published: Vec::new(),
+            streams: HashMap::new(),
+            clock: PublisherClock::default(),
+            view: View::default(),
+            pending: Vec::new(),
+            estimate_bps: None,
+            video_asked: false,
+            desired_bps: 0,
+            channel: None,
+            connected: false,
+            give_up_at: None,
+            scheduled: None,
+            lane_scheduled: None,
+            busy_until: now,
+            wants_drive_at: now,
+            stale: Stale::default(),
+            candidates: 0,
+            ufrags: Vec::new(),
+            addresses: Vec::new(),
+            told: Told::default(),
+        }
+    }
+
     pub(crate) fn slots_of(&self, kind: MediaKind) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(move |slot| slot.kind == kind)
     }

@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::CodecSpec;
 use str0m::media::{Mid, Pt, Rid};
-use str0m::rtp::rtcp::SenderInfo;
-use str0m::rtp::{ExtensionValues, RtpPacket};
+use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Vp8};
+use crate::layer::Layer;
 use crate::peer::Stream;
-use crate::{MediaKind, RoomId, Source, TrackSpec};
+use crate::relay::{Elsewhere, LayerState};
+use crate::{MediaKind, PeerId, RoomId, Source, TrackSpec};
 
 /// Place of a track in the shard.
 pub(crate) type TrackKey = usize;
@@ -21,7 +22,6 @@ pub(crate) type PeerKey = usize;
 /// An RTP packet of a publisher, read once; from here on it is shared and never changes.
 #[derive(Debug, Clone)]
 pub(crate) struct Packet {
-    pub(crate) track: TrackKey,
     /// Index into [`Track::layers`].
     pub(crate) layer: usize,
     /// Counts up when the layer starts over with another SSRC; sequence numbers of different
@@ -31,9 +31,10 @@ pub(crate) struct Packet {
     pub(crate) seq: u64,
     pub(crate) timestamp: u64,
     pub(crate) marker: bool,
-    pub(crate) codec: CodecSpec,
-    /// The payload is RED (RFC 2198) around `codec`, whose blocks carry this payload type.
-    pub(crate) red: Option<Pt>,
+    /// Shared by the packets of a track, so that they can be told to have the same at a glance.
+    pub(crate) codec: Arc<CodecSpec>,
+    /// The payload is RED (RFC 2198) around `codec`.
+    pub(crate) red: Option<Red>,
     pub(crate) starts_keyframe: bool,
     pub(crate) vp8: Option<Vp8>,
     pub(crate) arrived: Instant,
@@ -43,9 +44,23 @@ pub(crate) struct Packet {
     pub(crate) payload: Arc<[u8]>,
 }
 
+/// Redundant audio in a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Red {
+    /// The payload type that the blocks carry, as the publisher numbers it.
+    pub(crate) inner: Pt,
+    /// Where the primary block starts, the last one: the rest of the payload is what a plain packet would hold.
+    pub(crate) primary_at: usize,
+}
+
 impl Packet {
     pub(crate) fn clock_rate(&self) -> u32 {
         self.codec.clock_rate.get()
+    }
+
+    /// What sender reports map to the RTP timestamp: the capture time, so that lips stay in sync.
+    pub(crate) fn shown_at(&self) -> Instant {
+        self.captured.unwrap_or(self.arrived)
     }
 }
 
@@ -54,15 +69,31 @@ impl Packet {
 pub(crate) struct Track {
     pub(crate) spec: TrackSpec,
     pub(crate) room: RoomId,
-    pub(crate) publisher: PeerKey,
+    pub(crate) publisher: Publisher,
+    pub(crate) publisher_id: PeerId,
+    /// Other shards with people who may want the track.
+    pub(crate) elsewhere: Vec<Elsewhere>,
+    /// What the home of this mirror was last told to be wanted here.
+    pub(crate) told_wanted: u32,
+    /// What the newest packet was encoded with.
+    pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) layers: Vec<Layer>,
     /// Slots that this track is switched into.
     pub(crate) subscribers: Vec<Subscriber>,
     /// The newest packets of an audio track: a listener who gets the track when somebody starts to
     /// speak gets the first syllable too.
-    pub(crate) recent: VecDeque<Packet>,
+    pub(crate) recent: VecDeque<Arc<Packet>>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
+}
+
+/// Where a track's publisher is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Publisher {
+    /// One of this shard's peers.
+    Here(PeerKey),
+    /// On this worker; here stands a mirror.
+    At(u8),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,11 +103,20 @@ pub(crate) struct Subscriber {
 }
 
 impl Track {
-    pub(crate) fn new(spec: TrackSpec, room: RoomId, publisher: PeerKey) -> Self {
+    pub(crate) fn new(
+        spec: TrackSpec,
+        room: RoomId,
+        publisher: Publisher,
+        publisher_id: PeerId,
+    ) -> Self {
         Self {
             spec,
             room,
             publisher,
+            publisher_id,
+            elsewhere: Vec::new(),
+            told_wanted: 0,
+            codec: None,
             layers: Vec::new(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
@@ -152,15 +192,38 @@ impl Track {
         }
     }
 
+    /// What mirrors have to know of the layers.
+    pub(crate) fn layer_states(&self) -> Vec<LayerState> {
+        self.layers.iter().map(Layer::state).collect()
+    }
+
+    /// Takes over how the layers do at the track's home.
+    pub(crate) fn mirror_layers(&mut self, states: &[LayerState], limit: usize) {
+        for (index, state) in states.iter().enumerate().take(limit) {
+            if index == self.layers.len() {
+                self.layers.push(Layer::new(state.rid));
+            }
+            if let Some(layer) = self.layers.get_mut(index) {
+                layer.mirror(state);
+            }
+        }
+    }
+
     /// Packets of the last moments, for a listener who gets the track now. After a pause there are none:
     /// what was sent before it belongs to its own time.
-    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = &Packet> {
+    pub(crate) fn recent(&self, now: Instant) -> impl Iterator<Item = &Arc<Packet>> {
         self.recent
             .iter()
             .filter(move |packet| now.saturating_duration_since(packet.arrived) < RECENT_AGE)
     }
 
-    pub(crate) fn remember(&mut self, packet: &Packet) {
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>) {
+        if !self.is_audio() {
+            if let Some(layer) = self.layers.get_mut(packet.layer) {
+                layer.store.push(packet);
+            }
+            return;
+        }
         if self.recent.len() == RECENT_PACKETS {
             self.recent.pop_front();
         }
@@ -194,94 +257,6 @@ pub(crate) struct Rung {
     pub(crate) bps: u64,
 }
 
-/// One simulcast encoding of a track.
-#[derive(Debug)]
-pub(crate) struct Layer {
-    pub(crate) rid: Option<Rid>,
-    pub(crate) stream: u32,
-    pub(crate) size: Option<(u32, u32)>,
-    pub(crate) rate: Rate,
-    pub(crate) keyframes: Keyframes,
-    /// The publisher has been told that nobody wants this layer; it comes back when asked for.
-    pub(crate) paused: bool,
-    /// Since when the layer has had no taker.
-    pub(crate) unwanted_since: Option<Instant>,
-    last_packet: Option<Instant>,
-    report: Option<(SystemTime, u32)>,
-    highest_seq: Option<u64>,
-    received: u64,
-    expected: u64,
-}
-
-/// A layer that has sent nothing for this long is taken for paused. Browsers send a frame at least
-/// every 100 ms, screen shares of a still picture once a second.
-const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
-
-impl Layer {
-    fn new(rid: Option<Rid>) -> Self {
-        Self {
-            rid,
-            stream: 0,
-            size: None,
-            rate: Rate::default(),
-            keyframes: Keyframes::default(),
-            paused: false,
-            unwanted_since: None,
-            last_packet: None,
-            report: None,
-            highest_seq: None,
-            received: 0,
-            expected: 0,
-        }
-    }
-
-    pub(crate) fn is_active(&self, now: Instant) -> bool {
-        self.last_packet
-            .is_some_and(|at| now.saturating_duration_since(at) < LAYER_ACTIVE)
-    }
-
-    /// The publisher's encoder has started over with a new SSRC.
-    pub(crate) fn restart(&mut self) {
-        self.stream += 1;
-        self.report = None;
-        self.highest_seq = None;
-    }
-
-    pub(crate) fn on_sender_report(&mut self, info: &SenderInfo) {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "RTP timestamps are 32 bits on the wire"
-        )]
-        let rtp = info.rtp_time.numer() as u32;
-        self.report = Some((info.ntp_time, rtp));
-    }
-
-    /// Share of packets that did not arrive since the last call, 0 to 1.
-    pub(crate) fn take_loss(&mut self) -> f32 {
-        let (received, expected) = (
-            std::mem::take(&mut self.received),
-            std::mem::take(&mut self.expected),
-        );
-        if expected == 0 || received >= expected {
-            return 0.0;
-        }
-        #[expect(clippy::cast_precision_loss, reason = "a few thousand packets")]
-        let loss = (expected - received) as f32 / expected as f32;
-        loss
-    }
-
-    fn count(&mut self, seq: u64, bytes: usize, now: Instant) {
-        self.last_packet = Some(now);
-        self.rate.add(bytes);
-        self.received += 1;
-        self.expected += match self.highest_seq {
-            None => 1,
-            Some(highest) => seq.saturating_sub(highest),
-        };
-        self.highest_seq = self.highest_seq.max(Some(seq));
-    }
-}
-
 /// Reads a packet once: everything that forwarding asks of it stands in the result.
 pub(crate) fn read(
     rtp: RtpPacket,
@@ -291,6 +266,14 @@ pub(crate) fn read(
     red: Option<Pt>,
     clock: &PublisherClock,
 ) -> Option<Packet> {
+    let red = match red {
+        Some(inner) => Some(redundancy(inner, &rtp.payload)?),
+        None => None,
+    };
+    if track.codec.as_deref() != Some(&codec) {
+        track.codec = Some(Arc::new(codec));
+    }
+    let codec = track.codec.clone()?;
     let layer = track.layers.get_mut(stream.layer)?;
     let reading = codec::read(codec.codec, &rtp.payload);
     layer.count(*rtp.seq_no, rtp.payload.len(), rtp.timestamp);
@@ -317,7 +300,6 @@ pub(crate) fn read(
     extensions.abs_send_time = None;
     extensions.tx_time_offs = None;
     Some(Packet {
-        track: stream.track,
         layer: stream.layer,
         stream: layer.stream,
         seq: *rtp.seq_no,
@@ -332,6 +314,13 @@ pub(crate) fn read(
         extensions,
         payload: rtp.payload,
     })
+}
+
+/// Finds the primary block. `None` where the packet is no RED.
+fn redundancy(inner: Pt, payload: &[u8]) -> Option<Red> {
+    let blocks = RedDecoder::decode(payload).ok()?;
+    let primary_at = payload.len().checked_sub(blocks.last()?.payload.len())?;
+    Some(Red { inner, primary_at })
 }
 
 /// A publisher's NTP clock seen from ours. Sender reports of all its streams share it, so that their
@@ -369,105 +358,6 @@ impl PublisherClock {
         } else {
             at.checked_add(offset)
         }
-    }
-}
-
-/// A smoothed rate, measured between ticks.
-#[derive(Debug, Default)]
-pub(crate) struct Rate {
-    bytes: u64,
-    since: Option<Instant>,
-    bps: u64,
-}
-
-impl Rate {
-    fn add(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// In bit/s of payload.
-    pub(crate) fn bps(&self) -> u64 {
-        self.bps
-    }
-
-    /// Takes in what has come since the last tick. An encoder that stood still says nothing about
-    /// what it takes when it runs.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        let bytes = std::mem::take(&mut self.bytes);
-        let elapsed = self
-            .since
-            .replace(now)
-            .map(|since| now.saturating_duration_since(since));
-        let Some(elapsed) = elapsed.filter(|elapsed| bytes > 0 && *elapsed < RATE_WINDOW_MAX)
-        else {
-            return;
-        };
-        let micros = u64::try_from(elapsed.as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let bps = bytes.saturating_mul(8_000_000) / micros;
-        self.bps = if self.bps == 0 {
-            bps
-        } else {
-            (self.bps + bps) / 2
-        };
-    }
-}
-
-/// A longer time than this between ticks holds a pause.
-const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
-
-/// Coalesces keyframe requests to one layer's encoder.
-#[derive(Debug, Default)]
-pub(crate) struct Keyframes {
-    last_request: Option<Instant>,
-    /// A keyframe has come since the last request.
-    answered: bool,
-    wanted: bool,
-}
-
-/// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
-/// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(1_000);
-/// Until a request that has not been answered is repeated: it, or the keyframe, may have got lost.
-const REQUEST_REPEAT: Duration = Duration::from_millis(500);
-
-impl Keyframes {
-    /// Somebody needs a keyframe. True where the encoder is to be asked now.
-    pub(crate) fn want(&mut self, now: Instant) -> bool {
-        self.wanted = true;
-        self.take_due(now)
-    }
-
-    /// True where a request that was held back is due. It counts as sent.
-    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
-        if !self.wanted || self.due().is_some_and(|due| now < due) {
-            return false;
-        }
-        self.last_request = Some(now);
-        self.answered = false;
-        self.wanted = false;
-        true
-    }
-
-    /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
-    fn on_keyframe(&mut self) {
-        self.answered = true;
-        self.wanted = false;
-    }
-
-    /// When the next request may go out, while one is wanted.
-    pub(crate) fn next(&self) -> Option<Instant> {
-        if self.wanted { self.due() } else { None }
-    }
-
-    fn due(&self) -> Option<Instant> {
-        let interval = if self.answered {
-            REQUEST_INTERVAL
-        } else {
-            REQUEST_REPEAT
-        };
-        self.last_request.and_then(|at| at.checked_add(interval))
     }
 }
 

@@ -1,8 +1,10 @@
 //! Rewrite: the sequence number, timestamp and picture id under which packets of changing sources
 //! leave as one stream.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
+use crate::TrackId;
 use crate::codec::Vp8;
 use crate::publish::Packet;
 
@@ -16,21 +18,52 @@ pub(crate) struct Rewritten {
     pub(crate) tl0_pic_idx: Option<u8>,
 }
 
-/// Keeps one outgoing stream continuous over all its sources. Offsets wrap.
+/// Keeps one outgoing stream continuous over all its sources.
 #[derive(Debug)]
 pub(crate) struct Rewriter {
-    seq_offset: u64,
-    timestamp_offset: u32,
-    picture_id_offset: u16,
-    tl0_offset: u8,
-    /// Packets of the current source before this one belong to what was switched away from.
-    first_source_seq: u64,
+    span: Span,
+    /// The spans before it, newest last: receivers ask for packets from before a switch too.
+    earlier: VecDeque<Span>,
     first_seq: u16,
     first_timestamp: u32,
-    /// Timestamps of the frame that was switched to: as it came, and as it leaves.
-    first_frame: (u32, u32),
     last: Option<Last>,
 }
+
+/// What one source's packets become, between two switches. Offsets wrap.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Span {
+    source: Option<SpanSource>,
+    /// The first packet as it leaves.
+    first_seq: u64,
+    /// Packets of the source before this one belong to what was switched away from.
+    first_source_seq: u64,
+    seq_offset: u64,
+    timestamp_offset: u32,
+    /// Timestamps of the frame that was switched to: as it came, and as it leaves.
+    first_frame: (u32, u32),
+    picture_id_offset: u16,
+    tl0_offset: u8,
+}
+
+/// Where a span's packets come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpanSource {
+    pub(crate) track: TrackId,
+    pub(crate) layer: usize,
+    pub(crate) stream: u32,
+}
+
+/// A packet that a receiver asks for again.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted {
+    pub(crate) source: SpanSource,
+    /// Its number as the publisher counts.
+    pub(crate) source_seq: u64,
+    pub(crate) span: Span,
+}
+
+/// Receivers ask for what was sent within the last second; there are fewer switches in that.
+const EARLIER_SPANS_MAX: usize = 8;
 
 /// The newest packet that has left.
 #[derive(Debug, Clone, Copy)]
@@ -61,20 +94,16 @@ fn picture_id_mask(vp8: Vp8) -> u16 {
 impl Rewriter {
     pub(crate) fn new(first_seq: u16, first_timestamp: u32) -> Self {
         Self {
-            seq_offset: 0,
-            timestamp_offset: 0,
-            picture_id_offset: 0,
-            tl0_offset: 0,
-            first_source_seq: 0,
+            span: Span::default(),
+            earlier: VecDeque::new(),
             first_seq,
             first_timestamp,
-            first_frame: (0, 0),
             last: None,
         }
     }
 
-    /// Makes `packet` the next one after the newest that has left.
-    pub(crate) fn switch(&mut self, packet: &Packet, same_track: bool) {
+    /// Makes `packet`, of this track, the next one after the newest that has left.
+    pub(crate) fn switch(&mut self, packet: &Packet, track: TrackId, same_track: bool) {
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
         let (mut seq, mut timestamp, mut shown) = (
             u64::from(self.first_seq),
@@ -91,19 +120,57 @@ impl Rewriter {
             // has just been sent. It alone is put half a frame later, and the next is on time again.
             shown = last.timestamp.wrapping_add(elapsed.max(displacement));
         }
-        self.first_frame = (wire_timestamp(packet), shown);
-        self.first_source_seq = packet.seq;
-        self.seq_offset = seq.wrapping_sub(packet.seq);
-        self.timestamp_offset = timestamp.wrapping_sub(wire_timestamp(packet));
+        let mut span = Span {
+            source: Some(SpanSource {
+                track,
+                layer: packet.layer,
+                stream: packet.stream,
+            }),
+            first_seq: seq,
+            first_source_seq: packet.seq,
+            seq_offset: seq.wrapping_sub(packet.seq),
+            timestamp_offset: timestamp.wrapping_sub(wire_timestamp(packet)),
+            first_frame: (wire_timestamp(packet), shown),
+            ..self.span
+        };
         if let (Some(vp8), Some(last)) = (packet.vp8, &self.last) {
             if let (Some(id), Some(before)) = (vp8.picture_id, last.picture_id) {
                 let mask = picture_id_mask(vp8);
-                self.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
+                span.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
             }
             if let (Some(index), Some(before)) = (vp8.tl0_pic_idx, last.tl0_pic_idx) {
-                self.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
+                span.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
             }
         }
+        if self.earlier.len() == EARLIER_SPANS_MAX {
+            self.earlier.pop_front();
+        }
+        self.earlier
+            .push_back(std::mem::replace(&mut self.span, span));
+    }
+
+    /// Which packet left under this number; `None` for one that never did, or too long ago.
+    pub(crate) fn wanted(&self, seq: u16) -> Option<Wanted> {
+        let newest = self.last?.seq;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "numbers wrap at 16 bits on the wire"
+        )]
+        let behind = (newest as u16).wrapping_sub(seq);
+        let seq = newest.checked_sub(u64::from(behind))?;
+        let span = std::iter::once(&self.span)
+            .chain(self.earlier.iter().rev())
+            .find(|span| span.first_seq <= seq)?;
+        Some(Wanted {
+            source: span.source?,
+            source_seq: seq.wrapping_sub(span.seq_offset),
+            span: *span,
+        })
+    }
+
+    /// Nothing has left yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.last.is_none()
     }
 
     /// Whether the newest frame that has left lacks its end.
@@ -112,10 +179,35 @@ impl Rewriter {
     }
 
     pub(crate) fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
+        let rewritten = self.span.rewrite(packet)?;
+        if self.last.is_none_or(|last| rewritten.seq > last.seq) {
+            let step = self
+                .last
+                .map(|last| rewritten.timestamp.wrapping_sub(last.timestamp));
+            let switched = packet.seq == self.span.first_source_seq;
+            self.last = Some(Last {
+                seq: rewritten.seq,
+                timestamp: rewritten.timestamp,
+                marker: packet.marker,
+                arrived: packet.arrived,
+                captured: packet.captured,
+                picture_id: rewritten.picture_id,
+                tl0_pic_idx: rewritten.tl0_pic_idx,
+                cadence: step
+                    .filter(|step| *step != 0 && !switched)
+                    .or_else(|| self.last.and_then(|last| last.cadence)),
+            });
+        }
+        Some(rewritten)
+    }
+}
+
+impl Span {
+    /// The same packet always becomes the same. `None` for one from before the switch.
+    pub(crate) fn rewrite(&self, packet: &Packet) -> Option<Rewritten> {
         if packet.seq < self.first_source_seq {
             return None;
         }
-        let seq = packet.seq.wrapping_add(self.seq_offset);
         let timestamp = match wire_timestamp(packet) {
             first if first == self.first_frame.0 => self.first_frame.1,
             later => later.wrapping_add(self.timestamp_offset),
@@ -129,24 +221,8 @@ impl Rewriter {
         let tl0_pic_idx = vp8
             .and_then(|vp8| vp8.tl0_pic_idx)
             .map(|index| index.wrapping_add(self.tl0_offset));
-        if self.last.is_none_or(|last| seq > last.seq) {
-            let step = self.last.map(|last| timestamp.wrapping_sub(last.timestamp));
-            let switched = packet.seq == self.first_source_seq;
-            self.last = Some(Last {
-                seq,
-                timestamp,
-                marker: packet.marker,
-                arrived: packet.arrived,
-                captured: packet.captured,
-                picture_id,
-                tl0_pic_idx,
-                cadence: step
-                    .filter(|step| *step != 0 && !switched)
-                    .or_else(|| self.last.and_then(|last| last.cadence)),
-            });
-        }
         Some(Rewritten {
-            seq,
+            seq: packet.seq.wrapping_add(self.seq_offset),
             timestamp,
             marker: packet.marker,
             picture_id,

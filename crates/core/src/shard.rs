@@ -2,8 +2,12 @@
 
 mod commands;
 mod housekeeping;
+mod keyframes;
+mod lane;
 mod layers;
 mod media;
+mod negotiate;
+mod relay;
 mod subscribe;
 mod tell;
 
@@ -12,18 +16,19 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use str0m::media::KeyframeRequestKind;
 use str0m::net::{Protocol, Receive};
 use str0m::{Input, Rtc};
 
 use crate::audio::Levels;
-use crate::crypto::Identity;
+use crate::crypto::{self, Identity};
 use crate::demux;
+use crate::egress::{self, Said};
 use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
 use crate::peer::{self, Driven, Peer};
-use crate::publish::{Packet, PeerKey, Track, TrackKey};
+use crate::publish::{PeerKey, Track, TrackKey};
+use crate::relay::{Arrived, Lanes};
 use crate::timers::{Timer, Timers};
-use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, TrackId};
+use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, SendPath, TrackId, Wallclock};
 
 /// A datagram that has come in.
 #[derive(Debug, Clone, Copy)]
@@ -48,6 +53,8 @@ pub struct Address {
 pub struct ShardConfig {
     /// Position of the worker among the node's workers; stands in every ufrag.
     pub worker: u8,
+    /// How many workers the node has.
+    pub workers: usize,
     /// The node, 0 where there is only one.
     pub node: u16,
     /// Differs at each start of the process.
@@ -55,6 +62,8 @@ pub struct ShardConfig {
     pub identity: Identity,
     pub addresses: Vec<Address>,
     pub ice_lite: bool,
+    pub send_path: SendPath,
+    pub wallclock: Wallclock,
     /// Where a bandwidth estimate starts, in bit/s.
     pub initial_bitrate_bps: u64,
     pub limits: Limits,
@@ -76,6 +85,12 @@ pub struct ShardStats {
     pub bytes_out: u64,
     pub packets_in: u64,
     pub packets_out: u64,
+    /// Packets that receivers asked for again.
+    pub packets_resent: u64,
+    /// Packets that bandwidth probes were filled up with.
+    pub packets_padding: u64,
+    /// Packets that found no room in a peer's queue, or no connection.
+    pub packets_dropped_queue: u64,
     pub packets_dropped_too_large: u64,
     pub packets_dropped_unknown: u64,
     pub datagrams_dropped_unknown: u64,
@@ -89,10 +104,10 @@ pub struct ShardStats {
 /// The sans-IO state of one worker.
 ///
 /// Driving it, in this order, as often as anything happens:
-/// 1. [`Shard::handle_command`], [`Shard::handle_datagram`] and, where [`Shard::poll_timeout`] is
+/// 1. [`Shard::handle_command`], [`Shard::handle_datagram`], [`Shard::handle_relayed`] and, where [`Shard::poll_timeout`] is
 ///    due, [`Shard::handle_timeout`]: any number of each.
 /// 2. [`Shard::flush`] once after such a batch: forwards what came in, one subscriber after the other.
-/// 3. [`Shard::poll_event`] until `None`; send what is in [`Shard::outbox`], then clear it.
+/// 3. [`Shard::poll_relayed`] and [`Shard::poll_event`] until `None`; send what is in [`Shard::outbox`], then clear it.
 /// 4. [`Shard::poll_timeout`]: sleep until then at the latest.
 ///
 /// Time must not go backwards from call to call.
@@ -107,13 +122,18 @@ pub struct Shard {
     track_keys: HashMap<TrackId, TrackKey>,
     by_ufrag: HashMap<u32, PeerKey>,
     by_address: HashMap<SocketAddr, PeerKey>,
+    /// What [`Shard::take_learned`] gives.
+    learned: Option<SocketAddr>,
     next_ufrag: u32,
     timers: Timers,
     work: Work,
     /// Scratch space for what str0m says while a peer is driven.
     rtc_events: Vec<str0m::Event>,
+    /// Scratch space for what a receiver says.
+    said: Said,
     events: VecDeque<Event>,
     outbox: Outbox,
+    lanes: Lanes,
     stats: ShardStats,
 }
 
@@ -127,13 +147,15 @@ struct Room {
     /// The due time of the room's entry in the heap.
     due: Option<Instant>,
     told_speakers: Vec<(PeerId, u8)>,
+    /// Other workers that have people of this room.
+    elsewhere: Vec<u8>,
 }
 
 /// What the calls since the last flush have left to do.
 #[derive(Debug, Default)]
 struct Work {
     /// Packets that came in.
-    batch: Vec<Packet>,
+    batch: Vec<Arrived>,
     /// Peers with something in [`Peer::stale`].
     stale: Vec<PeerKey>,
     /// Peers with something in [`Peer::pending`].
@@ -151,6 +173,7 @@ struct Work {
 impl Shard {
     pub fn new(config: ShardConfig) -> Self {
         let random = fastrand::Rng::with_seed(config.seed);
+        let lanes = Lanes::new(config.workers);
         Self {
             config,
             random,
@@ -161,12 +184,15 @@ impl Shard {
             track_keys: HashMap::new(),
             by_ufrag: HashMap::new(),
             by_address: HashMap::new(),
+            learned: None,
             next_ufrag: 0,
             timers: Timers::default(),
             work: Work::default(),
             rtc_events: Vec::new(),
+            said: Said::default(),
             events: VecDeque::new(),
             outbox: Outbox::default(),
+            lanes,
             stats: ShardStats::default(),
         }
     }
@@ -204,6 +230,12 @@ impl Shard {
             self.stats.datagrams_dropped_unknown += 1;
             return;
         };
+        if kind == demux::Datagram::Media
+            && egress::is_rtcp(datagram.contents)
+            && self.on_rtcp(now, key, datagram.contents)
+        {
+            return;
+        }
         let received = Receive::new(
             Protocol::Udp,
             datagram.source,
@@ -225,7 +257,15 @@ impl Shard {
             && self.outbox.answered_stun(answers_from, datagram.source)
         {
             self.learn_address(key, datagram.source);
+            self.learned = Some(datagram.source);
+            self.follow_route(now, key, datagram.source);
         }
+    }
+
+    /// The remote address of a peer here, where the datagram before has proven it: by a STUN request whose integrity
+    /// held. Until then nobody knows to whom an address belongs, whatever a request says.
+    pub fn take_learned(&mut self) -> Option<SocketAddr> {
+        self.learned.take()
     }
 
     /// Does what is due at `now`.
@@ -233,6 +273,7 @@ impl Shard {
         while let Some((at, timer)) = self.timers.pop_due(now) {
             match timer {
                 Timer::Drive(key) => self.drive_due(now, key, at),
+                Timer::Lane(key) => self.lane_due(now, key, at),
                 Timer::Watch(key) => self.watch(now, key),
                 Timer::Track(key) => self.tick_track(now, key, at),
                 Timer::Keyframe(key) => self.held_back_keyframes(now, key),
@@ -250,12 +291,13 @@ impl Shard {
             self.rank_voices(now);
             self.refresh(now, &mut batch);
             self.fan_out(&batch, arrived);
+            self.relay(&batch, arrived);
             let mut touched = std::mem::take(&mut self.work.touched);
             for key in touched.drain(..) {
                 self.forward(now, key, &batch);
             }
             self.work.touched = touched;
-            self.remember_audio(&batch, arrived);
+            self.remember(&batch, arrived);
             batch.clear();
             if self.work.batch.is_empty() {
                 self.work.batch = batch;
@@ -301,7 +343,16 @@ impl Shard {
             return;
         };
         let mut said = std::mem::take(&mut self.rtc_events);
+        let from = self.outbox.position();
         let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
+        if let Some(lane) = peer.egress.lane() {
+            if let Some(route) = self.outbox.route(from) {
+                lane.set_route(route);
+            }
+            if let Some(keying) = crypto::take_exported_keys() {
+                lane.key(&keying, self.config.identity.key_derivation());
+            }
+        }
         self.driven(now, key, driven, &mut said);
         self.rtc_events = said;
     }
@@ -318,7 +369,7 @@ impl Shard {
                     .peers
                     .get(key)
                     .is_some_and(|peer| peer.connected && peer.busy_until < now);
-                self.schedule_drive(key, at.max(if idle { now + IDLE_TICK } else { now }));
+                self.schedule_drive(now, key, at.max(if idle { now + IDLE_TICK } else { now }));
             }
             Driven::Ended(reason) => self.remove_peer(now, key, reason),
             Driven::Panicked => {
@@ -332,8 +383,8 @@ impl Shard {
         }
     }
 
-    fn schedule_drive(&mut self, key: PeerKey, at: Instant) {
-        let Some(peer) = self.peers.get_mut(key) else {
+    fn schedule_drive(&mut self, now: Instant, key: PeerKey, at: Instant) {
+        let Some(peer) = self.peers.get_mut(key).filter(|_| at < now + NEVER) else {
             return;
         };
         // An earlier entry will find out by itself that there is nothing to do yet.
@@ -355,7 +406,7 @@ impl Shard {
         peer.scheduled = None;
         let wanted = peer.wants_drive_at;
         if wanted > now {
-            self.schedule_drive(key, wanted);
+            self.schedule_drive(now, key, wanted);
             return;
         }
         self.drive(now, key, |rtc| peer::pass_time(rtc, now));
@@ -413,54 +464,6 @@ impl Shard {
             self.mark_stale(subscriber.peer, &mark);
         }
     }
-
-    /// Somebody needs a keyframe of this layer; the encoder is asked now or as soon as that is decent.
-    fn want_keyframe(&mut self, now: Instant, track_key: TrackKey, layer_index: usize) {
-        let Some(layer) = self
-            .tracks
-            .get_mut(track_key)
-            .and_then(|track| track.layers.get_mut(layer_index))
-        else {
-            return;
-        };
-        let was_waiting = layer.keyframes.next().is_some();
-        if layer.keyframes.want(now) {
-            self.work.keyframes.push((track_key, layer_index));
-        } else if let (false, Some(at)) = (was_waiting, layer.keyframes.next()) {
-            self.timers.schedule(at, Timer::Keyframe(track_key));
-        }
-    }
-
-    fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self.tracks.get_mut(key) else {
-            return;
-        };
-        for (index, layer) in track.layers.iter_mut().enumerate() {
-            if layer.keyframes.take_due(now) {
-                self.work.keyframes.push((key, index));
-            } else if let Some(at) = layer.keyframes.next() {
-                self.timers.schedule(at, Timer::Keyframe(key));
-            }
-        }
-    }
-
-    fn request_keyframes(&mut self, now: Instant) {
-        while let Some((track_key, layer_index)) = self.work.keyframes.pop() {
-            let Some(track) = self.tracks.get(track_key) else {
-                continue;
-            };
-            let (publisher, mid) = (track.publisher, track.spec.mid);
-            let rid = track.layers.get(layer_index).and_then(|layer| layer.rid);
-            self.stats.keyframe_requests_out += 1;
-            self.drive(now, publisher, |rtc| {
-                if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid) {
-                    // The kind that every browser and encoder understands.
-                    stream.request_keyframe(KeyframeRequestKind::Pli);
-                }
-                peer::pass_time(rtc, now);
-            });
-        }
-    }
 }
 
 impl Work {
@@ -476,5 +479,7 @@ impl Work {
 /// str0m's bandwidth estimator wants to be woken 40 times a second, whether anything is sent or not. A
 /// peer through which no media has gone for this long is woken only so often: consent checks, RTCP
 /// and data channel retransmissions can wait for that.
+/// What lies further ahead is str0m's way of saying that nothing is due.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 const IDLE_TICK: Duration = Duration::from_millis(250);

@@ -12,6 +12,8 @@ use crate::publish::{PeerKey, TrackKey};
 pub(crate) enum Timer {
     /// str0m wants to be driven: ICE, DTLS and SCTP retransmissions, RTCP, pacing.
     Drive(PeerKey),
+    /// A send lane has something to send, or to find out.
+    Lane(PeerKey),
     /// A peer that has not connected, or has gone silent, may have to be ended.
     Watch(PeerKey),
     /// Rates, dynacast and waiting viewers of a track that sends.

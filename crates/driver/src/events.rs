@@ -99,6 +99,7 @@ mod tests {
 
     fn speakers() -> Event {
         Event::Speakers {
+            worker: 0,
             room: RoomId(1),
             speakers: Vec::new(),
         }

@@ -12,6 +12,8 @@ use crate::stats::IoStats;
 /// Datagrams that one turn has brought for one other worker, in one buffer.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    /// The worker that has received them.
+    pub(crate) from: u8,
     bytes: Vec<u8>,
     entries: Vec<Entry>,
 }
@@ -61,6 +63,7 @@ impl Batch {
 /// One worker's ways to all workers; the way to itself stays empty.
 #[derive(Debug)]
 pub(crate) struct Handover {
+    this: u8,
     lanes: Vec<Lane>,
     /// Batches that came in: their memory carries what goes out.
     spare: Vec<Batch>,
@@ -83,13 +86,14 @@ pub(crate) fn queue() -> (Inlet, Outlet) {
 }
 
 impl Handover {
-    /// `inlets` are those of all workers, by number.
-    pub(crate) fn new(inlets: &[Inlet]) -> Self {
+    /// The ways of worker `this`. `inlets` are those of all workers, by number.
+    pub(crate) fn new(this: u8, inlets: &[Inlet]) -> Self {
         let lanes = inlets.iter().map(|sender| Lane {
             sender: sender.clone(),
             pending: Batch::default(),
         });
         Self {
+            this,
             lanes: lanes.collect(),
             spare: Vec::new(),
         }
@@ -98,20 +102,15 @@ impl Handover {
     /// Adds a datagram to what the worker gets with the next [`Handover::flush`].
     pub(crate) fn push(&mut self, worker: u8, datagram: &Datagram<'_>, stats: &mut IoStats) {
         if let Some(lane) = self.lanes.get_mut(usize::from(worker)) {
-            lane.push(datagram, &mut self.spare, stats);
+            lane.push(self.this, datagram, &mut self.spare, stats);
         }
     }
 
-    /// Adds a datagram to what all workers but `this` get.
-    pub(crate) fn push_to_others(
-        &mut self,
-        this: u8,
-        datagram: &Datagram<'_>,
-        stats: &mut IoStats,
-    ) {
+    /// Adds a datagram to what all other workers get.
+    pub(crate) fn push_to_others(&mut self, datagram: &Datagram<'_>, stats: &mut IoStats) {
         for (worker, lane) in self.lanes.iter_mut().enumerate() {
-            if worker != usize::from(this) {
-                lane.push(datagram, &mut self.spare, stats);
+            if worker != usize::from(self.this) {
+                lane.push(self.this, datagram, &mut self.spare, stats);
             }
         }
     }
@@ -119,7 +118,7 @@ impl Handover {
     /// Sends what has been pushed.
     pub(crate) fn flush(&mut self, stats: &mut IoStats) {
         for lane in &mut self.lanes {
-            lane.flush(&mut self.spare, stats);
+            lane.flush(self.this, &mut self.spare, stats);
         }
     }
 
@@ -133,19 +132,26 @@ impl Handover {
 }
 
 impl Lane {
-    fn push(&mut self, datagram: &Datagram<'_>, spare: &mut Vec<Batch>, stats: &mut IoStats) {
+    fn push(
+        &mut self,
+        from: u8,
+        datagram: &Datagram<'_>,
+        spare: &mut Vec<Batch>,
+        stats: &mut IoStats,
+    ) {
         self.pending.push(datagram);
         if self.pending.size() >= HANDOVER_BATCH_BYTES {
-            self.flush(spare, stats);
+            self.flush(from, spare, stats);
         }
     }
 
     /// A worker that does not keep up loses datagrams, as it would with a full socket buffer.
-    fn flush(&mut self, spare: &mut Vec<Batch>, stats: &mut IoStats) {
+    fn flush(&mut self, from: u8, spare: &mut Vec<Batch>, stats: &mut IoStats) {
         let count = self.pending.len() as u64;
         if count == 0 {
             return;
         }
+        self.pending.from = from;
         match self.sender.try_reserve() {
             Ok(permit) => {
                 permit.send(std::mem::replace(
@@ -185,7 +191,7 @@ mod tests {
     #[test]
     fn a_turns_datagrams_arrive_in_one_batch_in_order() {
         let ((inlet_0, mut outlet_0), (inlet_1, mut outlet_1)) = (queue(), queue());
-        let mut handover = Handover::new(&[inlet_0, inlet_1]);
+        let mut handover = Handover::new(0, &[inlet_0, inlet_1]);
         let mut stats = IoStats::default();
         for one in [b"one".as_slice(), b"", b"three"] {
             handover.push(1, &datagram(one), &mut stats);
@@ -198,6 +204,7 @@ mod tests {
         let batch = outlet_1.try_recv().unwrap();
         assert_eq!(contents(&batch), [b"one".as_slice(), b"", b"three"]);
         assert_eq!(batch.iter().next().unwrap().source, datagram(b"").source);
+        assert_eq!(batch.from, 0);
         assert_eq!(stats.datagrams_handed_over, 3);
         assert!(outlet_0.try_recv().is_err());
     }
@@ -206,9 +213,9 @@ mod tests {
     fn an_offer_reaches_all_others() {
         let queues: Vec<_> = (0..3).map(|_| queue()).collect();
         let (inlets, mut outlets): (Vec<_>, Vec<_>) = queues.into_iter().unzip();
-        let mut handover = Handover::new(&inlets);
+        let mut handover = Handover::new(1, &inlets);
         let mut stats = IoStats::default();
-        handover.push_to_others(1, &datagram(b"response"), &mut stats);
+        handover.push_to_others(&datagram(b"response"), &mut stats);
         handover.flush(&mut stats);
         let got: Vec<bool> = outlets
             .iter_mut()
@@ -220,7 +227,7 @@ mod tests {
     #[test]
     fn a_full_queue_drops_and_counts() {
         let (inlet, mut outlet) = queue();
-        let mut handover = Handover::new(&[inlet]);
+        let mut handover = Handover::new(0, &[inlet]);
         let mut stats = IoStats::default();
         for _ in 0..HANDOVER_BATCHES_MAX + 2 {
             handover.push(0, &datagram(b"media"), &mut stats);
@@ -250,7 +257,7 @@ mod tests {
     #[test]
     fn a_long_batch_leaves_early() {
         let (inlet, mut outlet) = queue();
-        let mut handover = Handover::new(&[inlet]);
+        let mut handover = Handover::new(0, &[inlet]);
         let mut stats = IoStats::default();
         let long = vec![0; HANDOVER_BATCH_BYTES / 2];
         handover.push(0, &datagram(&long), &mut stats);

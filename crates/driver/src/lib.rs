@@ -6,7 +6,7 @@
 //!
 //! The way of a datagram: `socket` receives it (recvmmsg, GRO), `router` says which worker owns
 //! it, `handover` takes it there if the kernel gave it to another one, `worker` feeds it to the
-//! shard, and `send` lets the answers go (GSO).
+//! shard, `relay` takes what other workers need of it to them, and `send` lets the answers go (GSO).
 
 mod address;
 mod config;
@@ -14,6 +14,8 @@ mod driver;
 mod events;
 mod handover;
 mod limits;
+mod pulse;
+mod relay;
 mod router;
 mod send;
 mod socket;

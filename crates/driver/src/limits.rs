@@ -1,7 +1,8 @@
 //! Everything in a driver that grows with what others send, and how far.
 //!
 //! Memory of one worker at the limits: receive buffer 2 MiB, batches handed over to it 16 MiB and
-//! 4 MiB kept for reuse, owners of addresses about 5 MiB; each socket's kernel buffers come on top.
+//! 4 MiB kept for reuse, relayed packets that wait for it 20 MiB (their payloads, which may outlive what
+//! their publisher's worker keeps), owners of addresses about 5 MiB; each socket's kernel buffers come on top.
 
 use std::time::Duration;
 
@@ -39,6 +40,20 @@ pub(crate) const HANDOVER_BATCH_BYTES: usize = 256 * 1024;
 
 /// Handed-over batches that one turn takes.
 pub(crate) const HANDOVER_BATCHES_PER_TURN: usize = 16;
+
+/// Notices of other workers that wait for one worker; further ones wait with their senders.
+pub(crate) const NOTICES_MAX: usize = 1_024;
+
+/// Notices that may wait with one sender before it takes no more commands, and says so. They are some for
+/// each join, so that only a worker that has stopped turning lets them become this many.
+pub(crate) const NOTICES_BACKLOG_MAX: usize = 16_384;
+
+/// Relayed packets that wait for one worker. More would be late when they are forwarded, fewer would lose the
+/// bursts of keyframes: it is what 100 full-HD cameras send in a third of a second.
+pub(crate) const RELAY_PACKETS_WAITING_MAX: usize = 16_384;
+
+/// Relayed batches that one turn takes.
+pub(crate) const RELAY_BATCHES_PER_TURN: usize = 64;
 
 /// Remote addresses whose worker is remembered. A peer has a few (one per candidate that checks),
 /// and each worker meets only those that the kernel gives it.

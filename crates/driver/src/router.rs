@@ -2,7 +2,8 @@
 //!
 //! The kernel spreads datagrams over the workers' sockets by a hash of their addresses, which knows
 //! nothing of peers. A STUN request names its worker in the username fragment; everything else of
-//! that remote address goes where its last request went.
+//! that remote address goes to the worker that was the last to answer one of its requests. What a
+//! request says is not enough: anybody can write one, with anybody's address on it.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -61,10 +62,7 @@ impl Router {
     /// Routes a datagram that the kernel gave to this worker.
     pub(crate) fn route(&mut self, now: Instant, source: SocketAddr, datagram: &[u8]) -> Route {
         match classify(datagram) {
-            demux::Datagram::StunRequest(ufrag) if self.is_ours(ufrag) => {
-                self.owners.insert(source, ufrag.worker);
-                self.to(ufrag.worker)
-            }
+            demux::Datagram::StunRequest(ufrag) if self.is_ours(ufrag) => self.to(ufrag.worker),
             demux::Datagram::StunRequest(_) => Route::Drop(Dropped::Stale),
             demux::Datagram::Stun => match self.owners.get(source) {
                 Some(worker) => self.to(worker),
@@ -78,6 +76,11 @@ impl Router {
                 .map_or(Route::Here, |worker| self.to(worker)),
             demux::Datagram::Unknown => Route::Drop(Dropped::Unclassified),
         }
+    }
+
+    /// A worker has found that a peer of its own is at this address.
+    pub(crate) fn learn(&mut self, address: SocketAddr, owner: u8) {
+        self.owners.insert(address, owner);
     }
 
     fn is_ours(&self, ufrag: Ufrag) -> bool {
@@ -211,10 +214,16 @@ pub(crate) mod tests {
     const RTP: &[u8] = &[0x80, 96, 0, 1];
 
     #[test]
-    fn a_request_goes_to_the_worker_it_names_and_the_rest_of_its_address_follows() {
+    fn a_request_goes_to_the_worker_it_names_and_the_rest_follows_when_that_has_answered() {
         let (mut router, now) = (router(), Instant::now());
         assert_eq!(router.route(now, address(1), RTP), Route::Here);
         assert_eq!(router.route(now, address(1), &request(2)), Route::Worker(2));
+        assert_eq!(
+            router.route(now, address(1), RTP),
+            Route::Here,
+            "anybody can write a request"
+        );
+        router.learn(address(1), 2);
         assert_eq!(router.route(now, address(1), RTP), Route::Worker(2));
         assert_eq!(
             router.route(now, address(1), &[22, 254, 253]),
@@ -228,10 +237,12 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_last_request_of_an_address_counts() {
+    fn the_last_owner_of_an_address_counts() {
         let (mut router, now) = (router(), Instant::now());
-        router.route(now, address(1), &request(2));
-        assert_eq!(router.route(now, address(1), &request(0)), Route::Here);
+        router.learn(address(1), 2);
+        router.route(now, address(1), &request(0));
+        assert_eq!(router.route(now, address(1), RTP), Route::Worker(2));
+        router.learn(address(1), 0);
         assert_eq!(router.route(now, address(1), RTP), Route::Here);
         assert_eq!(router.route(now, address(1), &stun_response()), Route::Here);
     }
@@ -252,11 +263,7 @@ pub(crate) mod tests {
                 Route::Drop(Dropped::Stale)
             );
         }
-        assert_eq!(
-            router.route(now, address(1), RTP),
-            Route::Here,
-            "a stale request teaches nothing"
-        );
+        assert_eq!(router.route(now, address(1), RTP), Route::Here);
         assert_eq!(
             router.route(now, address(1), b"\x47GET"),
             Route::Drop(Dropped::Unclassified)
@@ -304,11 +311,10 @@ pub(crate) mod tests {
     fn a_flood_of_addresses_is_forgotten_but_an_address_in_use_is_not() {
         let (mut router, now) = (router(), Instant::now());
         let (peer, silent) = (address(0), address(1));
-        router.route(now, peer, &request(3));
-        router.route(now, silent, &request(3));
-        let of_others = request(1);
+        router.learn(peer, 3);
+        router.learn(silent, 3);
         for number in 2..2 * OWNERS_MAX {
-            router.route(now, address(number), &of_others);
+            router.learn(address(number), 1);
             if number % 1_000 == 0 {
                 assert_eq!(
                     router.route(now, peer, RTP),

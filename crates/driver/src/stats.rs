@@ -3,18 +3,22 @@
 use madang_core::ShardStats;
 
 /// One worker's counters, published once a second.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct WorkerStats {
     pub worker: u8,
+    /// Gauge: the share of the second before in which it did not sleep, 0 to 1.
+    pub busy: f64,
     pub shard: ShardStats,
     pub io: IoStats,
 }
 
-/// Plain counters of one worker's sockets and queues, all since its start but the gauge.
+/// Plain counters of one worker's sockets and queues, all since its start but the gauges.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct IoStats {
     /// Gauge: events that wait because the control plane's queue is full.
     pub event_backlog: u64,
+    /// Gauge: notices that wait because other workers' queues are full.
+    pub relay_backlog: u64,
 
     /// Turns of the event loop.
     pub turns: u64,
@@ -39,6 +43,13 @@ pub struct IoStats {
     pub datagrams_dropped_stale: u64,
     /// Datagrams that are neither STUN, DTLS, RTP nor RTCP.
     pub datagrams_dropped_unclassified: u64,
+
+    /// Packets given to other workers that have people of their rooms.
+    pub relay_packets_sent: u64,
+    /// Packets taken from other workers.
+    pub relay_packets_received: u64,
+    /// Packets lost because the other worker's queue was full.
+    pub relay_packets_dropped: u64,
 
     /// System calls that sent datagrams.
     pub send_calls: u64,

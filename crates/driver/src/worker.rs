@@ -4,11 +4,10 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use madang_core::{Command, Datagram, Shard, ShardConfig};
+use madang_core::{Command, Datagram, Relayed, Shard, ShardConfig};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Sleep;
 
@@ -18,10 +17,15 @@ use crate::handover::{Batch, Handover, Outlet};
 use crate::limits::{
     COMMANDS_PER_TURN, HANDOVER_BATCHES_PER_TURN, RECEIVE_CALLS_PER_TURN, REPORT_INTERVAL,
 };
+use crate::pulse::{BusyMeter, Heartbeat};
+use crate::relay::{self, Notice, Relay, Taken};
 use crate::router::{Dropped, Route, Router};
 use crate::send::send_all;
 use crate::socket::{ReceiveBuffer, Socket};
 use crate::stats::{IoStats, WorkerStats};
+
+#[cfg(test)]
+mod tests;
 
 /// All that a worker is given.
 #[derive(Debug)]
@@ -32,6 +36,8 @@ pub(crate) struct Ends {
     pub(crate) events: EventQueue,
     pub(crate) handover: Handover,
     pub(crate) handed_over: Outlet,
+    pub(crate) relay: Relay,
+    pub(crate) relayed: relay::Outlet,
     pub(crate) reports: watch::Sender<WorkerStats>,
     pub(crate) heartbeat: Arc<Heartbeat>,
     /// Completes when the worker shall stop.
@@ -48,6 +54,8 @@ pub(crate) struct Worker {
     /// Taken from the queues while waiting; worked off in the turn after it.
     commands: Vec<Command>,
     batches: Vec<Batch>,
+    taken: Taken,
+    busy: BusyMeter,
     stats: IoStats,
 }
 
@@ -61,6 +69,8 @@ impl Worker {
             buffer: ReceiveBuffer::new(),
             commands: Vec::with_capacity(COMMANDS_PER_TURN),
             batches: Vec::with_capacity(HANDOVER_BATCHES_PER_TURN),
+            taken: Taken::default(),
+            busy: BusyMeter::default(),
             stats: IoStats::default(),
         }
     }
@@ -79,18 +89,22 @@ impl Worker {
             for command in self.commands.drain(..) {
                 self.shard.handle_command(now, command);
             }
-            // 2. Datagrams.
+            // 2. What other workers say and relay. Before datagrams: some need to be known to be routed.
+            self.take_relayed(now);
+            // 3. Datagrams.
             self.receive(now);
-            // 3. Datagrams that other workers have received.
+            // 4. Datagrams that other workers have received.
             self.take_over(now);
-            // 4. Timers, then forward what all of this has brought.
+            // 5. Timers, then forward what all of this has brought.
             if self.shard.poll_timeout().is_some_and(|due| due <= now) {
                 self.shard.handle_timeout(now);
             }
             self.shard.flush(now);
-            // 5. Events.
+            // 6. What other workers need of it, so that they can start while this one sends.
+            self.relay();
+            // 7. Events.
             self.publish_events();
-            // 6. Send.
+            // 8. Send.
             send_all(
                 &self.ends.sockets,
                 &self.ends.addresses,
@@ -100,22 +114,41 @@ impl Worker {
             .await;
             self.shard.outbox().clear();
 
+            let done = Instant::now();
+            self.busy.add(done.saturating_duration_since(now));
             if report_due <= now || stopping {
                 report_due = now + REPORT_INTERVAL;
-                self.report();
+                self.report(done);
             }
             if stopping {
                 return;
             }
-            // 7. Sleep until something comes or is due.
+            // 9. Sleep until something comes or is due.
             let due = self
                 .shard
                 .poll_timeout()
                 .map_or(report_due, |due| due.min(report_due));
-            stopping = self.wait(timer.as_mut(), due).await;
+            stopping = self.wait(timer.as_mut(), done, due).await;
             if stopping {
                 self.take_last_commands();
             }
+        }
+    }
+
+    fn take_relayed(&mut self, now: Instant) {
+        for (from, notice) in self.taken.notices.drain(..) {
+            match notice {
+                Notice::Control(control) => {
+                    self.shard
+                        .handle_relayed(now, from, Relayed::Control(control));
+                }
+                Notice::Owned(address) => self.router.learn(address, from),
+            }
+        }
+        for parcel in self.taken.media.drain(..) {
+            self.stats.relay_packets_received += parcel.media.len() as u64;
+            self.shard
+                .handle_relayed(now, parcel.from, Relayed::Media(parcel.media));
         }
     }
 
@@ -157,11 +190,16 @@ impl Worker {
                         ..datagram
                     };
                     match router.route(now, datagram.source, datagram.contents) {
-                        Route::Here => shard.handle_datagram(now, datagram),
+                        Route::Here => {
+                            shard.handle_datagram(now, datagram);
+                            if let Some(address) = shard.take_learned() {
+                                router.learn(address, *number);
+                            }
+                        }
                         Route::Worker(owner) => handover.push(owner, &datagram, stats),
                         Route::Everyone => {
                             stats.responses_offered += 1;
-                            handover.push_to_others(*number, &datagram, stats);
+                            handover.push_to_others(&datagram, stats);
                             shard.handle_datagram(now, datagram);
                         }
                         Route::Drop(Dropped::Unclassified) => {
@@ -181,8 +219,20 @@ impl Worker {
             self.stats.datagrams_taken_over += batch.len() as u64;
             for datagram in batch.iter() {
                 self.shard.handle_datagram(now, datagram);
+                // Said before the answer leaves: what the client sends then finds its way.
+                if let Some(address) = self.shard.take_learned() {
+                    let notice = Notice::Owned(address);
+                    self.ends.relay.notify(batch.from, notice, &mut self.stats);
+                }
             }
             self.ends.handover.recycle(batch);
+        }
+    }
+
+    fn relay(&mut self) {
+        self.ends.relay.drain(&mut self.stats);
+        while let Some((to, relayed)) = self.shard.poll_relayed() {
+            self.ends.relay.send(to, relayed, &mut self.stats);
         }
     }
 
@@ -193,9 +243,10 @@ impl Worker {
         }
     }
 
-    fn report(&self) {
+    fn report(&mut self, now: Instant) {
         self.ends.reports.send_replace(WorkerStats {
             worker: self.number,
+            busy: self.busy.take(now),
             shard: self.shard.stats(),
             io: self.stats.clone(),
         });
@@ -203,8 +254,8 @@ impl Worker {
 
     /// Waits until `due`, or until there is something to do: what the queues hold is taken, sockets
     /// are read in the turn after. `true` if the worker shall stop.
-    async fn wait(&mut self, mut timer: Pin<&mut Sleep>, due: Instant) -> bool {
-        let overdue = due <= Instant::now();
+    async fn wait(&mut self, mut timer: Pin<&mut Sleep>, now: Instant, due: Instant) -> bool {
+        let overdue = due <= now;
         if overdue {
             // Lets the runtime look at the sockets, which it otherwise does only while waiting.
             tokio::task::yield_now().await;
@@ -215,6 +266,7 @@ impl Worker {
             ends,
             commands,
             batches,
+            taken,
             ..
         } = self;
         let Ends {
@@ -222,10 +274,13 @@ impl Worker {
             events,
             stop,
             handed_over,
+            relay,
+            relayed,
             commands: command_queue,
             ..
         } = ends;
         let mut room = pin!(events.room());
+        let mut relay_room = pin!(relay.room());
         poll_fn(|cx| {
             if Pin::new(&mut *stop).poll(cx).is_ready() {
                 return Poll::Ready(true);
@@ -234,10 +289,12 @@ impl Worker {
             // Without room for events no commands are taken: that pushes back on the control plane.
             if events.has_backlog() {
                 awake |= room.as_mut().poll(cx).is_ready();
-            } else {
+            } else if !relay.is_behind() {
                 awake |= takes_any(command_queue.poll_recv_many(cx, commands, COMMANDS_PER_TURN));
             }
             awake |= takes_any(handed_over.poll_recv_many(cx, batches, HANDOVER_BATCHES_PER_TURN));
+            awake |= relayed.poll(cx, taken);
+            awake |= relay_room.as_mut().poll(cx).is_ready();
             for socket in sockets.iter() {
                 awake |= socket.poll_readable(cx).is_ready();
             }
@@ -263,194 +320,4 @@ impl Worker {
 /// A closed queue is ready for ever with nothing.
 fn takes_any(taken: Poll<usize>) -> bool {
     matches!(taken, Poll::Ready(count) if count > 0)
-}
-
-/// When a worker last turned, for others to see.
-#[derive(Debug)]
-pub(crate) struct Heartbeat {
-    start: Instant,
-    last_ms: AtomicU64,
-}
-
-impl Heartbeat {
-    pub(crate) fn new(start: Instant) -> Self {
-        Self {
-            start,
-            last_ms: AtomicU64::new(0),
-        }
-    }
-
-    fn beat(&self, now: Instant) {
-        self.last_ms.store(self.ms(now), Ordering::Relaxed);
-    }
-
-    /// Time since the last turn.
-    pub(crate) fn age(&self, now: Instant) -> Duration {
-        Duration::from_millis(
-            self.ms(now)
-                .saturating_sub(self.last_ms.load(Ordering::Relaxed)),
-        )
-    }
-
-    fn ms(&self, now: Instant) -> u64 {
-        u64::try_from(now.saturating_duration_since(self.start).as_millis()).unwrap_or(u64::MAX)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use madang_core::limits::Limits;
-    use madang_core::{Event, Identity, PeerId};
-
-    use super::*;
-    use crate::handover;
-
-    struct Setup {
-        worker: Worker,
-        commands: mpsc::Sender<Command>,
-        events: mpsc::Receiver<Event>,
-        stop: oneshot::Sender<()>,
-    }
-
-    /// A worker without sockets, whose events find room for one.
-    fn setup() -> Setup {
-        let (commands, commands_out) = mpsc::channel(100);
-        let (events_in, events) = mpsc::channel(1);
-        let (inlet, handed_over) = handover::queue();
-        let (stop, stopped) = oneshot::channel();
-        let local = ([127, 0, 0, 1], 9).into();
-        let ends = Ends {
-            addresses: Arc::new(AddressMap::resolve(&[local], &[], &[]).unwrap()),
-            sockets: Vec::new(),
-            commands: commands_out,
-            events: EventQueue::new(events_in),
-            handover: Handover::new(&[inlet]),
-            handed_over,
-            reports: watch::channel(WorkerStats::default()).0,
-            heartbeat: Arc::new(Heartbeat::new(Instant::now())),
-            stop: stopped,
-        };
-        let config = ShardConfig {
-            worker: 0,
-            node: 0,
-            epoch: 0,
-            identity: Identity::generate().unwrap(),
-            addresses: ends.addresses.as_slice().to_vec(),
-            ice_lite: false,
-            initial_bitrate_bps: 1_000_000,
-            limits: Limits::default(),
-            seed: 0,
-        };
-        Setup {
-            worker: Worker::new(config, 1, ends),
-            commands,
-            events,
-            stop,
-        }
-    }
-
-    fn leave() -> Command {
-        Command::Leave { peer: PeerId(1) }
-    }
-
-    async fn wait(worker: &mut Worker, at_most: Duration) -> bool {
-        let due = Instant::now() + at_most;
-        worker
-            .wait(pin!(tokio::time::sleep_until(due.into())), due)
-            .await
-    }
-
-    const LONG: Duration = Duration::from_secs(60);
-
-    #[tokio::test]
-    async fn no_commands_are_taken_while_events_find_no_room() {
-        let Setup {
-            mut worker,
-            commands,
-            mut events,
-            stop: _stop,
-        } = setup();
-        for peer in [1, 2] {
-            worker
-                .ends
-                .events
-                .push(Event::Connected { peer: PeerId(peer) }, &mut worker.stats);
-        }
-        commands.send(leave()).await.unwrap();
-        assert!(!wait(&mut worker, Duration::from_millis(5)).await);
-        assert!(
-            worker.commands.is_empty(),
-            "woken by the clock, not by the command"
-        );
-
-        events.recv().await.unwrap();
-        assert!(!wait(&mut worker, LONG).await);
-        worker.publish_events();
-        assert!(!wait(&mut worker, LONG).await);
-        assert_eq!(worker.commands.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
-        let Setup {
-            mut worker,
-            commands,
-            stop: _stop,
-            ..
-        } = setup();
-        for _ in 0..=COMMANDS_PER_TURN {
-            commands.send(leave()).await.unwrap();
-        }
-        assert!(!wait(&mut worker, LONG).await);
-        assert_eq!(worker.commands.drain(..).count(), COMMANDS_PER_TURN);
-        assert!(!wait(&mut worker, LONG).await);
-        assert_eq!(worker.commands.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_stop_comes_first_and_takes_the_commands_that_wait() {
-        let Setup {
-            mut worker,
-            commands,
-            stop,
-            ..
-        } = setup();
-        for _ in 0..20 {
-            commands.send(leave()).await.unwrap();
-        }
-        stop.send(()).unwrap();
-        assert!(wait(&mut worker, LONG).await);
-        worker.take_last_commands();
-        assert_eq!(worker.commands.len(), 20);
-        assert!(commands.is_closed());
-    }
-
-    #[tokio::test]
-    async fn control_planes_that_have_gone_do_not_wake_the_worker() {
-        let Setup {
-            mut worker,
-            commands,
-            stop: _stop,
-            ..
-        } = setup();
-        drop(commands);
-        let asked = Instant::now();
-        assert!(!wait(&mut worker, Duration::from_millis(5)).await);
-        assert!(asked.elapsed() >= Duration::from_millis(5));
-    }
-
-    #[test]
-    fn a_heartbeat_ages_until_the_next_turn() {
-        let start = Instant::now();
-        let heartbeat = Heartbeat::new(start);
-        assert_eq!(
-            heartbeat.age(start + Duration::from_secs(6)),
-            Duration::from_secs(6)
-        );
-        heartbeat.beat(start + Duration::from_secs(6));
-        assert_eq!(
-            heartbeat.age(start + Duration::from_secs(7)),
-            Duration::from_secs(1)
-        );
-    }
 }

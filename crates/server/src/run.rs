@@ -21,7 +21,7 @@ use crate::http::{self, Server};
 use crate::telemetry::metrics::Metrics;
 use crate::{telemetry, wiring};
 
-/// How often metrics and health are brought up to date.
+/// How often metrics, health and the loads by which people are placed are brought up to date.
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// File descriptors beside those of HTTP connections: sockets of the workers, log, files.
@@ -94,7 +94,7 @@ async fn serve(settings: &Settings, metrics: Metrics) -> Result<ExitCode, StartE
         // The first look at the workers comes before the first request that could ask for it.
         biased;
         told = stop.told() => Some(told),
-        () = watch(&driver, &alive, &metrics) => None,
+        () = watch(&driver, &hub, &alive, &metrics) => None,
         () = server.serve(&router) => None,
         () = serve_if_any(operators.as_ref(), &operators_router) => None,
         // The hub's own task: a panic there must not unwind through this one.
@@ -126,13 +126,15 @@ fn router(hub: &Arc<Hub>, alive: &Arc<AtomicBool>) -> Router {
 }
 
 /// Copies what the workers say about themselves to where others look.
-async fn watch(driver: &Driver, alive: &AtomicBool, metrics: &Metrics) {
+async fn watch(driver: &Driver, hub: &Hub, alive: &AtomicBool, metrics: &Metrics) {
     loop {
         let alive_now = driver.alive();
         if alive.swap(alive_now, Ordering::Relaxed) && !alive_now {
             tracing::error!("a media worker has ended or is stuck: /livez fails from now on");
         }
-        telemetry::metrics::record(&driver.stats());
+        let stats = driver.stats();
+        hub.measured(stats.iter().map(|worker| worker.busy));
+        telemetry::metrics::record(&stats);
         metrics.upkeep();
         sleep(WATCH_INTERVAL).await;
     }

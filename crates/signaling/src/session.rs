@@ -44,6 +44,8 @@ pub(crate) struct Session {
     pub(crate) name: String,
     secret: Secret,
     pub(crate) room: RoomId,
+    /// The number of the worker on which the media is.
+    pub(crate) worker: usize,
     /// Whose share of the limits the session takes.
     pub(crate) address: IpAddr,
     pub(crate) rate: Arc<DefaultDirectRateLimiter>,
@@ -89,6 +91,7 @@ impl Session {
     /// A new session with an unguessable name and secret.
     pub(crate) fn new(
         room: RoomId,
+        worker: usize,
         address: IpAddr,
         rate: Arc<DefaultDirectRateLimiter>,
         socket: Socket,
@@ -102,6 +105,7 @@ impl Session {
                 rand::random::<u128>()
             )),
             room,
+            worker,
             address,
             rate,
             socket: Some(socket),
@@ -320,7 +324,7 @@ mod tests {
         ));
         let address = IpAddr::from([127, 0, 0, 1]);
         let limits = Limits::default();
-        let mut session = Session::new(RoomId(1), address, rate, socket, &limits);
+        let mut session = Session::new(RoomId(1), 0, address, rate, socket, &limits);
         session.hint("hint".into());
         session.event("{}");
         session.hint("too late".into());

@@ -156,37 +156,43 @@ impl World {
         match request {
             Request::Join { sdp } => {
                 let offer = parse_offer(&sdp);
-                self.command(Command::Join(Box::new(Join {
-                    peer,
-                    room: ROOM,
-                    offer,
-                    subscribe: true,
-                })));
+                self.command(
+                    seat,
+                    Command::Join(Box::new(Join {
+                        peer,
+                        room: ROOM,
+                        offer,
+                        subscribe: true,
+                    })),
+                );
             }
             Request::Offer { generation, sdp } => {
                 let offer = Box::new(parse_offer(&sdp));
-                self.command(Command::Offer {
-                    peer,
-                    generation,
-                    offer,
-                });
+                self.command(
+                    seat,
+                    Command::Offer {
+                        peer,
+                        generation,
+                        offer,
+                    },
+                );
             }
             Request::Candidate(line) => {
                 let candidate =
                     RemoteCandidate::parse(&line).unwrap_or_else(|error| panic!("{error}: {line}"));
                 if let Some(candidate) = candidate {
-                    self.command(Command::Candidate { peer, candidate });
+                    self.command(seat, Command::Candidate { peer, candidate });
                 }
             }
             Request::Publish(source) => self.add_track(seat, source),
             Request::Unpublish(source) => {
                 if let Some(track) = self.take_track(seat, source) {
-                    self.command(Command::Unpublish { peer, track });
+                    self.command(seat, Command::Unpublish { peer, track });
                 }
             }
             Request::Mute(source, muted) => self.mute_track(seat, source, muted),
-            Request::View(view) => self.command(Command::View { peer, view }),
-            Request::Leave => self.command(Command::Leave { peer }),
+            Request::View(view) => self.command(seat, Command::View { peer, view }),
+            Request::Leave => self.command(seat, Command::Leave { peer }),
         }
     }
 
@@ -202,10 +208,13 @@ impl World {
             | Event::NeedSlots { peer, .. }
             | Event::Quality { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
-            Event::Speakers { speakers, .. } => {
-                let told = speakers.clone();
-                (0..self.seats())
-                    .for_each(|seat| self.seat_mut(seat).page.speakers.clone_from(&told));
+            Event::Speakers {
+                worker, speakers, ..
+            } => {
+                let here: Vec<usize> = self.seats_of(*worker).collect();
+                for seat in here {
+                    self.seat_mut(seat).page.speakers.clone_from(speakers);
+                }
                 Vec::new()
             }
         };
@@ -217,14 +226,13 @@ impl World {
             self.tell_tracks();
         }
         if let Event::Data { peer, payload } = &event {
-            let peers = (0..self.seats())
-                .map(peer_of)
-                .filter(|other| other != peer)
-                .collect();
-            self.command(Command::Data {
-                peers,
-                payload: payload.clone(),
-            });
+            for seat in (0..self.seats()).filter(|seat| peer_of(*seat) != *peer) {
+                let data = Command::Data {
+                    peers: vec![peer_of(seat)],
+                    payload: payload.clone(),
+                };
+                self.command(seat, data);
+            }
         }
         if let [seat] = *seats {
             let joined = matches!(
@@ -272,10 +280,13 @@ impl World {
             width,
             height,
         };
-        self.command(Command::Publish {
-            peer: peer_of(seat),
-            track,
-        });
+        self.command(
+            seat,
+            Command::Publish {
+                peer: peer_of(seat),
+                track,
+            },
+        );
         self.tell_tracks();
     }
 
@@ -295,11 +306,14 @@ impl World {
         for track in &mut self.control_mut().tracks {
             track.muted = if track.id == id { muted } else { track.muted };
         }
-        self.command(Command::Mute {
-            peer: peer_of(seat),
-            track: id,
-            muted,
-        });
+        self.command(
+            seat,
+            Command::Mute {
+                peer: peer_of(seat),
+                track: id,
+                muted,
+            },
+        );
         self.tell_tracks();
     }
 

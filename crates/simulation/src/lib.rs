@@ -30,5 +30,7 @@ pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};
 pub use encoder::{AudioEncoder, EncodedPacket, LayerSpec, StartValues, VideoEncoder};
 pub use page::{Page, TileSize, TrackInfo};
 pub use payload::{Codec, Tag};
-pub use plan::{Action, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step};
+pub use plan::{
+    Action, ENGINE_VARIABLE, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step,
+};
 pub use world::{SERVER, Seat, World, WorldConfig};

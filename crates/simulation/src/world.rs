@@ -1,11 +1,13 @@
-//! The world: a shard, browsers, the network between them, and virtual time.
+//! The world: shards, browsers, the network between them, and virtual time.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
-use madang_core::{Address, Command, Datagram, Identity, Shard, ShardConfig, ShardStats};
+use madang_core::{
+    Address, Command, Datagram, Identity, SendPath, Shard, ShardConfig, ShardStats, Wallclock,
+};
 
 use crate::browser::{Browser, BrowserConfig};
 use crate::control::{Connection, Control, Request, SIGNALLING_DELAY, Told};
@@ -17,6 +19,9 @@ use crate::page::Page;
 pub struct WorldConfig {
     /// All randomness of the simulation.
     pub seed: u64,
+    /// Over which people are dealt out in the order of their coming.
+    pub workers: usize,
+    pub send_path: SendPath,
     pub initial_bitrate_bps: u64,
     pub limits: Limits,
     pub signalling_delay: Duration,
@@ -26,6 +31,8 @@ impl WorldConfig {
     pub fn new(seed: u64) -> Self {
         Self {
             seed,
+            workers: 1,
+            send_path: SendPath::default(),
             initial_bitrate_bps: 1_000_000,
             limits: Limits::default(),
             signalling_delay: SIGNALLING_DELAY,
@@ -53,14 +60,14 @@ pub struct World {
     /// The one reading of a real clock; all that follows is this plus virtual time.
     start: Instant,
     now: Duration,
-    shard: Shard,
+    shards: Vec<Shard>,
     seats: Vec<Seat>,
     control: Control,
     in_flight: BTreeMap<(Duration, u64), Delivery>,
     deliveries: u64,
-    /// The shard has been touched since its last flush.
+    /// A shard has been touched since the last flush.
     touched: bool,
-    /// How often the shard's timeout was due.
+    /// How often a shard's timeout was due.
     timeouts: u64,
 }
 
@@ -90,6 +97,9 @@ const TICK: Duration = Duration::from_millis(1);
 /// A shard whose timeout is due more often than this at one moment is in a busy loop.
 const TIMEOUTS_PER_TICK_MAX: usize = 10_000;
 
+/// The server's wall clock when a run starts: some day in 2026.
+const WALLCLOCK_START: Duration = Duration::from_secs(1_790_000_000);
+
 /// Where the simulated server listens (RFC 5737).
 pub const SERVER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3478);
@@ -99,22 +109,33 @@ impl World {
         // str0m draws SSRCs, mids and ICE credentials from this generator.
         fastrand::seed(config.seed);
         let start = Instant::now();
-        let shard_config = ShardConfig {
-            worker: 0,
+        let identity = Identity::generate().expect("the crypto library makes a certificate");
+        let shard = |worker| ShardConfig {
+            worker,
+            workers: config.workers,
             node: 0,
             epoch: 1,
-            identity: Identity::generate().expect("the crypto library makes a certificate"),
+            identity: identity.clone(),
             addresses: vec![Address {
                 advertised: SERVER,
                 local: SERVER,
             }],
             ice_lite: false,
+            send_path: config.send_path,
+            wallclock: Wallclock {
+                at: start,
+                time: SystemTime::UNIX_EPOCH + WALLCLOCK_START,
+            },
             initial_bitrate_bps: config.initial_bitrate_bps,
             limits: config.limits.clone(),
-            seed: config.seed,
+            seed: config.seed.wrapping_add(u64::from(worker)),
         };
+        let shards = (0..=u8::MAX)
+            .take(config.workers)
+            .map(|w| Shard::new(shard(w)))
+            .collect();
         Self {
-            shard: Shard::new(shard_config),
+            shards,
             config,
             start,
             now: Duration::ZERO,
@@ -153,11 +174,34 @@ impl World {
         self.config.seed
     }
 
+    /// What all shards have counted together.
     pub fn shard_stats(&self) -> ShardStats {
-        self.shard.stats()
+        let mut sum = ShardStats::default();
+        for stats in self.shards.iter().map(Shard::stats) {
+            sum.peers += stats.peers;
+            sum.tracks += stats.tracks;
+            sum.subscriptions += stats.subscriptions;
+            sum.datagrams_in += stats.datagrams_in;
+            sum.datagrams_out += stats.datagrams_out;
+            sum.bytes_in += stats.bytes_in;
+            sum.bytes_out += stats.bytes_out;
+            sum.packets_in += stats.packets_in;
+            sum.packets_out += stats.packets_out;
+            sum.packets_resent += stats.packets_resent;
+            sum.packets_padding += stats.packets_padding;
+            sum.packets_dropped_queue += stats.packets_dropped_queue;
+            sum.packets_dropped_too_large += stats.packets_dropped_too_large;
+            sum.packets_dropped_unknown += stats.packets_dropped_unknown;
+            sum.datagrams_dropped_unknown += stats.datagrams_dropped_unknown;
+            sum.keyframe_requests_in += stats.keyframe_requests_in;
+            sum.keyframe_requests_out += stats.keyframe_requests_out;
+            sum.drives += stats.drives;
+            sum.peer_panics += stats.peer_panics;
+        }
+        sum
     }
 
-    /// How often the shard's timeout was due so far.
+    /// How often a shard's timeout was due so far.
     pub fn timeouts(&self) -> u64 {
         self.timeouts
     }
@@ -201,7 +245,7 @@ impl World {
         }
     }
 
-    /// One step: 1 arrivals, 2 browsers, 3 the shard.
+    /// One step: 1 arrivals, 2 browsers, 3 the shards.
     fn tick(&mut self) {
         self.now += TICK;
         while let Some(entry) = self
@@ -215,7 +259,7 @@ impl World {
         for seat in 0..self.seats.len() {
             self.tick_browser(seat);
         }
-        self.drive_shard();
+        self.drive_shards();
     }
 
     fn arrive(&mut self, delivery: Delivery) {
@@ -226,7 +270,13 @@ impl World {
                     destination: SERVER,
                     contents: &datagram,
                 };
-                self.shard.handle_datagram(self.start + self.now, datagram);
+                let now = self.start + self.now;
+                let seat = self
+                    .seats
+                    .iter()
+                    .position(|seat| seat.browser.address() == source);
+                self.shard_of(seat.unwrap_or(0))
+                    .handle_datagram(now, datagram);
                 self.touched = true;
             }
             Delivery::ToBrowser { seat, datagram } => {
@@ -262,34 +312,73 @@ impl World {
         }
     }
 
-    /// Drives the shard as its contract says, until nothing is due any more.
-    fn drive_shard(&mut self) {
+    /// The people on a worker.
+    pub(crate) fn seats_of(&self, worker: u8) -> impl Iterator<Item = usize> {
+        let workers = self.shards.len();
+        (0..self.seats.len()).filter(move |seat| seat % workers == usize::from(worker))
+    }
+
+    /// The shard of the worker on which somebody is.
+    fn shard_of(&mut self, seat: usize) -> &mut Shard {
+        let worker = seat % self.shards.len();
+        self.shards.get_mut(worker).expect("there is a worker")
+    }
+
+    /// Drives the shards as their contract says, until nothing is due any more.
+    fn drive_shards(&mut self) {
         let now = self.start + self.now;
         for _ in 0..TIMEOUTS_PER_TICK_MAX {
-            if self.shard.poll_timeout().is_some_and(|due| due <= now) {
-                self.timeouts += 1;
-                self.shard.handle_timeout(now);
-                self.touched = true;
+            for shard in &mut self.shards {
+                if shard.poll_timeout().is_some_and(|due| due <= now) {
+                    self.timeouts += 1;
+                    shard.handle_timeout(now);
+                    self.touched = true;
+                }
             }
             if !std::mem::take(&mut self.touched) {
                 return;
             }
-            self.shard.flush(now);
-            while let Some(event) = self.shard.poll_event() {
-                self.handle_shard_event(event);
-            }
-            self.send_outbox();
+            self.flush();
         }
         panic!(
-            "the shard's timeout at {:?} never passes: a busy loop",
+            "a shard's timeout at {:?} never passes: a busy loop",
             self.now
         );
     }
 
-    fn send_outbox(&mut self) {
+    fn flush(&mut self) {
+        let now = self.start + self.now;
+        let (mut events, mut relayed) = (Vec::new(), Vec::new());
+        for (shard, worker) in self.shards.iter_mut().zip(0u8..) {
+            shard.flush(now);
+            events.extend(std::iter::from_fn(|| shard.poll_event()));
+            relayed.extend(
+                std::iter::from_fn(|| shard.poll_relayed()).map(|(to, one)| (worker, to, one)),
+            );
+        }
+        for worker in 0..self.shards.len() {
+            self.send_outbox(worker);
+        }
+        for (from, to, one) in relayed {
+            let shard = self
+                .shards
+                .get_mut(usize::from(to))
+                .expect("shards know how many they are");
+            shard.handle_relayed(now, from, one);
+            self.touched = true;
+        }
+        for event in events {
+            self.handle_shard_event(event);
+        }
+    }
+
+    fn send_outbox(&mut self, worker: usize) {
         let now = self.now;
         let mut deliveries = Vec::new();
-        for (transmit, datagram) in self.shard.outbox().datagrams() {
+        let Some(shard) = self.shards.get_mut(worker) else {
+            return;
+        };
+        for (transmit, datagram) in shard.outbox().datagrams() {
             let to = self
                 .seats
                 .iter()
@@ -305,7 +394,7 @@ impl World {
                 );
             }
         }
-        self.shard.outbox().clear();
+        shard.outbox().clear();
         for (seat, arrival) in deliveries {
             self.deliver_at(
                 arrival.at,
@@ -317,8 +406,10 @@ impl World {
         }
     }
 
-    pub(crate) fn command(&mut self, command: Command) {
-        self.shard.handle_command(self.start + self.now, command);
+    /// For the worker on which somebody is.
+    pub(crate) fn command(&mut self, seat: usize, command: Command) {
+        let now = self.start + self.now;
+        self.shard_of(seat).handle_command(now, command);
         self.touched = true;
     }
 

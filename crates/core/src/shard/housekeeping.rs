@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::publish::{PeerKey, TrackKey};
+use crate::publish::{PeerKey, Publisher, TrackKey};
 use crate::timers::Timer;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
 
@@ -49,15 +49,16 @@ impl Shard {
             return;
         };
         track.due = None;
+        let at_home = matches!(track.publisher, Publisher::Here(_));
         let mut active = false;
         for layer in &mut track.layers {
             let sends = layer.is_active(now);
             active |= sends;
-            if sends && !layer.paused {
+            if sends && !layer.paused && at_home {
                 layer.rate.tick(now);
             }
         }
-        let (publisher, is_video) = (track.publisher, track.spec.kind == MediaKind::Video);
+        let is_video = track.spec.kind == MediaKind::Video;
         let loss = track
             .layers
             .iter_mut()
@@ -66,10 +67,13 @@ impl Shard {
         if is_video {
             // Rates have moved, or a layer has stopped.
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
+            self.tell_mirrors_layers(key);
             self.dynacast(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
-        self.rate_uplink(now, publisher, loss);
+        if let Some(publisher) = self.publisher_key(key) {
+            self.rate_uplink(now, publisher, loss);
+        }
         // A track that sends nothing, and that nobody waits for, is looked at again when that changes.
         if active {
             self.schedule_track(now, key);
@@ -95,8 +99,18 @@ impl Shard {
             return;
         };
         let wanted: Vec<bool> = (0..track.layers.len())
-            .map(|layer| self.subscribed_slots(key).any(|slot| slot.wants(layer)))
+            .map(|layer| {
+                track
+                    .elsewhere
+                    .iter()
+                    .any(|elsewhere| elsewhere.wants(layer))
+                    || self.subscribed_slots(key).any(|slot| slot.wants(layer))
+            })
             .collect();
+        if let Publisher::At(_) = track.publisher {
+            self.want_layers(key, &wanted);
+            return;
+        }
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
@@ -114,6 +128,7 @@ impl Shard {
                 && now.saturating_duration_since(since) >= UNWANTED_HOLD
             {
                 layer.paused = true;
+                layer.store.clear();
                 changed = true;
             }
         }
@@ -127,14 +142,13 @@ impl Shard {
                     max_fps: None,
                 })
                 .collect();
-            let (id, publisher) = (track.spec.id, track.publisher);
-            if let Some(peer) = self.peer_id(publisher) {
-                self.events.push_back(Event::Layers {
-                    peer,
-                    track: id,
-                    layers,
-                });
-            }
+            let (track, peer) = (track.spec.id, track.publisher_id);
+            self.events.push_back(Event::Layers {
+                peer,
+                track,
+                layers,
+            });
+            self.tell_mirrors_layers(key);
         }
     }
 
@@ -192,10 +206,7 @@ impl Shard {
         };
         let mut speakers = Vec::new();
         for (track, level) in room.levels.speakers(now) {
-            let publisher = self
-                .tracks
-                .get(track)
-                .and_then(|track| self.peer_id(track.publisher));
+            let publisher = self.tracks.get(track).map(|track| track.publisher_id);
             speakers.extend(publisher.map(|peer| (peer, level)));
         }
         let told = &room.told_speakers;
@@ -216,8 +227,11 @@ impl Shard {
         if let Some(room) = self.rooms.get_mut(&id) {
             room.told_speakers.clone_from(&speakers);
         }
-        self.events
-            .push_back(Event::Speakers { room: id, speakers });
+        self.events.push_back(Event::Speakers {
+            worker: self.config.worker,
+            room: id,
+            speakers,
+        });
         if people_changed {
             self.mark_room_stale(id, |stale| stale.view = true);
         }

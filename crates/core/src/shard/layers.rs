@@ -154,6 +154,11 @@ impl Shard {
             .estimate_bps
             .filter(|_| resumed && peer.desired_bps > 0);
         peer.desired_bps = wanted_bps;
+        if let Some(lane) = peer.egress.lane() {
+            lane.set_demand(now, wanted_bps);
+            self.pump(now, key);
+            return;
+        }
         self.drive(now, key, |rtc| {
             if let Some(estimate_bps) = restart {
                 rtc.bwe().reset(Bitrate::bps(estimate_bps));

@@ -1,5 +1,6 @@
 //! The way of a packet through the shard: what str0m says, reading it in, fanning it out.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::IceConnectionState;
@@ -11,7 +12,8 @@ use super::{IDLE_AFTER, Shard};
 use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::peer::{self, Stream};
-use crate::publish::{self, Packet, PeerKey, TrackKey};
+use crate::publish::{self, PeerKey, TrackKey};
+use crate::relay::Arrived;
 use crate::{Event, RoomId};
 
 impl Shard {
@@ -119,9 +121,16 @@ impl Shard {
         let Some(peer) = self.peers.get(key) else {
             return;
         };
-        let source = peer
-            .slot(request.mid)
-            .and_then(|at| peer.slots.get(at))
+        if let Some(slot) = peer.slot(request.mid) {
+            self.on_lost_picture(now, key, slot);
+        }
+    }
+
+    pub(super) fn on_lost_picture(&mut self, now: Instant, key: PeerKey, slot: usize) {
+        let source = self
+            .peers
+            .get(key)
+            .and_then(|peer| peer.slots.get(slot))
             .and_then(|slot| slot.source.as_ref());
         if let Some((track, Some((layer, _)))) = source.map(|source| (source.track, source.current))
         {
@@ -175,7 +184,7 @@ impl Shard {
             peer.busy_until = now + IDLE_AFTER;
         }
         let (room, is_audio) = (track.room, track.is_audio());
-        self.work.batch.push(packet);
+        self.work.batch.push((stream.track, Arc::new(packet)));
         if !was_active {
             self.on_layer_started(now, stream.track);
         }
@@ -221,12 +230,19 @@ impl Shard {
     }
 
     /// A layer sends that did not: its viewers may want it.
-    fn on_layer_started(&mut self, now: Instant, key: TrackKey) {
+    pub(super) fn on_layer_started(&mut self, now: Instant, key: TrackKey) {
         self.schedule_track(now, key);
         self.mark_subscribers_stale(key, |stale| stale.allocation = true);
+        self.tell_mirrors_layers(key);
     }
 
-    fn on_audio_level(&mut self, now: Instant, room_id: RoomId, track: TrackKey, dbov: Option<i8>) {
+    pub(super) fn on_audio_level(
+        &mut self,
+        now: Instant,
+        room_id: RoomId,
+        track: TrackKey,
+        dbov: Option<i8>,
+    ) {
         let Some(room) = self.rooms.get_mut(&room_id) else {
             return;
         };
@@ -239,9 +255,9 @@ impl Shard {
 
     /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
     /// packets that came in; behind them stand older ones that a refresh has added for single slots.
-    pub(super) fn fan_out(&mut self, batch: &[Packet], arrived: usize) {
-        for (at, packet) in batch.iter().enumerate().take(arrived) {
-            let Some(track) = self.tracks.get(packet.track) else {
+    pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
+        for (at, (track, _)) in batch.iter().enumerate().take(arrived) {
+            let Some(track) = self.tracks.get(*track) else {
                 continue;
             };
             for subscriber in &track.subscribers {
@@ -256,10 +272,14 @@ impl Shard {
     }
 
     /// Chooses, rewrites and writes all packets of the batch for one peer, then drains it once.
-    pub(super) fn forward(&mut self, now: Instant, key: PeerKey, batch: &[Packet]) {
+    pub(super) fn forward(&mut self, now: Instant, key: PeerKey, batch: &[Arrived]) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        if peer.egress.as_lane().is_some() {
+            self.forward_by_lane(now, key, batch);
+            return;
+        }
         let mut pending = std::mem::take(&mut peer.pending);
         let mut said = std::mem::take(&mut self.rtc_events);
         let slots = &mut peer.slots;
@@ -267,7 +287,7 @@ impl Shard {
         let mut switched = false;
         let write_all = |rtc: &mut str0m::Rtc| {
             for (slot_index, packet_index) in pending.drain(..) {
-                let (Some(slot), Some(packet)) =
+                let (Some(slot), Some((track, packet))) =
                     (slots.get_mut(slot_index), batch.get(packet_index))
                 else {
                     continue;
@@ -277,9 +297,14 @@ impl Shard {
                     continue;
                 };
                 let (before, mid) = (slot.carries(), slot.mid);
-                slot.forward(packet, &mut |packet, rewritten| {
-                    written +=
-                        u64::from(egress::write(rtc, mid, payload_types, packet, &rewritten));
+                slot.forward(*track, packet, &mut |packet, rewritten| {
+                    written += u64::from(egress::write_to_engine(
+                        rtc,
+                        mid,
+                        payload_types,
+                        packet,
+                        &rewritten,
+                    ));
                 });
                 switched |= slot.carries() != before;
             }
@@ -300,13 +325,10 @@ impl Shard {
         self.rtc_events = said;
     }
 
-    pub(super) fn remember_audio(&mut self, batch: &[Packet], arrived: usize) {
-        for packet in batch.iter().take(arrived) {
-            if let Some(track) = self
-                .tracks
-                .get_mut(packet.track)
-                .filter(|track| track.is_audio())
-            {
+    /// Keeps what came in for those who begin to listen, or miss some of it.
+    pub(super) fn remember(&mut self, batch: &[Arrived], arrived: usize) {
+        for (track, packet) in batch.iter().take(arrived) {
+            if let Some(track) = self.tracks.get_mut(*track) {
                 track.remember(packet);
             }
         }

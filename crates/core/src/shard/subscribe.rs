@@ -5,8 +5,9 @@ use std::time::Instant;
 use super::{Room, Shard};
 use crate::forward::{Slot, Tile};
 use crate::peer::Peer;
-use crate::publish::{Packet, PeerKey, Subscriber, TrackKey};
-use crate::{AudioView, AutoView, Event, MediaKind, TrackId};
+use crate::publish::{PeerKey, Publisher, Subscriber, TrackKey};
+use crate::relay::Arrived;
+use crate::{AudioView, AutoView, Event, MediaKind, PeerId, TrackId};
 
 /// Steps in which video slots grow.
 const VIDEO_SLOT_STEPS: [usize; 4] = [9, 16, 25, 49];
@@ -23,7 +24,7 @@ struct Wish {
 
 impl Shard {
     /// Works out what is stale. Packets that a new listener should hear first are added to the batch.
-    pub(super) fn refresh(&mut self, now: Instant, batch: &mut Vec<Packet>) {
+    pub(super) fn refresh(&mut self, now: Instant, batch: &mut Vec<Arrived>) {
         while let Some(key) = self.work.stale.pop() {
             let Some(peer) = self.peers.get_mut(key) else {
                 continue;
@@ -40,9 +41,34 @@ impl Shard {
             }
             if stale.view || stale.allocation {
                 self.allocate(now, key);
+                self.start_pictures(now, key, batch);
             }
             if stale.any() {
                 self.work.untold.push(key);
+            }
+        }
+    }
+
+    /// Slots that have shown nothing yet start with a keyframe that has just been sent to others.
+    fn start_pictures(&mut self, now: Instant, key: PeerKey, batch: &mut Vec<Arrived>) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        for (index, slot) in peer.slots.iter().enumerate() {
+            let Some((track, layer)) = slot.awaits_keyframe().filter(|_| slot.may_start_late())
+            else {
+                continue;
+            };
+            let picture = self
+                .tracks
+                .get(track)
+                .and_then(|track| track.layers.get(layer)?.store.picture(now));
+            for packet in picture.into_iter().flatten() {
+                if peer.pending.is_empty() {
+                    self.work.touched.push(key);
+                }
+                peer.pending.push((index, batch.len()));
+                batch.push((track, packet));
             }
         }
     }
@@ -175,24 +201,24 @@ impl Shard {
         auto: &AutoView,
         named: &[Wish],
     ) -> Vec<(TrackKey, TrackId)> {
-        let speaks = |publisher: PeerKey| {
-            let id = self.peer_id(publisher);
+        let speaks = |publisher: PeerId| {
             room.told_speakers
                 .iter()
-                .any(|(speaker, _)| Some(*speaker) == id)
+                .any(|(speaker, _)| *speaker == publisher)
         };
         let mut candidates: Vec<(bool, TrackKey, TrackId)> = Vec::new();
         for &track in &room.tracks {
             let Some(state) = self
                 .tracks
                 .get(track)
-                .filter(|state| !state.is_audio() && state.publisher != key)
+                .filter(|state| !state.is_audio() && state.publisher != Publisher::Here(key))
             else {
                 continue;
             };
             if named.iter().all(|wish| wish.track != track) {
-                let first =
-                    auto.pin == Some(state.spec.id) || state.is_screen() || speaks(state.publisher);
+                let first = auto.pin == Some(state.spec.id)
+                    || state.is_screen()
+                    || speaks(state.publisher_id);
                 candidates.push((first, track, state.spec.id));
             }
         }
@@ -225,7 +251,7 @@ impl Shard {
     }
 
     /// Puts the microphones that are to be heard into the audio slots; those that stay keep theirs.
-    fn fill_audio_slots(&mut self, now: Instant, key: PeerKey, batch: &mut Vec<Packet>) {
+    fn fill_audio_slots(&mut self, now: Instant, key: PeerKey, batch: &mut Vec<Arrived>) {
         let heard = self.heard(key);
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -272,7 +298,7 @@ impl Shard {
                     self.work.touched.push(key);
                 }
                 peer.pending.push((index, batch.len()));
-                batch.push(packet.clone());
+                batch.push((track, packet.clone()));
             }
         }
         self.resubscribe(key, &released, &assigned);
@@ -296,7 +322,9 @@ impl Shard {
             let Some(state) = self.tracks.get(track) else {
                 continue;
             };
-            let ours = state.publisher == key || state.room != peer.room || !state.is_audio();
+            let ours = state.publisher == Publisher::Here(key)
+                || state.room != peer.room
+                || !state.is_audio();
             if !ours && heard.len() < slots && heard.iter().all(|(other, _)| *other != track) {
                 heard.push((track, state.spec.id));
             }

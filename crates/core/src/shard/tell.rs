@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Shard;
 use crate::forward::Slot;
 use crate::publish::{PeerKey, TrackKey};
-use crate::{AudioSlot, Event, LayerName, MediaKind, PeerId, Slots, VideoSlot, Why};
+use crate::{AudioSlot, Event, LayerName, MediaKind, Slots, VideoSlot, Why};
 
 impl Shard {
     /// Tells the control plane about slots that have changed, and asks for the keyframes that are
@@ -117,10 +117,6 @@ impl Shard {
             width,
             height,
         })
-    }
-
-    pub(super) fn peer_id(&self, key: PeerKey) -> Option<PeerId> {
-        self.peers.get(key).map(|peer| peer.id)
     }
 }
 

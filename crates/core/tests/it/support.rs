@@ -1,12 +1,12 @@
 //! A shard on one address, and offers as a browser makes them.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use madang_core::limits::Limits;
 use madang_core::sdp::{Offer, SdpError};
 use madang_core::{
-    Address, Answer, Command, Event, Identity, Join, MediaKind, PeerId, RoomId, Shard, ShardConfig,
-    Source, TrackId, TrackSpec,
+    Address, Answer, Command, Event, Identity, Join, MediaKind, PeerId, RoomId, SendPath, Shard,
+    ShardConfig, Source, TrackId, TrackSpec, Wallclock,
 };
 use str0m::media::{Direction, Mid};
 use str0m::{Candidate, Rtc};
@@ -17,6 +17,7 @@ pub(crate) fn shard(limits: Limits) -> Shard {
     let address = SERVER.parse().unwrap();
     Shard::new(ShardConfig {
         worker: 0,
+        workers: 1,
         node: 0,
         epoch: 7,
         identity: Identity::generate().unwrap(),
@@ -25,6 +26,11 @@ pub(crate) fn shard(limits: Limits) -> Shard {
             local: address,
         }],
         ice_lite: false,
+        send_path: SendPath::default(),
+        wallclock: Wallclock {
+            at: Instant::now(),
+            time: SystemTime::now(),
+        },
         initial_bitrate_bps: 1_000_000,
         limits,
         seed: 1,

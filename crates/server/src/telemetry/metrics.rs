@@ -18,9 +18,17 @@ pub(crate) struct Metrics {
 /// A metric that is copied from the statistics of each worker.
 struct Metric {
     name: &'static str,
-    kind: Kind,
     help: &'static str,
-    read: fn(&WorkerStats) -> u64,
+    read: Read,
+}
+
+/// Where a metric's value is.
+#[derive(Clone, Copy)]
+enum Read {
+    Counter(fn(&WorkerStats) -> u64),
+    Gauge(fn(&WorkerStats) -> u64),
+    /// A gauge from 0 to 1.
+    Ratio(fn(&WorkerStats) -> f64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,14 +72,18 @@ pub(crate) fn record(workers: &[WorkerStats]) {
     for stats in workers {
         let labels = [Label::new("worker", stats.worker.to_string())];
         for metric in WORKER_METRICS {
-            let value = (metric.read)(stats);
-            match metric.kind {
-                Kind::Counter => metrics::counter!(metric.name, labels.iter()).absolute(value),
+            match metric.read {
+                Read::Counter(read) => {
+                    metrics::counter!(metric.name, labels.iter()).absolute(read(stats));
+                }
                 #[expect(
                     clippy::cast_precision_loss,
                     reason = "gauges count things far below 2^53"
                 )]
-                Kind::Gauge => metrics::gauge!(metric.name, labels.iter()).set(value as f64),
+                Read::Gauge(read) => {
+                    metrics::gauge!(metric.name, labels.iter()).set(read(stats) as f64);
+                }
+                Read::Ratio(read) => metrics::gauge!(metric.name, labels.iter()).set(read(stats)),
             }
         }
     }
@@ -109,7 +121,7 @@ once a second and has the label `worker`; the metrics without it are the whole n
 fn all() -> impl Iterator<Item = (Kind, &'static str, &'static str)> {
     let workers = WORKER_METRICS
         .iter()
-        .map(|metric| (metric.kind, metric.name, metric.help));
+        .map(|metric| (metric.kind(), metric.name, metric.help));
     NODE_METRICS.iter().copied().chain(workers)
 }
 
@@ -143,7 +155,21 @@ const NODE_METRICS: &[(Kind, &str, &str)] = &[
     ),
 ];
 
+impl Metric {
+    fn kind(&self) -> Kind {
+        match self.read {
+            Read::Counter(_) => Kind::Counter,
+            Read::Gauge(_) | Read::Ratio(_) => Kind::Gauge,
+        }
+    }
+}
+
 const WORKER_METRICS: &[Metric] = &[
+    Metric {
+        name: "madang_worker_busy_ratio",
+        help: "Share of the last second in which the worker did not sleep, 0 to 1.",
+        read: Read::Ratio(|stats| stats.busy),
+    },
     gauge(
         "madang_peers",
         "Peers, each one ICE and DTLS endpoint.",
@@ -186,6 +212,21 @@ const WORKER_METRICS: &[Metric] = &[
         "madang_rtp_packets_out_total",
         "RTP packets forwarded to subscribers.",
         |stats| stats.shard.packets_out,
+    ),
+    counter(
+        "madang_rtp_packets_resent_total",
+        "RTP packets that receivers asked for again, and got.",
+        |stats| stats.shard.packets_resent,
+    ),
+    counter(
+        "madang_rtp_packets_padding_total",
+        "RTP packets that bandwidth probes were filled up with.",
+        |stats| stats.shard.packets_padding,
+    ),
+    counter(
+        "madang_rtp_packets_dropped_queue_total",
+        "RTP packets for which a participant's queue had no room; they are sent when asked for again.",
+        |stats| stats.shard.packets_dropped_queue,
     ),
     counter(
         "madang_rtp_packets_dropped_too_large_total",
@@ -292,6 +333,26 @@ const WORKER_METRICS: &[Metric] = &[
         "Datagrams that are neither STUN, DTLS, RTP nor RTCP.",
         |stats| stats.io.datagrams_dropped_unclassified,
     ),
+    gauge(
+        "madang_relay_backlog",
+        "Notices for other workers that wait because their queues are full.",
+        |stats| stats.io.relay_backlog,
+    ),
+    counter(
+        "madang_relay_packets_sent_total",
+        "RTP packets given to other workers that have people of their rooms.",
+        |stats| stats.io.relay_packets_sent,
+    ),
+    counter(
+        "madang_relay_packets_received_total",
+        "RTP packets taken from other workers.",
+        |stats| stats.io.relay_packets_received,
+    ),
+    counter(
+        "madang_relay_packets_dropped_total",
+        "RTP packets lost because the other worker's queue was full.",
+        |stats| stats.io.relay_packets_dropped,
+    ),
     counter(
         "madang_udp_send_calls_total",
         "System calls that sent.",
@@ -327,18 +388,16 @@ const WORKER_METRICS: &[Metric] = &[
 const fn counter(name: &'static str, help: &'static str, read: fn(&WorkerStats) -> u64) -> Metric {
     Metric {
         name,
-        kind: Kind::Counter,
         help,
-        read,
+        read: Read::Counter(read),
     }
 }
 
 const fn gauge(name: &'static str, help: &'static str, read: fn(&WorkerStats) -> u64) -> Metric {
     Metric {
         name,
-        kind: Kind::Gauge,
         help,
-        read,
+        read: Read::Gauge(read),
     }
 }
 
@@ -368,7 +427,7 @@ mod tests {
             assert!(metric.name.starts_with("madang_"), "{}", metric.name);
             assert_eq!(
                 metric.name.ends_with("_total"),
-                metric.kind == Kind::Counter,
+                metric.kind() == Kind::Counter,
                 "{}",
                 metric.name
             );
@@ -380,7 +439,9 @@ mod tests {
     fn all_that_is_counted_is_exported() {
         let fields = |debug: String| debug.matches(": ").count();
         let counted = fields(format!("{:?}", ShardStats::default()))
-            + fields(format!("{:?}", IoStats::default()));
+            + fields(format!("{:?}", IoStats::default()))
+            // The share of time that a worker is busy.
+            + 1;
         assert_eq!(
             WORKER_METRICS.len(),
             counted,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use madang_core::Source;
 use madang_simulation::decoder::{Fault, Heard, Shown};
-use madang_simulation::source_number;
+use madang_simulation::{BrowserConfig, source_number};
 use serde_json::Value;
 
 use crate::client::Client;
@@ -20,6 +20,8 @@ pub(crate) struct Call {
     pub(crate) http: SocketAddr,
     /// Where the clients' media sockets are.
     pub(crate) ip: IpAddr,
+    /// What those are who come next.
+    pub(crate) browser: BrowserConfig,
     /// Rests between two looks at the sockets; without, delays are exact and a core is busy.
     pub(crate) rest: bool,
     pub(crate) clients: Vec<Client>,
@@ -31,6 +33,7 @@ impl Call {
             start: Instant::now(),
             http,
             ip: Ipv4Addr::LOCALHOST.into(),
+            browser: BrowserConfig::default(),
             rest: true,
             clients: Vec::new(),
         }
@@ -44,7 +47,7 @@ impl Call {
     pub(crate) fn add(&mut self) -> usize {
         let position = self.clients.len();
         let number = u32::try_from(position).unwrap();
-        let client = Client::new(number, self.http, self.ip, self.start);
+        let client = Client::new(number, self.http, (self.browser, self.ip), self.start);
         self.clients.push(client);
         position
     }

@@ -47,7 +47,7 @@ fn clients_whose_datagrams_reach_another_worker_are_served() {
     let mut call = Call::new(server.http);
     let (ann, bob) = pair(&mut call);
     // The kernel chooses the worker by the client's port: one in four is the right one.
-    while total(&server, "madang_udp_datagrams_handed_over_total") == 0 {
+    while server.total("madang_udp_datagrams_handed_over_total") == 0 {
         assert!(
             call.clients.len() < CLIENTS_MAX,
             "no datagram changed the worker"
@@ -58,7 +58,7 @@ fn clients_whose_datagrams_reach_another_worker_are_served() {
         call.listen(viewer, ann, 50);
     }
     assert_eq!(
-        total(&server, "madang_udp_datagrams_dropped_handover_total"),
+        server.total("madang_udp_datagrams_dropped_handover_total"),
         0
     );
     assert_eq!(call.complaints(), [""; 0]);
@@ -122,14 +122,4 @@ fn a_message_goes_over_the_data_channel() {
         (&data["t"], &data["from"], &data["body"]["x"]),
         (&json!("msg"), from, &json!(1))
     );
-}
-
-/// The sum of a metric over all workers.
-fn total(server: &Madang, name: &str) -> u64 {
-    let (_, metrics) = server.get("/metrics");
-    metrics
-        .lines()
-        .filter(|line| line.starts_with(name))
-        .map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap())
-        .sum()
 }

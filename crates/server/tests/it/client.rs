@@ -43,10 +43,14 @@ pub(crate) struct Client {
 
 impl Client {
     /// Opens both sockets; nothing is sent.
-    pub(crate) fn new(number: u32, http: SocketAddr, ip: IpAddr, start: Instant) -> Self {
+    pub(crate) fn new(
+        number: u32,
+        http: SocketAddr,
+        (config, ip): (BrowserConfig, IpAddr),
+        start: Instant,
+    ) -> Self {
         let udp = UdpSocket::bind((ip, 0)).unwrap();
         udp.set_nonblocking(true).unwrap();
-        let config = BrowserConfig::default();
         let address = udp.local_addr().unwrap();
         let now = start.elapsed();
         Self {

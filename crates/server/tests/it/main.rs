@@ -13,3 +13,4 @@ mod command_line;
 mod lifecycle;
 mod process;
 mod sessions;
+mod workers;

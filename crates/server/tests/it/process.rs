@@ -104,6 +104,23 @@ impl Madang {
         )
     }
 
+    /// A metric of each worker, by its number.
+    pub(crate) fn metric(&self, name: &str) -> Vec<u64> {
+        let (_, metrics) = self.get("/metrics");
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        let mut values: Vec<(&str, u64)> = lines
+            .map(|line| line.rsplit_once(' ').unwrap())
+            .map(|(labels, value)| (labels, value.parse().unwrap()))
+            .collect();
+        values.sort_unstable();
+        values.into_iter().map(|(_, value)| value).collect()
+    }
+
+    /// The sum of a metric over all workers.
+    pub(crate) fn total(&self, name: &str) -> u64 {
+        self.metric(name).into_iter().sum()
+    }
+
     /// A WebSocket that stays open until it is dropped.
     pub(crate) fn open_websocket(&self) -> TcpStream {
         let mut stream = self.connect();

@@ -6,6 +6,7 @@ use madang_core::sdp::SdpError;
 use madang_core::{Answer, CloseReason, Event, PeerId, Quality, RoomId};
 
 use super::Hub;
+use super::commands::Workers;
 use super::requests::{check_rate, read};
 use super::state::State;
 use crate::media::MediaState;
@@ -20,63 +21,43 @@ impl Hub {
     /// Hands an event to those whom it concerns. It never waits: a worker that waits for its events
     /// to be taken would wait for ever.
     pub(super) fn on_event(self: &Arc<Self>, event: Event) {
-        let worker = self.dispatch(event);
-        if let Some(worker) = worker {
-            self.flush_later(worker);
-        }
+        let given = self.dispatch(event);
+        self.flush_later(given);
     }
 
-    /// Returns the worker that may have got commands.
-    fn dispatch(&self, event: Event) -> Option<usize> {
+    fn dispatch(&self, event: Event) -> Workers {
         let mut state = self.state.lock();
         match event {
             Event::Answered {
                 peer,
                 generation,
                 result,
-            } => self.answered(&mut state, peer, generation, result),
-            Event::Closed { peer, reason } => {
-                state.closed(peer, reason);
-                None
-            }
-            Event::Data { peer, payload } => self.data(&mut state, peer, &payload),
-            Event::Slots { peer, slots } => {
-                state.tell(peer, |media| media.take_slots(slots));
-                None
-            }
+            } => return self.answered(&mut state, peer, generation, result),
+            Event::Data { peer, payload } => return self.data(&mut state, peer, &payload),
+            Event::Closed { peer, reason } => state.closed(peer, reason),
+            Event::Slots { peer, slots } => state.tell(peer, |media| media.take_slots(slots)),
             Event::Layers {
                 peer,
                 track,
                 layers,
-            } => {
-                state.tell(peer, |media| media.take_layers(track, &layers));
-                None
-            }
+            } => state.tell(peer, |media| media.take_layers(track, &layers)),
             Event::NeedSlots { peer, audio, video } => {
                 state.tell(peer, |media| media.take_need_slots(audio, video));
-                None
             }
-            Event::Speakers { room, speakers } => {
-                state.speakers(room, &speakers);
-                None
-            }
+            Event::Speakers {
+                worker,
+                room,
+                speakers,
+            } => state.speakers(worker.into(), room, &speakers),
             Event::Quality {
                 room,
                 peer,
                 quality,
-            } => {
-                state.quality(room, peer, quality);
-                None
-            }
-            Event::Connected { peer } => {
-                tracing::debug!(peer = peer.0, "media is connected");
-                None
-            }
-            Event::Disconnected { peer } => {
-                tracing::debug!(peer = peer.0, "media is disconnected");
-                None
-            }
+            } => state.quality(room, peer, quality),
+            Event::Connected { peer } => tracing::debug!(peer = peer.0, "media is connected"),
+            Event::Disconnected { peer } => tracing::debug!(peer = peer.0, "media is disconnected"),
         }
+        Workers::new()
     }
 
     fn answered(
@@ -85,20 +66,20 @@ impl Hub {
         peer: PeerId,
         generation: u32,
         result: Result<Answer, SdpError>,
-    ) -> Option<usize> {
+    ) -> Workers {
         if state.joining.contains_key(&peer) {
             return state.finish_join(peer, result, &self.config);
         }
-        let session = state
-            .sessions
-            .get_mut(&peer)
-            .filter(|session| session.awaits(generation))?;
+        let session = state.sessions.get_mut(&peer);
+        let Some(session) = session.filter(|session| session.awaits(generation)) else {
+            return Workers::new();
+        };
         match result {
             Ok(answer) => {
                 session.media.slots = answer.slots.iter().map(SlotInfo::from).collect();
                 session.media.need_slots = None;
-                match session.offers.pending.take()?.waiter {
-                    Waiter::Reply { re, generation } => {
+                match session.offers.pending.take().map(|pending| pending.waiter) {
+                    Some(Waiter::Reply { re, generation }) => {
                         let slots = session.media.slots.clone();
                         let reply = ServerMessage::Answer {
                             re,
@@ -109,18 +90,21 @@ impl Hub {
                         session.send(reply.to_text().into());
                     }
                     // Who no longer waits needs no answer.
-                    Waiter::Resume(done) => drop(done.send(Ok(answer))),
+                    Some(Waiter::Resume(done)) => drop(done.send(Ok(answer))),
+                    None => {}
                 }
             }
             Err(error) => session.answer_fault(error.into()),
         }
-        None
+        Workers::new()
     }
 
     /// A message over the data channel: the same checks as over the WebSocket.
-    fn data(&self, state: &mut State, peer: PeerId, payload: &[u8]) -> Option<usize> {
+    fn data(&self, state: &mut State, peer: PeerId, payload: &[u8]) -> Workers {
         let limits = &self.config.limits;
-        let (session, room) = state.session_and_room(peer)?;
+        let Some((session, room)) = state.session_and_room(peer) else {
+            return Workers::new();
+        };
         let read = || {
             check_rate(&session.rate)?;
             let text = std::str::from_utf8(payload).map_err(|_| bad_data("is no UTF-8"))?;
@@ -134,13 +118,12 @@ impl Hub {
         };
         match read() {
             Ok(effects) => {
-                let (room, worker) = (room.id, room.worker);
-                state.apply(room, effects.unwrap_or_default());
-                Some(worker)
+                let room = room.id;
+                state.apply(room, effects.unwrap_or_default())
             }
             Err(fault) => {
                 session.send(fault.reply(None).to_text().into());
-                None
+                Workers::new()
             }
         }
     }
@@ -183,7 +166,8 @@ impl State {
         }
     }
 
-    fn speakers(&self, room: RoomId, speakers: &[(PeerId, u8)]) {
+    /// Who speaks, as one worker's people hear it.
+    fn speakers(&self, worker: usize, room: RoomId, speakers: &[(PeerId, u8)]) {
         let list = speakers
             .iter()
             .map(|(peer, level)| PeerLevel {
@@ -194,8 +178,12 @@ impl State {
         let Some(room) = self.rooms.get(&room) else {
             return;
         };
+        let is_there = |peer: &PeerId| {
+            let session = self.sessions.get(peer);
+            session.is_some_and(|session| session.worker == worker)
+        };
         self.hint(
-            &room.peers().collect::<Vec<_>>(),
+            &room.peers().filter(is_there).collect::<Vec<_>>(),
             &ServerMessage::Speakers { list },
         );
     }

@@ -9,6 +9,7 @@ use madang_core::sdp::{Offer, SdpError};
 use madang_core::{Answer, Command, PeerId, RoomId};
 use tokio::sync::oneshot;
 
+use super::commands::Workers;
 use super::state::State;
 use super::{Attached, Hub, HubConfig, millis, quota};
 use crate::limits::Limits;
@@ -22,7 +23,7 @@ use crate::token::{Access, Renewal};
 pub(super) struct Joining {
     re: u64,
     room: RoomId,
-    worker: usize,
+    pub(super) worker: usize,
     participant: Participant,
     renewal: Option<Renewal>,
     address: IpAddr,
@@ -41,9 +42,10 @@ impl Drop for Abandon<'_> {
         let fault = Fault::new(ErrorCode::Timeout, "nobody waits for this join any more");
         let mut state = self.hub.state.lock();
         if let Some(worker) = state.fail_join(self.peer, fault) {
-            state.command(worker, Command::Leave { peer: self.peer });
+            let leave = Command::Leave { peer: self.peer };
+            state.lines.push(worker, leave);
             drop(state);
-            self.hub.flush_later(worker);
+            self.hub.flush_later([worker].into());
         }
     }
 }
@@ -88,29 +90,33 @@ impl Hub {
         let (peer, worker, answered) = {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
-            let (peer, joining) =
-                state.start_join(&self.config.limits, &room, |room, worker| Joining {
-                    re,
-                    room,
-                    worker,
-                    participant,
-                    renewal,
-                    address,
-                    socket,
-                    done,
-                })?;
+            let limits = &self.config.limits;
+            let (room, worker) =
+                state.take_places(&room, address, &participant.identity, limits)?;
+            let peer = state.ids.next_peer();
+            let joining = Joining {
+                re,
+                room,
+                worker,
+                participant,
+                renewal,
+                address,
+                socket,
+                done,
+            };
+            state.joining.insert(peer, joining);
             let join = madang_core::Join {
                 peer,
-                room: joining.0,
+                room,
                 offer,
                 // An administrator may allow it later.
                 subscribe: true,
             };
-            state.command(joining.1, Command::Join(Box::new(join)));
+            state.lines.push(worker, Command::Join(Box::new(join)));
             if !may_receive {
-                state.command(joining.1, nothing(peer));
+                state.lines.push(worker, nothing(peer));
             }
-            (peer, joining.1, answered)
+            (peer, worker, answered)
         };
         self.wait_for_answer(peer, worker, answered).await
     }
@@ -152,63 +158,70 @@ impl Hub {
 }
 
 impl State {
-    /// Takes a place in the room and among the sessions of the address.
-    fn start_join(
+    /// Takes a place in the room, among the sessions of the address, and on a worker.
+    fn take_places(
         &mut self,
-        limits: &Limits,
         room_name: &str,
-        joining: impl FnOnce(RoomId, usize) -> Joining,
-    ) -> Result<(PeerId, (RoomId, usize)), Fault> {
+        address: IpAddr,
+        identity: &str,
+        limits: &Limits,
+    ) -> Result<(RoomId, usize), Fault> {
         if self.draining {
             let text =
                 "this server stops and takes no new sessions: try another, or this one later";
             return Err(Fault::new(ErrorCode::Draining, text).retry_ms(DRAINING_RETRY_MS));
         }
-        let room = self.room_named(room_name, limits)?;
-        let (id, worker) = (room.id, room.worker);
-        let joining = joining(id, worker);
-        if let Err(fault) = self.take_places(id, &joining, limits) {
-            self.remove_room_if_empty(id);
-            return Err(fault);
+        let room = self.room_named(room_name, limits)?.id;
+        let placed = self.take_places_in(room, address, identity, limits);
+        if placed.is_err() {
+            self.remove_room_if_empty(room);
         }
-        let peer = self.ids.next_peer();
-        self.peer_comes(worker);
-        self.joining.insert(peer, joining);
-        Ok((peer, (id, worker)))
+        Ok((room, placed?))
     }
 
-    fn take_places(
+    fn take_places_in(
         &mut self,
         room: RoomId,
-        joining: &Joining,
+        address: IpAddr,
+        identity: &str,
         limits: &Limits,
-    ) -> Result<(), Fault> {
+    ) -> Result<usize, Fault> {
         self.sessions_per_address
-            .take(joining.address, limits.sessions_per_address, "sessions")?;
+            .take(address, limits.sessions_per_address, "sessions")?;
         let reserved = self
             .rooms
             .get_mut(&room)
-            .map_or(Ok(()), |room| room.reserve(&joining.participant.identity));
-        if reserved.is_err() {
-            self.sessions_per_address.give_back(joining.address);
+            .map_or(Ok(()), |room| room.reserve(identity));
+        if let Err(fault) = reserved {
+            self.sessions_per_address.give_back(address);
+            return Err(fault);
         }
-        reserved
+        let no_worker = || Fault::new(ErrorCode::Internal, "this server has no media worker");
+        self.placement.place(room).ok_or_else(no_worker)
     }
 
-    /// The media engine has answered somebody who joins. Returns the worker.
+    /// The media engine has answered somebody who joins.
     pub(super) fn finish_join(
         &mut self,
         peer: PeerId,
         result: Result<Answer, SdpError>,
         config: &HubConfig,
-    ) -> Option<usize> {
+    ) -> Workers {
         match result {
-            Ok(answer) => self.complete_join(peer, answer, config),
-            Err(error) => self.fail_join(peer, error.into()),
+            Ok(answer) => self.complete_join(peer, answer, config).unwrap_or_default(),
+            Err(error) => {
+                self.fail_join(peer, error.into());
+                Workers::new()
+            }
         }
     }
 
-    fn complete_join(&mut self, peer: PeerId, answer: Answer, config: &HubConfig) -> Option<usize> {
+    fn complete_join(
+        &mut self,
+        peer: PeerId,
+        answer: Answer,
+        config: &HubConfig,
+    ) -> Option<Workers> {
         let joining = self.joining.remove(&peer)?;
         let room = self.rooms.get_mut(&joining.room)?;
         room.release();
@@ -218,6 +231,7 @@ impl State {
         let rate = Arc::new(DefaultDirectRateLimiter::direct(rate));
         let mut session = Session::new(
             joining.room,
+            joining.worker,
             joining.address,
             Arc::clone(&rate),
             joining.socket,
@@ -249,13 +263,13 @@ impl State {
             rate,
         };
         self.insert_session(peer, session);
-        self.apply(joining.room, effects);
+        let given = self.apply(joining.room, effects);
         if joining.done.send(Ok(attached)).is_err()
             && let Some(session) = self.sessions.get_mut(&peer)
         {
             session.detach();
         }
-        Some(joining.worker)
+        Some(given)
     }
 
     /// Takes back what a join has taken. Returns its worker, or `None` where nobody joins as this peer.
@@ -266,7 +280,7 @@ impl State {
         }
         self.remove_room_if_empty(joining.room);
         self.sessions_per_address.give_back(joining.address);
-        self.peer_gone(joining.worker);
+        self.placement.gone(joining.room, joining.worker);
         // Who no longer waits needs no fault.
         let _ = joining.done.send(Err(fault));
         Some(joining.worker)

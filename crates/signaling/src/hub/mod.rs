@@ -4,10 +4,15 @@
 //! gives happen under it, so everybody sees one order; nothing is awaited under it. Commands wait in
 //! the tables until [`Hub::flush`] has moved them to the worker's bounded queue: who causes commands
 //! waits for that, and so feels a worker that is behind.
+//!
+//! A room may have people on several workers; `placement` decides on which. The workers find out among themselves
+//! what to relay: commands name peers, and go to their workers.
 
 mod addresses;
+mod commands;
 mod events;
 mod join;
+mod placement;
 mod requests;
 mod resume;
 mod state;
@@ -17,6 +22,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
 use madang_core::{Command, Event, PeerId};
 use parking_lot::Mutex;
@@ -29,6 +35,7 @@ pub(crate) use resume::Resume;
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
 use crate::protocol::{Action, Bye, ErrorCode, IceServer};
 use crate::token::Auth;
+use commands::Workers;
 use state::State;
 
 /// What the signalling of a node needs to know.
@@ -162,9 +169,13 @@ impl Hub {
                 after_ms: Some(rand::random_range(0..=millis(DRAIN_SPREAD))),
             });
         }
-        for worker in 0..self.workers.len() {
-            self.flush(worker).await;
-        }
+        self.flush_all((0..self.workers.len()).collect()).await;
+    }
+
+    /// Takes the share of time that each worker was busy lately, by its number, 0 to 1. Due once a second: people who join
+    /// are placed by it.
+    pub fn measured(&self, busy: impl IntoIterator<Item = f64>) {
+        self.state.lock().placement.measured(busy);
     }
 
     /// Whether new sessions are welcome.
@@ -186,24 +197,33 @@ impl Hub {
             return;
         };
         let _turn = turn.lock().await;
-        while self.state.lock().has_waiting(worker) {
+        while self.state.lock().lines.has_any(worker) {
             // Reserve first: a caller that is dropped here loses no command.
             let Ok(place) = queue.reserve().await else {
                 tracing::error!(worker, "the media worker is gone: its commands are lost");
-                self.state.lock().discard_waiting(worker);
+                self.state.lock().lines.discard(worker);
                 return;
             };
-            if let Some(command) = self.state.lock().next_waiting(worker) {
+            if let Some(command) = self.state.lock().lines.next(worker) {
                 place.send(command);
             }
         }
     }
 
-    /// [`Hub::flush`] for those who must not wait: the worker may be waiting for them.
-    fn flush_later(self: &Arc<Self>, worker: usize) {
-        if self.state.lock().has_waiting(worker) {
+    /// [`Hub::flush`] for several, of which none waits for another.
+    async fn flush_all(&self, workers: Workers) {
+        join_all(workers.into_iter().map(|worker| self.flush(worker))).await;
+    }
+
+    /// [`Hub::flush_all`] for those who must not wait: a worker may be waiting for them.
+    fn flush_later(self: &Arc<Self>, mut workers: Workers) {
+        {
+            let state = self.state.lock();
+            workers.retain(|worker| state.lines.has_any(*worker));
+        }
+        if !workers.is_empty() {
             let hub = Arc::clone(self);
-            tokio::spawn(async move { hub.flush(worker).await });
+            tokio::spawn(async move { hub.flush_all(workers).await });
         }
     }
 

@@ -7,6 +7,7 @@ use governor::clock::{Clock, DefaultClock};
 use madang_core::sdp::{Offer, RemoteCandidate};
 use madang_core::{Command, PeerId};
 
+use super::commands::Workers;
 use super::state::{Ids, State};
 use super::{Attached, Hub, millis};
 use crate::limits::Limits;
@@ -34,7 +35,7 @@ impl Hub {
                 .transpose()
         });
         match carried_out {
-            Ok(Some(worker)) => self.flush(worker).await,
+            Ok(Some(given)) => self.flush_all(given).await,
             Ok(None) => {}
             Err(fault) => self.refuse(at, id, fault),
         }
@@ -53,13 +54,12 @@ impl Hub {
         }
     }
 
-    /// Returns the worker that may have got commands.
     fn carry_out(
         self: &Arc<Self>,
         at: &Attached,
         id: Option<u64>,
         message: ClientMessage,
-    ) -> Result<usize, Fault> {
+    ) -> Result<Workers, Fault> {
         // Takes milliseconds: not under the lock.
         let offer = match message.offer() {
             Some(sdp) => Some(Box::new(Offer::parse(sdp)?)),
@@ -72,15 +72,14 @@ impl Hub {
                 "another WebSocket has this session",
             ));
         };
-        let (room, worker) = (place.room.id, place.room.worker);
+        let room = place.room.id;
         let outcome = place.ask(at.peer, id, message, offer, &self.config.limits)?;
         let (published, effects) = match outcome {
             Outcome::Done(effects) => (None, effects),
             Outcome::Published(published, effects) => (Some(published), effects),
             Outcome::Offered(count, effects) => {
-                state.apply(room, effects);
                 self.expect_answer(at.peer, count);
-                return Ok(worker);
+                return Ok(state.apply(room, effects));
             }
         };
         // The reply comes first: who leaves gets it, too.
@@ -94,8 +93,7 @@ impl Hub {
                 .into(),
             );
         }
-        state.apply(room, effects);
-        Ok(worker)
+        Ok(state.apply(room, effects))
     }
 
     /// Gives up on an offer that the media engine does not answer in time.

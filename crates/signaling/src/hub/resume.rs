@@ -50,12 +50,12 @@ impl Hub {
         let (done, answered) = oneshot::channel();
         let worker = {
             let mut state = self.state.lock();
-            let Some((session, room)) = state.session_and_room(peer) else {
+            let Some(session) = state.sessions.get_mut(&peer) else {
                 return Err(gone());
             };
             let generation = session.expect_answer(Waiter::Resume(done));
-            let worker = room.worker;
-            state.command(
+            let worker = session.worker;
+            state.lines.push(
                 worker,
                 Command::Offer {
                     peer,
@@ -102,10 +102,9 @@ impl Hub {
         if !state.sessions.get(&peer).is_some_and(expired) {
             return;
         }
-        if let Some(worker) = state.end_session(peer, End::Close(CLOSE_NORMAL)) {
-            drop(state);
-            self.flush_later(worker);
-        }
+        let given = state.end_session(peer, End::Close(CLOSE_NORMAL));
+        drop(state);
+        self.flush_later(given);
     }
 }
 

@@ -1,13 +1,15 @@
 //! The tables of a hub.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use madang_core::{Command, PeerId, RoomId, TrackId};
 
 use super::Counts;
 use super::addresses::PerAddress;
+use super::commands::{Lines, Workers};
 use super::join::Joining;
-use crate::limits::{DATA_WAITING_MAX, Limits};
+use super::placement::Placement;
+use crate::limits::Limits;
 use crate::protocol::{Bye, ErrorCode, Fault};
 use crate::room::{Effects, Room, TrackIds};
 use crate::session::{End, Session};
@@ -26,7 +28,8 @@ pub(super) struct State {
     pub(super) tokens_due: BTreeSet<(u64, PeerId)>,
     pub(super) sessions_per_address: PerAddress,
     pub(super) websockets: PerAddress,
-    workers: Vec<WorkerState>,
+    pub(super) placement: Placement,
+    pub(super) lines: Lines,
     pub(super) draining: bool,
 }
 
@@ -36,14 +39,6 @@ pub(super) struct Ids {
     peers: u64,
     tracks: u64,
     rooms: u64,
-}
-
-/// What the control plane knows of a worker.
-#[derive(Debug, Default)]
-struct WorkerState {
-    peers: usize,
-    /// Commands on their way to the worker's queue.
-    waiting: VecDeque<Command>,
 }
 
 impl Ids {
@@ -77,7 +72,8 @@ impl State {
             tokens_due: BTreeSet::new(),
             sessions_per_address: PerAddress::default(),
             websockets: PerAddress::default(),
-            workers: (0..workers).map(|_| WorkerState::default()).collect(),
+            placement: Placement::new(workers),
+            lines: Lines::new(workers),
             draining: false,
         }
     }
@@ -90,7 +86,7 @@ impl State {
         }
     }
 
-    /// The room of this name; a new one is placed on the worker with the fewest peers.
+    /// The room of this name, which may be new.
     pub(super) fn room_named(&mut self, name: &str, limits: &Limits) -> Result<&mut Room, Fault> {
         let id = match self.room_names.get(name) {
             Some(id) => *id,
@@ -109,22 +105,11 @@ impl State {
             );
             return Err(Fault::new(ErrorCode::Draining, text).retry_ms(ROOMS_RETRY_MS));
         }
-        let fewest = self
-            .workers
-            .iter()
-            .enumerate()
-            .min_by_key(|(_, worker)| worker.peers);
-        let Some((worker, _)) = fewest else {
-            return Err(Fault::new(
-                ErrorCode::Internal,
-                "this server has no media worker",
-            ));
-        };
         let id = self.ids.next_room();
         self.room_names.insert(name.to_owned(), id);
         self.rooms.insert(
             id,
-            Room::new(id, name.to_owned(), worker, limits.participants_per_room),
+            Room::new(id, name.to_owned(), limits.participants_per_room),
         );
         Ok(id)
     }
@@ -179,7 +164,7 @@ impl State {
                 retry_ms: bye.after_ms,
             };
             if let Some(worker) = self.fail_join(peer, fault) {
-                self.command(worker, Command::Leave { peer });
+                self.lines.push(worker, Command::Leave { peer });
             }
         }
         for peer in self.sessions.keys().copied().collect::<Vec<_>>() {
@@ -187,22 +172,21 @@ impl State {
         }
     }
 
-    /// Ends a session from this side. Returns its worker.
-    pub(super) fn end_session(&mut self, peer: PeerId, end: End) -> Option<usize> {
-        let (_, room) = self.session_and_room(peer)?;
-        let (id, worker) = (room.id, room.worker);
+    /// Ends a session from this side.
+    pub(super) fn end_session(&mut self, peer: PeerId, end: End) -> Workers {
+        let Some((_, room)) = self.session_and_room(peer) else {
+            return Workers::new();
+        };
+        let id = room.id;
         let effects = room.end(peer, end);
-        self.apply(id, effects);
-        Some(worker)
+        self.apply(id, effects)
     }
 
     /// Carries out what a request has brought about in a room.
-    pub(super) fn apply(&mut self, room: RoomId, effects: Effects) {
-        let Some(worker) = self.rooms.get(&room).map(|room| room.worker) else {
-            return;
-        };
+    pub(super) fn apply(&mut self, room: RoomId, effects: Effects) -> Workers {
+        let mut given = Workers::new();
         for command in effects.commands {
-            self.command(worker, command);
+            self.command(command, &mut given);
         }
         for (to, message) in effects.events {
             let text = message.to_text();
@@ -218,73 +202,13 @@ impl State {
         for (peer, end) in effects.ended {
             if let Some(mut session) = self.remove_session(peer) {
                 session.end(&end);
-                self.peer_gone(worker);
+                self.placement.gone(room, session.worker);
             }
         }
         self.remove_room_if_empty(room);
-    }
-
-    pub(super) fn peer_comes(&mut self, worker: usize) {
-        if let Some(worker) = self.workers.get_mut(worker) {
-            worker.peers += 1;
-        }
-    }
-
-    pub(super) fn peer_gone(&mut self, worker: usize) {
-        if let Some(worker) = self.workers.get_mut(worker) {
-            worker.peers = worker.peers.saturating_sub(1);
-        }
-    }
-
-    /// Puts a command in the line for its worker.
-    pub(super) fn command(&mut self, worker: usize, command: Command) {
-        let Some(worker) = self.workers.get_mut(worker) else {
-            return;
-        };
-        if matches!(command, Command::Data { .. }) && worker.waiting.len() >= DATA_WAITING_MAX {
-            metrics::counter!("madang_data_dropped_total").increment(1);
-            return;
-        }
-        worker.waiting.push_back(command);
-    }
-
-    pub(super) fn has_waiting(&self, worker: usize) -> bool {
-        self.workers
-            .get(worker)
-            .is_some_and(|worker| !worker.waiting.is_empty())
-    }
-
-    pub(super) fn next_waiting(&mut self, worker: usize) -> Option<Command> {
-        self.workers.get_mut(worker)?.waiting.pop_front()
-    }
-
-    pub(super) fn discard_waiting(&mut self, worker: usize) {
-        if let Some(worker) = self.workers.get_mut(worker) {
-            worker.waiting.clear();
-        }
+        given
     }
 }
 
 /// Rooms end when people leave: no reason to ask often, in milliseconds.
 const ROOMS_RETRY_MS: u64 = 30_000;
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_busy_worker_loses_data_and_no_commands() {
-        let mut state = State::new(1);
-        let data = || Command::Data {
-            peers: vec![],
-            payload: [][..].into(),
-        };
-        for _ in 0..DATA_WAITING_MAX + 1 {
-            state.command(0, data());
-        }
-        state.command(0, Command::Leave { peer: PeerId(1) });
-        let waiting: Vec<_> = std::iter::from_fn(|| state.next_waiting(0)).collect();
-        assert_eq!(waiting.len(), DATA_WAITING_MAX + 1);
-        assert!(matches!(waiting.last(), Some(Command::Leave { .. })));
-    }
-}

@@ -26,8 +26,6 @@ mod tests;
 pub(crate) struct Room {
     pub(crate) id: RoomId,
     pub(crate) name: String,
-    /// The worker on which all media of the room lives.
-    pub(crate) worker: usize,
     /// Participants at the most.
     max: usize,
     locked: bool,
@@ -62,7 +60,7 @@ struct Track {
 pub(crate) struct Effects {
     /// Events of the sessions' state, each with those who get it.
     pub(crate) events: Vec<(Vec<PeerId>, ServerMessage)>,
-    /// For the room's worker.
+    /// For the workers of the peers that they name.
     pub(crate) commands: Vec<Command>,
     /// Participants whose grants have changed, so that their tokens say too much or too little.
     pub(crate) regranted: Vec<PeerId>,
@@ -96,11 +94,10 @@ pub(crate) trait TrackIds {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId, name: String, worker: usize, max: usize) -> Self {
+    pub(crate) fn new(id: RoomId, name: String, max: usize) -> Self {
         Self {
             id,
             name,
-            worker,
             max,
             locked: false,
             joining: 0,

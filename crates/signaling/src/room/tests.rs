@@ -33,7 +33,7 @@ fn participant(identity: &str) -> Participant {
 
 /// Ann and Bob, and a hidden third.
 fn room() -> Room {
-    let mut room = Room::new(RoomId(1), "r".into(), 0, 4);
+    let mut room = Room::new(RoomId(1), "r".into(), 4);
     room.enter(ANN, participant("ann"));
     room.enter(BOB, participant("bob"));
     let mut ghost = participant("ghost");

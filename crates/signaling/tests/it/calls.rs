@@ -244,6 +244,7 @@ async fn who_speaks_and_how_connections_do_is_told_to_all() {
     let (room, peer) = (madang_core::RoomId(1), ann.peer());
     server
         .emit(Event::Speakers {
+            worker: 0,
             room,
             speakers: vec![(bob.peer(), 100)],
         })

@@ -45,7 +45,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) engine: Arc<Mutex<Engine>>,
     pub(crate) events: mpsc::Sender<Event>,
-    commands: mpsc::UnboundedReceiver<Command>,
+    /// Each with the number of its worker.
+    commands: mpsc::UnboundedReceiver<(usize, Command)>,
 }
 
 /// Keys, and no limits that a quick test would meet.
@@ -63,23 +64,30 @@ pub(crate) fn config() -> HubConfig {
 
 impl Server {
     pub(crate) async fn start(config: HubConfig) -> Self {
-        let (queue, mut worker) = mpsc::channel(2);
+        Self::start_with(config, 1).await
+    }
+
+    pub(crate) async fn start_with(config: HubConfig, workers: usize) -> Self {
+        let (queues, workers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(2)).unzip();
         let (events, event_queue) = mpsc::channel(2);
-        let hub = Hub::new(config, vec![queue], event_queue);
+        let hub = Hub::new(config, queues, event_queue);
         tokio::spawn(Arc::clone(&hub).run());
 
         let engine = Arc::new(Mutex::new(Engine::default()));
         let (record, commands) = mpsc::unbounded_channel();
-        let (answers, behaviour) = (events.clone(), Arc::clone(&engine));
-        tokio::spawn(async move {
-            while let Some(command) = worker.recv().await {
-                let event = answer(&command, &behaviour.lock());
-                record.send(command).ok();
-                if let Some(event) = event {
-                    answers.send(event).await.unwrap();
+        for (number, mut worker) in workers.into_iter().enumerate() {
+            let (answers, behaviour) = (events.clone(), Arc::clone(&engine));
+            let record = record.clone();
+            tokio::spawn(async move {
+                while let Some(command) = worker.recv().await {
+                    let event = answer(&command, &behaviour.lock());
+                    record.send((number, command)).ok();
+                    if let Some(event) = event {
+                        answers.send(event).await.unwrap();
+                    }
                 }
-            }
-        });
+            });
+        }
 
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -156,9 +164,15 @@ impl Server {
 
     /// The next command that `pick` takes; those before it are skipped.
     pub(crate) async fn command<T>(&mut self, pick: impl Fn(Command) -> Option<T>) -> T {
+        self.command_on(|_, command| pick(command)).await
+    }
+
+    /// As [`Server::command`], with the number of the worker that has got it.
+    pub(crate) async fn command_on<T>(&mut self, pick: impl Fn(usize, Command) -> Option<T>) -> T {
         let next = async {
             loop {
-                if let Some(found) = pick(self.commands.recv().await.unwrap()) {
+                let (worker, command) = self.commands.recv().await.unwrap();
+                if let Some(found) = pick(worker, command) {
                     return found;
                 }
             }

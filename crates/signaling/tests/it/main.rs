@@ -14,3 +14,4 @@ mod refusals;
 mod resume;
 mod rooms;
 mod tokens;
+mod workers;

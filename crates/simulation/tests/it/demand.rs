@@ -207,6 +207,29 @@ fn fault_11_fifty_viewers_cause_two_keyframe_requests() {
 }
 
 #[test]
+fn who_joins_soon_after_another_has_a_picture_at_once() {
+    let mut plan = Plan::new("ten viewers within a second").at(0, "ben is there", [Join("ben")]);
+    for i in 0..10 {
+        let name = &*format!("viewer {i}").leak();
+        plan = plan.at(
+            3_000 + i * 90,
+            "one more viewer",
+            [JoinWith(name, BrowserConfig::default())],
+        );
+    }
+    plan.at(5_000, "all have joined", []).run(SEEDS, |world| {
+        for (i, joined) in (0..10).map(|i| (i, ms(3_000 + i * 90))) {
+            let frames = world.frames(&format!("viewer {i}"), "ben", Camera, joined);
+            let first = frames.first().map(|frame| frame.at - joined);
+            assert!(
+                first.is_some_and(|waited| waited < ms(450)),
+                "viewer {i} had the first picture after {first:?}"
+            );
+        }
+    });
+}
+
+#[test]
 fn fault_13_a_viewer_who_came_before_the_publisher_sees_him() {
     Plan::new("anna is early")
         .at(0, "anna is alone", [Join("anna")])

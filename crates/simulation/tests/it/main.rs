@@ -6,6 +6,7 @@ mod continuity;
 mod demand;
 mod garbage;
 mod links;
+mod send_paths;
 mod slots;
 
 use std::time::Duration;

@@ -1,15 +1,26 @@
-//! The one interface through which RTP leaves. Here it is made of str0m's own send path; nothing
-//! outside this module knows how a packet is written.
+//! str0m's own send path: packets are handed to its streams and leave when the peer is driven.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use str0m::Rtc;
 use str0m::media::{Mid, Pt};
-use str0m::rtp::{RedDecoder, RtpWrite, Vp8Descriptor};
+use str0m::rtp::{RtpWrite, Vp8Descriptor};
 
+use super::PayloadTypes;
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
+
+/// str0m keeps this many packets of each slot for NACK: a second of a 2 Mbit/s stream, at 1.5 KiB each.
+const RTX_CACHE_PACKETS: usize = 256;
+const RTX_CACHE_AGE: Duration = Duration::from_secs(3);
+
+/// Losses on a bad link need more than str0m's 15 % of resent packets.
+pub(crate) fn prepare(rtc: &mut Rtc, mid: Mid) {
+    if let Some(stream) = rtc.direct_api().stream_tx_by_mid(mid, None) {
+        stream.set_rtx_cache(RTX_CACHE_PACKETS, RTX_CACHE_AGE, None);
+    }
+}
 
 /// Queues one packet on the peer's stream for this m-line. It leaves when the peer is driven next.
 /// False where the m-line has no stream.
@@ -35,7 +46,7 @@ pub(crate) fn write(
         pt,
         rewritten.seq.into(),
         rewritten.timestamp,
-        wallclock(packet),
+        packet.shown_at(),
         payload,
     )
     .marker(rewritten.marker)
@@ -48,31 +59,13 @@ pub(crate) fn write(
     true
 }
 
-/// The receiver's payload types for a packet's codec.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PayloadTypes {
-    pub(crate) plain: Pt,
-    pub(crate) red: Option<Pt>,
-}
-
-/// The payload as the receiver can take it: RED is unwrapped for those who did not negotiate it so.
+/// The payload as the receiver can take it.
 fn payload(payload_types: PayloadTypes, packet: &Packet) -> Option<(Pt, Arc<[u8]>)> {
-    match (packet.red, payload_types.red) {
-        (None, _) => Some((payload_types.plain, packet.payload.clone())),
-        // The blocks inside name their payload type as the publisher numbers it.
-        (Some(inner), Some(red)) if inner == payload_types.plain => {
-            Some((red, packet.payload.clone()))
-        }
-        (Some(_), _) => {
-            let blocks = RedDecoder::decode(&packet.payload).ok()?;
-            Some((payload_types.plain, Arc::from(blocks.last()?.payload)))
-        }
+    let (pt, from) = payload_types.choose(packet);
+    if from == 0 {
+        return Some((pt, packet.payload.clone()));
     }
-}
-
-/// Sender reports map this to the RTP timestamp: the capture time, so that lips stay in sync.
-fn wallclock(packet: &Packet) -> Instant {
-    packet.captured.unwrap_or(packet.arrived)
+    Some((pt, Arc::from(packet.payload.get(from..)?)))
 }
 
 fn vp8_patch(packet: &Packet, rewritten: &Rewritten) -> Option<str0m::rtp::Vp8Patch> {

@@ -1,0 +1,266 @@
+//! Loss-based control (draft-ietf-rmcat-gcc-02, section 6), by experiment.
+//!
+//! The draft takes loss above 10 % for congestion and loss below 2 % for none. But a radio link may lose
+//! 15 % at any rate, and a policer without a queue must be heard at 5 %. What tells them apart is whether
+//! loss goes away at a lower rate: so the rate is lowered for a moment, and the answer is remembered.
+
+use super::aimd::Path;
+use super::observation::{Observation, PACKETS_MIN, Seen};
+
+/// Loss that is never asked about. Lower would start experiments by chance.
+const NATURAL_MIN: f64 = 0.02;
+/// No more loss than this is believed to be the path's nature.
+const NATURAL_MAX: f64 = 0.3;
+/// How fast what is known of that follows what is seen, for each observation. Faster would take chance for
+/// nature.
+const NATURAL_FOLLOW: f64 = 0.1;
+/// An experiment tells but roughly what is natural: that may follow what is seen up to so much more. Higher
+/// would let congestion pass for nature, little by little.
+const LEARNED: f64 = 1.5;
+/// Loss is asked about beyond so many standard deviations; beyond more on a path that is known to lose packets,
+/// where chance has more to say. Fewer start experiments by chance, more let congestion pass.
+const DEVIATIONS: f64 = 2.0;
+const DEVIATIONS_LOSSY: f64 = 3.0;
+/// Share of a capacity below which loss cannot come from the rate, see `contradicts`.
+const CONTRADICTS: f64 = 0.93;
+/// An experiment is of so many packets that this many losses in a row would be seen if nothing changed. More
+/// of them take longer, fewer stay away by chance.
+const RUNS: f64 = 4.0;
+/// Share of what came through that is sent during an experiment. Nearer to 1 would not show a
+/// difference, lower costs more picture.
+const EXPERIMENT: f64 = 0.75;
+/// An experiment without a result ends after this: nothing was sent.
+const EXPERIMENT_US_MAX: i64 = 3_000_000;
+/// Share of a capacity found by loss that is used. Higher loses more packets, lower uses less of the path.
+const MARGIN: f64 = 0.9;
+/// Growth of a limit per second, and near the capacity that was found: faster is more loss, slower is longer
+/// below a path that has become faster.
+const GROWTH: f64 = 1.08;
+const GROWTH_NEAR: f64 = 1.01;
+const NEAR: f64 = 0.9;
+/// A capacity that was found is believed for so long.
+const CAPACITY_US: i64 = 20_000_000;
+/// A path that has lost packets for the rate's sake, without a queue, is sent no bursts for so long: longer
+/// delays keyframes on a path that has changed, shorter asks again by loss.
+const SHALLOW_US: i64 = 60_000_000;
+/// Where loss came with a longer queue than this, the path has one.
+const SHALLOW_QUEUE_US: f64 = 40_000.0;
+/// Share of the newest observation in the loss that is reported.
+const REPORTED_WEIGHT: f64 = 0.3;
+
+#[derive(Debug)]
+pub(super) struct Loss {
+    /// Loss that this path has at any rate, lately, and by the last experiment.
+    natural: f64,
+    learned: f64,
+    /// When the rate last caused loss, but no queue.
+    shallow: Option<i64>,
+    limit: Option<Limit>,
+    experiment: Option<Experiment>,
+    observation: Observation,
+    reported: f64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    rate: f64,
+    /// What was found to come through, and when.
+    capacity: f64,
+    found: i64,
+    /// There has been as much loss at a lower rate since.
+    doubted: bool,
+}
+
+/// The rate has been lowered to see whether loss goes away.
+#[derive(Debug, Clone, Copy)]
+struct Experiment {
+    /// What leaves from here on counts.
+    since: i64,
+    rate: f64,
+    /// What came through before, in bits per second, and what did not, as a share.
+    delivered: f64,
+    loss: f64,
+    /// How many packets the answer takes.
+    packets: u32,
+    /// There was no queue when loss was seen.
+    shallow: bool,
+}
+
+impl Loss {
+    pub(super) fn new() -> Self {
+        Self {
+            natural: NATURAL_MIN,
+            learned: NATURAL_MIN,
+            shallow: None,
+            limit: None,
+            experiment: None,
+            observation: Observation::default(),
+            reported: 0.0,
+        }
+    }
+
+    /// What may be sent, where loss has something to say.
+    pub(super) fn limit(&self) -> Option<f64> {
+        match (self.experiment, self.limit) {
+            (Some(experiment), _) => Some(experiment.rate),
+            (None, limit) => limit.map(|limit| limit.rate),
+        }
+    }
+
+    pub(super) fn experimenting(&self) -> bool {
+        self.experiment.is_some()
+    }
+
+    /// The share of packets that is lost.
+    pub(super) fn reported(&self) -> f64 {
+        self.reported
+    }
+
+    /// Loss that this path has at any rate.
+    pub(super) fn natural(&self) -> f64 {
+        if self.natural > NATURAL_MIN {
+            self.natural
+        } else {
+            0.0
+        }
+    }
+
+    /// The rate that was found to come through without loss of its own making.
+    pub(super) fn capacity(&self) -> Option<f64> {
+        self.limit.map(|limit| limit.capacity)
+    }
+
+    /// Whether the path has shown lately that it has no queue to speak of.
+    pub(super) fn shallow(&self, at: i64) -> bool {
+        (self.shallow).is_some_and(|seen| at - seen < SHALLOW_US) || self.experimenting()
+    }
+
+    /// The fate of a packet, in the order in which they left.
+    pub(super) fn add(&mut self, at: i64, bytes: u16, lost: bool) {
+        if self
+            .experiment
+            .is_some_and(|experiment| at < experiment.since)
+        {
+            return;
+        }
+        self.observation.add(at, bytes, lost);
+    }
+
+    /// Concludes from what was added. `rate` is the estimate by delay.
+    pub(super) fn update(&mut self, at: i64, elapsed_us: i64, rate: f64, path: Path) {
+        self.grow(at, elapsed_us, rate);
+        let packets = self.experiment.map_or(PACKETS_MIN, |it| it.packets);
+        let Some(seen) = self.observation.take(packets) else {
+            self.experiment
+                .take_if(|experiment| at - experiment.since > EXPERIMENT_US_MAX);
+            return;
+        };
+        self.reported += REPORTED_WEIGHT * (seen.loss() - self.reported);
+        match self.experiment.take() {
+            Some(experiment) => self.conclude(at, experiment, seen),
+            None if !self.unusual(seen) => self.follow(seen),
+            None if path.limited => {}
+            None if self.contradicts(seen) => self.learn((self.natural + seen.loss()) / 2.0),
+            None => self.experiment(at, rate, seen, path),
+        }
+    }
+
+    fn experiment(&mut self, at: i64, rate: f64, seen: Seen, path: Path) {
+        let delivered = seen.sent * (1.0 - seen.loss());
+        let delivered = delivered.min(path.acked.unwrap_or(delivered));
+        let packets = super::bps(RUNS * seen.run / seen.loss());
+        self.experiment = Some(Experiment {
+            since: at,
+            rate: (delivered * EXPERIMENT).min(rate),
+            delivered,
+            loss: seen.loss(),
+            packets: u32::try_from(packets).unwrap_or(u32::MAX).max(PACKETS_MIN),
+            shallow: path.queue_us < SHALLOW_QUEUE_US,
+        });
+        self.observation = Observation::default();
+    }
+
+    /// A probe has come through at this rate.
+    pub(super) fn raise(&mut self, rate: f64, filled: bool) {
+        if !filled {
+            self.limit.take_if(|limit| limit.rate < rate);
+        } else if let Some(limit) = &mut self.limit {
+            limit.rate = limit.rate.max(rate);
+        }
+    }
+
+    /// A probe has shown that no more than this comes through.
+    pub(super) fn lower(&mut self, rate: f64) {
+        if let Some(limit) = &mut self.limit {
+            limit.capacity = limit.capacity.min(rate);
+            limit.rate = limit.rate.min(rate * MARGIN);
+        }
+    }
+
+    fn conclude(&mut self, at: i64, experiment: Experiment, seen: Seen) {
+        let excess = (experiment.loss - self.natural).max(0.0);
+        let caused = seen.loss() < experiment.loss - excess / 2.0;
+        if caused {
+            if experiment.shallow {
+                self.shallow = Some(at);
+            }
+            let capacity = experiment.delivered / (1.0 - seen.loss().min(NATURAL_MAX));
+            self.limit = Some(Limit {
+                rate: capacity * MARGIN,
+                capacity,
+                found: at,
+                doubted: false,
+            });
+        } else {
+            let loss = (experiment.loss + seen.loss()) / 2.0;
+            self.learn(loss);
+            // Whatever it is, more than what comes through is of no use to anybody.
+            self.limit = (loss > NATURAL_MAX).then_some(Limit {
+                rate: experiment.delivered,
+                capacity: experiment.delivered,
+                found: at,
+                doubted: false,
+            });
+        }
+    }
+
+    fn follow(&mut self, seen: Seen) {
+        self.natural += NATURAL_FOLLOW * (seen.loss() - self.natural);
+        self.natural = self.natural.clamp(NATURAL_MIN, self.learned);
+    }
+
+    fn learn(&mut self, loss: f64) {
+        self.natural = loss.clamp(NATURAL_MIN, NATURAL_MAX);
+        self.learned = (loss * LEARNED).clamp(NATURAL_MIN, NATURAL_MAX);
+    }
+
+    fn unusual(&self, seen: Seen) -> bool {
+        let deviations = if self.learned > NATURAL_MIN {
+            DEVIATIONS_LOSSY
+        } else {
+            DEVIATIONS
+        };
+        seen.exceeds(self.natural, deviations)
+    }
+
+    /// Loss at a rate well below one that was found to come through was no cause then, but chance: whoever asks
+    /// because of the highest loss will always see it fall. That is taken for an answer once.
+    fn contradicts(&mut self, seen: Seen) -> bool {
+        (self.limit.as_mut()).is_some_and(|limit| {
+            seen.sent < limit.capacity * CONTRADICTS && !std::mem::replace(&mut limit.doubted, true)
+        })
+    }
+
+    fn grow(&mut self, at: i64, elapsed_us: i64, rate: f64) {
+        let Some(limit) = &mut self.limit else {
+            return;
+        };
+        let near = limit.rate > limit.capacity * NEAR && at - limit.found < CAPACITY_US;
+        let growth = if near { GROWTH_NEAR } else { GROWTH };
+        limit.rate *= growth.powf(elapsed_us as f64 / 1e6);
+        // Far above what the delay allows it limits nothing.
+        if limit.rate > rate * 2.0 {
+            self.limit = None;
+        }
+    }
+}

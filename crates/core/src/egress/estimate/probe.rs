@@ -1,0 +1,300 @@
+//! Probing: a short cluster of packets, faster than the estimate, shows whether the path takes more.
+//!
+//! Additive growth finds lost capacity within minutes, a probe within a round trip. It costs a queue of its length
+//! times its excess, so its length is fixed, and it is sent only when more is wanted than the estimate allows.
+
+use super::delays::Sums;
+use super::{BPS_MAX, Probe};
+
+/// A cluster lasts for so long at its rate. Longer is surer with jitter and makes a longer queue where
+/// the capacity is not there: at twice the capacity, a queue of this length.
+const LENGTH_US: f64 = 40_000.0;
+/// A cluster is cut into so many packets where the MTU allows, and has at least so many bytes in each.
+const PACKETS: u64 = 10;
+const PACKET_BYTES_MIN: u64 = 200;
+const PACKET_BYTES_MAX: u64 = 1_200;
+/// Fewer packets have no slope, and neither has a part of a cluster. One more is sent, however large they are.
+const PACKETS_MIN: u32 = 5;
+const KNOWN: f64 = 0.75;
+
+/// A probe's rate over the estimate: after one that came through, and otherwise.
+const FACTOR_GROWING: f64 = 2.0;
+const FACTOR_STEADY: f64 = 1.5;
+/// The first probe may miss by more: the estimate is a guess.
+const FACTOR_FIRST: f64 = 3.0;
+/// What is wanted is probed with this to spare, so that an estimate can come out above it.
+const SPARE: f64 = 1.2;
+/// A probe that raises the estimate by less than this is not worth the next one at once.
+const GAIN_MIN: f64 = 1.05;
+/// Share of a rate that filled the path which is used.
+const MARGIN: f64 = 0.95;
+/// A rate this much below what was sent filled the path.
+const FILLED: f64 = 0.9;
+
+/// Time between probes that find nothing: it doubles from one to the other. The longest decides how fast a path
+/// that has become faster is found, and how often one that has not gets a queue.
+const INTERVAL_US_MIN: i64 = 1_000_000;
+const INTERVAL_US_MAX: i64 = 5_000_000;
+/// A cluster that cannot be sent by then is given up.
+const SEND_US_MAX: i64 = 250_000;
+/// Reports about a cluster are waited for so long beyond the round trip.
+const REPORT_US_MAX: i64 = 500_000;
+
+#[derive(Debug)]
+pub(super) struct Prober {
+    state: State,
+    next_id: u8,
+    /// No probe before this.
+    not_before: i64,
+    interval: i64,
+    factor: f64,
+}
+
+/// What a probe has found.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Found {
+    /// The path takes this, and, where that has filled it, no more.
+    More { rate: f64, filled: bool },
+    /// A path without a queue takes no more than this: what came through is what it sends, and what its
+    /// small queue took.
+    AtMost(f64),
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    /// Being sent.
+    Sending(Cluster),
+    /// Sent; the reports decide.
+    Awaiting(Cluster),
+}
+
+#[derive(Debug)]
+struct Cluster {
+    id: u8,
+    rate: f64,
+    bytes_left: u64,
+    /// When it is given up, and after how long once it has been sent.
+    expires: i64,
+    report_us: i64,
+    /// When its first and its last packet left.
+    first: i64,
+    last: i64,
+    bytes: u64,
+    /// Bytes that left before the last moment: the last packets were sent, but took no time yet.
+    bytes_before_last: u64,
+    sent: u32,
+    lost: u32,
+    unknown: u32,
+    delays: Sums,
+}
+
+impl Prober {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Idle,
+            next_id: 0,
+            not_before: 0,
+            interval: INTERVAL_US_MIN,
+            factor: FACTOR_FIRST,
+        }
+    }
+
+    pub(super) fn current(&self) -> Option<Probe> {
+        let State::Sending(cluster) = &self.state else {
+            return None;
+        };
+        let packet = cluster.rate * LENGTH_US / 8e6 / PACKETS as f64;
+        Some(Probe {
+            rate_bps: super::bps(cluster.rate),
+            bytes_left: cluster.bytes_left.max(1),
+            packet_bytes: super::bps(packet).clamp(PACKET_BYTES_MIN, PACKET_BYTES_MAX),
+        })
+    }
+
+    /// Starts a probe above `estimate` if one is due, to find out whether there is what is wanted.
+    pub(super) fn start(&mut self, at: i64, estimate: f64, wanted: f64, rtt_us: i64) {
+        if !matches!(self.state, State::Idle) || at < self.not_before {
+            return;
+        }
+        let rate = (estimate * self.factor)
+            .min(wanted * SPARE)
+            .max(estimate * SPARE)
+            .min(BPS_MAX as f64);
+        self.next_id = self.next_id.wrapping_add(1);
+        self.state = State::Sending(Cluster {
+            id: self.next_id,
+            rate,
+            bytes_left: super::bps(rate * LENGTH_US / 8e6).max(PACKETS * PACKET_BYTES_MIN),
+            expires: at + SEND_US_MAX,
+            report_us: REPORT_US_MAX + rtt_us,
+            first: at,
+            last: at,
+            bytes: 0,
+            bytes_before_last: 0,
+            sent: 0,
+            lost: 0,
+            unknown: 0,
+            delays: Sums::default(),
+        });
+    }
+
+    /// A packet of the cluster leaves: the cluster's name, if it is still being sent.
+    pub(super) fn on_sent(&mut self, at: i64, bytes: usize) -> Option<u8> {
+        let State::Sending(cluster) = &mut self.state else {
+            return None;
+        };
+        if cluster.sent == 0 {
+            cluster.first = at;
+            cluster.last = at;
+        }
+        if at > cluster.last {
+            cluster.bytes_before_last = cluster.bytes;
+            cluster.last = at;
+        }
+        let bytes = u64::try_from(bytes).unwrap_or(0);
+        cluster.bytes += bytes;
+        cluster.sent += 1;
+        cluster.bytes_left = cluster.bytes_left.saturating_sub(bytes);
+        let id = cluster.id;
+        // One moment has no rate, and few packets have none.
+        let enough = cluster.bytes_before_last > 0 && cluster.sent > PACKETS_MIN;
+        if cluster.bytes_left == 0 && enough {
+            self.sent();
+        }
+        Some(id)
+    }
+
+    /// A packet of the cluster `id` has arrived, with this delay.
+    pub(super) fn on_arrival(&mut self, id: u8, at: i64, delay: i64) {
+        if let Some(cluster) = self.cluster(id) {
+            cluster.delays.add(at - cluster.first, delay);
+        }
+    }
+
+    /// Nothing will be known of a packet: its report was lost.
+    pub(super) fn on_silence(&mut self, id: u8) {
+        if let Some(cluster) = self.cluster(id) {
+            cluster.unknown += 1;
+        }
+    }
+
+    pub(super) fn on_loss(&mut self, id: u8) {
+        if let Some(cluster) = self.cluster(id) {
+            cluster.lost += 1;
+        }
+    }
+
+    /// Ends what has taken too long.
+    pub(super) fn expire(&mut self, at: i64) {
+        match &self.state {
+            State::Sending(cluster) if at >= cluster.expires => self.sent(),
+            State::Awaiting(cluster) if at >= cluster.expires => {
+                self.state = State::Idle;
+                self.not_before = at;
+            }
+            State::Idle | State::Sending(_) | State::Awaiting(_) => {}
+        }
+    }
+
+    pub(super) fn expires(&self) -> Option<i64> {
+        match &self.state {
+            State::Sending(cluster) => Some(cluster.expires),
+            State::Idle | State::Awaiting(_) => None,
+        }
+    }
+
+    /// What a reported cluster says about the path. `known` is what it takes already; `shallow`, whether it
+    /// has no queue.
+    pub(super) fn conclude(
+        &mut self,
+        at: i64,
+        known: f64,
+        natural_loss: f64,
+        shallow: bool,
+    ) -> Option<Found> {
+        let State::Awaiting(cluster) = &self.state else {
+            return None;
+        };
+        if cluster.delays.count + cluster.lost + cluster.unknown < cluster.sent {
+            return None;
+        }
+        let result = cluster.result(natural_loss);
+        // A lost report says nothing about the path: the next probe may follow at once.
+        let told = cluster.unknown == 0;
+        self.state = State::Idle;
+        let found = match result {
+            Some((rate, true)) if shallow => Some(Found::AtMost(rate)),
+            Some((rate, filled)) if rate > known * GAIN_MIN => Some(Found::More { rate, filled }),
+            _ => None,
+        };
+        match found {
+            Some(Found::More { filled: true, .. }) => {
+                self.interval = INTERVAL_US_MIN;
+                self.factor = FACTOR_STEADY;
+                self.not_before = at + self.interval;
+            }
+            Some(Found::More { filled: false, .. }) => {
+                self.interval = INTERVAL_US_MIN;
+                self.factor = FACTOR_GROWING;
+                self.not_before = at;
+            }
+            Some(Found::AtMost(_)) | None if told => self.fail(at),
+            Some(Found::AtMost(_)) | None => {}
+        }
+        found
+    }
+
+    /// After an outage the path is searched from the start.
+    pub(super) fn restart(&mut self, at: i64) {
+        self.state = State::Idle;
+        self.factor = FACTOR_FIRST;
+        self.interval = INTERVAL_US_MIN;
+        self.not_before = at;
+    }
+
+    fn cluster(&mut self, id: u8) -> Option<&mut Cluster> {
+        match &mut self.state {
+            State::Sending(cluster) | State::Awaiting(cluster) if cluster.id == id => Some(cluster),
+            State::Idle | State::Sending(_) | State::Awaiting(_) => None,
+        }
+    }
+
+    fn sent(&mut self) {
+        let State::Sending(mut cluster) = std::mem::replace(&mut self.state, State::Idle) else {
+            return;
+        };
+        cluster.expires = cluster.last + cluster.report_us;
+        self.state = State::Awaiting(cluster);
+    }
+
+    fn fail(&mut self, at: i64) {
+        self.factor = FACTOR_STEADY;
+        self.not_before = at + self.interval;
+        self.interval = (self.interval * 2).min(INTERVAL_US_MAX);
+    }
+}
+
+impl Cluster {
+    /// The rate at which the cluster came through, and whether that filled the path.
+    fn result(&self, natural_loss: f64) -> Option<(f64, bool)> {
+        let known = self.sent - self.unknown;
+        if self.delays.count < PACKETS_MIN
+            || f64::from(known) < f64::from(self.sent) * KNOWN
+            || self.last <= self.first
+        {
+            return None;
+        }
+        let sent = self.bytes_before_last as f64 * 8e6 / (self.last - self.first) as f64;
+        // A path of the rate C stretches a cluster of the rate R by R / C: delays grow by R / C - 1. What
+        // jitter may have hidden counts as growth.
+        let (slope, error) = self.delays.slope()?;
+        let stretched = 1.0 + slope.max(0.0) + error;
+        // A path without a queue drops what is too much.
+        let arrived = f64::from(self.delays.count) / f64::from(self.delays.count + self.lost);
+        let passed = (arrived / (1.0 - natural_loss)).min(1.0);
+        let rate = sent * passed / stretched;
+        let filled = rate < sent * FILLED;
+        Some((if filled { rate * MARGIN } else { rate }, filled))
+    }
+}

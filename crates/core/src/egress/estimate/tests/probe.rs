@@ -1,0 +1,69 @@
+//! Probes on paths that are faster, and that are not.
+
+use super::super::probe::{Found, Prober};
+
+const ESTIMATE: f64 = 1e6;
+
+/// Sends the probe that is due, a packet each ms, over a path of `bps`, that reports `known` of its packets;
+/// what it says.
+fn probe(prober: &mut Prober, at: i64, bps: i64, known: impl Fn(u32) -> bool) -> Option<Found> {
+    prober.start(at, ESTIMATE, 10e6, 50_000);
+    let probe = prober.current().unwrap();
+    let bytes = usize::try_from(probe.rate_bps / 8_000).unwrap();
+    let (mut now, mut busy, mut packet) = (at, at, 0);
+    while prober.current().is_some() {
+        let id = prober.on_sent(now, bytes).unwrap();
+        busy = busy.max(now) + i64::try_from(bytes).unwrap() * 8_000_000 / bps;
+        if known(packet) {
+            prober.on_arrival(id, now, busy - now);
+        } else {
+            prober.on_silence(id);
+        }
+        now += 1_000;
+        packet += 1;
+    }
+    prober.conclude(now, ESTIMATE, 0.0, false)
+}
+
+#[test]
+fn a_probe_measures_the_path_or_itself() {
+    let near = |found, bps: f64, filled| {
+        matches!(found, Some(Found::More { rate, filled: was })
+            if was == filled && (rate - bps).abs() < 0.1e6)
+    };
+    let itself = probe(&mut Prober::new(), 0, 20_000_000, |_| true);
+    assert!(near(itself, 3e6, false), "{itself:?}");
+    let path = probe(&mut Prober::new(), 0, 2_000_000, |_| true);
+    assert!(near(path, 1.9e6, true), "{path:?}");
+}
+
+#[test]
+fn a_probe_that_finds_nothing_puts_the_next_off() {
+    let mut prober = Prober::new();
+    assert_eq!(probe(&mut prober, 0, 1_000_000, |_| true), None);
+    prober.start(500_000, ESTIMATE, 10e6, 50_000);
+    assert_eq!(prober.current(), None);
+    prober.start(1_500_000, ESTIMATE, 10e6, 50_000);
+    assert!(prober.current().is_some());
+}
+
+#[test]
+fn a_probe_whose_report_was_lost_is_repeated() {
+    let mut prober = Prober::new();
+    assert_eq!(
+        probe(&mut prober, 0, 20_000_000, |packet| packet < 10),
+        None
+    );
+    prober.start(100_000, ESTIMATE, 10e6, 50_000);
+    assert!(prober.current().is_some());
+}
+
+#[test]
+fn a_probe_that_cannot_be_sent_ends_by_itself() {
+    let mut prober = Prober::new();
+    prober.start(0, ESTIMATE, 10e6, 50_000);
+    let expires = prober.expires().unwrap();
+    prober.expire(expires);
+    assert_eq!(prober.current(), None);
+    assert_eq!(prober.expires(), None);
+}

@@ -1,0 +1,462 @@
+//! The send lane of one peer: numbers, seals and paces what leaves for it, and hears what comes back.
+//!
+//! The media engine negotiates and keys the connection; the lane takes over the slots' SSRCs from it. A packet
+//! is written once: header from the slot's template, payload, tag, straight into the outbox.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use str0m::Rtc;
+use str0m::crypto::SrtpProvider;
+use str0m::media::Mid;
+use str0m::rtp::Ssrc;
+
+use super::PayloadTypes;
+use super::estimate::Estimator;
+use super::header::{Hop, Template};
+use super::pacer::{Outgoing, Pacer};
+use super::rtcp::{self, Message, Replay, SenderReport};
+use super::srtp::Keys;
+use super::stream::{Content, Report, Stream, wire_seq, write_payload};
+use super::twcc::{self, Feedback};
+use super::wallclock::Wallclock;
+use crate::Outbox;
+use crate::crypto::Keying;
+use crate::publish::Packet;
+use crate::rewrite::Rewritten;
+
+/// A peer's send path of our own.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    wallclock: Wallclock,
+    keys: Option<Keys>,
+    route: Option<Route>,
+    /// By slot.
+    streams: Vec<Stream>,
+    pacer: Pacer,
+    estimator: Estimator,
+    /// What a receiver estimates that numbers no packets, in bit/s.
+    remb_bps: Option<u64>,
+    replay: Replay,
+    /// The end of the newest frame: sent again where a probe needs something to send.
+    newest: Option<Outgoing>,
+    due: Option<Instant>,
+    /// What may be sent again.
+    repair_bytes: usize,
+    stats: LaneStats,
+}
+
+/// From where to where datagrams go: the nominated candidate pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Route {
+    pub(crate) source: SocketAddr,
+    pub(crate) destination: SocketAddr,
+}
+
+/// What a lane has done since it was last asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LaneStats {
+    pub(crate) packets: u64,
+    pub(crate) resends: u64,
+    pub(crate) padding: u64,
+    pub(crate) dropped: u64,
+}
+
+/// What a receiver has said, and a buffer to read it in. Reused.
+#[derive(Debug, Default)]
+pub(crate) struct Said {
+    /// Slots and the numbers of packets that are missing there.
+    pub(crate) missing: Vec<(usize, u16)>,
+    /// Slots that have lost their picture.
+    pub(crate) lost_pictures: Vec<usize>,
+    buffer: Vec<u8>,
+    feedback: Feedback,
+}
+
+/// Sender reports of a sending stream: lips are in sync soon after a switch. libwebrtc does the same.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
+const PROBE_BURST: Duration = Duration::from_millis(2);
+/// A lane is woken no sooner than that: what is due in between leaves together.
+/// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
+/// links; on a link that is too narrow for its media, it makes the loss that it repairs.
+const REPAIR_SHARE: usize = 3;
+const REPAIR_BYTES_MAX: usize = 64 * 1024;
+/// Bounds of the time within which a packet is not sent again twice.
+const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
+const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
+const WAKE_MIN: Duration = Duration::from_millis(1);
+/// Copies that one wake-up may send for a probe: 10 ms at 50 Mbit/s.
+const PADDING_PER_WAKE_MAX: usize = 64;
+/// What a packet takes on the wire beside its payload: header with extensions, tag.
+const OVERHEAD_BYTES: usize = 44;
+
+impl Lane {
+    pub(crate) fn new(now: Instant, start_bps: u64, wallclock: Wallclock) -> Self {
+        Self {
+            wallclock,
+            keys: None,
+            route: None,
+            streams: Vec::new(),
+            pacer: Pacer::new(now),
+            estimator: Estimator::new(now, start_bps),
+            remb_bps: None,
+            replay: Replay::default(),
+            newest: None,
+            due: None,
+            repair_bytes: REPAIR_BYTES_MAX,
+            stats: LaneStats::default(),
+        }
+    }
+
+    /// Takes a slot's stream out of the engine, which must not send under its SSRCs.
+    pub(super) fn adopt(&mut self, now: Instant, rtc: &mut Rtc, slot: usize, mid: Mid) {
+        let Some(media) = rtc.media(mid) else {
+            return;
+        };
+        let template = Template::new(mid, media.remote_extmap());
+        let cname = Box::from(media.cname());
+        let mut api = rtc.direct_api();
+        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
+            return;
+        };
+        let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
+        api.remove_stream_tx(ssrc);
+        let adopted = Stream {
+            mid,
+            ssrc: *ssrc,
+            rtx: rtx.map(|rtx| *rtx),
+            rtx_seq: 0,
+            template,
+            cname,
+            resent: VecDeque::new(),
+            report: Report {
+                due: Some(now),
+                ..Report::default()
+            },
+        };
+        match self.streams.get_mut(slot) {
+            Some(known) if known.mid == mid => known.template = adopted.template,
+            Some(other) => *other = adopted,
+            None => self.streams.push(adopted),
+        }
+    }
+
+    /// Lets the engine name these SSRCs in its next answer.
+    pub(super) fn declare(&self, rtc: &mut Rtc) {
+        let mut api = rtc.direct_api();
+        for stream in &self.streams {
+            let rtx = stream.rtx.map(Ssrc::from);
+            api.declare_stream_tx(stream.ssrc.into(), rtx, stream.mid, None);
+        }
+    }
+
+    /// The DTLS handshake is through.
+    pub(crate) fn key(&mut self, keying: &Keying, derive: &dyn SrtpProvider) {
+        self.keys = Keys::new(keying, derive);
+    }
+
+    pub(crate) fn set_route(&mut self, route: Route) {
+        self.route = Some(route);
+    }
+
+    pub(crate) fn route(&self) -> Option<Route> {
+        self.route
+    }
+
+    /// What the slots would take if there were bandwidth, in bit/s.
+    pub(crate) fn set_demand(&mut self, now: Instant, wanted_bps: u64) {
+        self.estimator.set_demand(now, wanted_bps);
+    }
+
+    /// The bandwidth estimate in bit/s; `None` while nothing is known.
+    pub(crate) fn estimate_bps(&self) -> Option<u64> {
+        self.estimator.estimate_bps().or(self.remb_bps)
+    }
+
+    pub(crate) fn take_stats(&mut self) -> LaneStats {
+        std::mem::take(&mut self.stats)
+    }
+
+    /// Sends a packet of a slot, or queues it.
+    pub(crate) fn write(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        payload_types: PayloadTypes,
+        packet: &Arc<Packet>,
+        rewritten: Rewritten,
+        outbox: &mut Outbox,
+    ) {
+        let outgoing = Outgoing {
+            slot,
+            payload_types,
+            packet: packet.clone(),
+            rewritten,
+            resend: false,
+        };
+        let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
+        if at_once {
+            self.send_counted(now, &outgoing, outbox);
+        } else if !self.pacer.push(outgoing) {
+            self.stats.dropped += 1;
+        }
+    }
+
+    /// Sends a packet again, by RTX, ahead of what waits.
+    pub(crate) fn resend(
+        &mut self,
+        now: Instant,
+        slot: usize,
+        payload_types: PayloadTypes,
+        packet: &Arc<Packet>,
+        rewritten: Rewritten,
+    ) {
+        let round_trip = self.estimator.rtt().unwrap_or(ROUND_TRIP_MIN);
+        let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
+        let seq = wire_seq(rewritten.seq);
+        let possible = payload_types.rtx.is_some()
+            && self.streams.get_mut(slot).is_some_and(|stream| {
+                stream.rtx.is_some() && stream.may_resend(now, seq, round_trip)
+            });
+        let bytes = packet.payload.len() + OVERHEAD_BYTES;
+        if possible && self.repair_bytes >= bytes {
+            self.repair_bytes -= bytes;
+            let queued = self.pacer.push(Outgoing {
+                slot,
+                payload_types,
+                packet: packet.clone(),
+                rewritten,
+                resend: true,
+            });
+            self.stats.dropped += u64::from(!queued);
+        }
+    }
+
+    /// Sends what may leave now. To be called after writing, and when [`Lane::poll_timeout`] is due.
+    pub(crate) fn pump(&mut self, now: Instant, outbox: &mut Outbox) {
+        self.estimator.on_timeout(now);
+        while let Some(outgoing) = self.pacer.pop(now) {
+            self.send_counted(now, &outgoing, outbox);
+        }
+        self.probe(now, outbox);
+        let paced = self.pacer.due(now);
+        let probing = (self.is_probing() && self.newest.is_some())
+            .then(|| self.pacer.after(now, PROBE_BURST));
+        let soonest = paced.into_iter().chain(probing).min();
+        self.due = soonest.map(|at| at.max(now + WAKE_MIN));
+    }
+
+    /// When [`Lane::pump`] is due by itself; `None` for a peer to which nothing is sent.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.due
+            .into_iter()
+            .chain(self.estimator.poll_timeout())
+            .min()
+    }
+
+    /// Reads a receiver's RTCP. False where the engine has to read it too.
+    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], said: &mut Said) -> bool {
+        said.missing.clear();
+        said.lost_pictures.clear();
+        let Some(keys) = &self.keys else {
+            return false;
+        };
+        said.buffer.clear();
+        said.buffer.extend_from_slice(datagram);
+        let Some((compound, index)) = keys.open_rtcp(&mut said.buffer) else {
+            return true;
+        };
+        let sender = compound.get(4..).and_then(|rest| rest.first_chunk());
+        if !self
+            .replay
+            .is_new(sender.map_or(0, |ssrc| u32::from_be_bytes(*ssrc)), index)
+        {
+            return true;
+        }
+        let mut complete = true;
+        for message in rtcp::messages(compound) {
+            match message {
+                Message::Nack { ssrc, missing } => {
+                    if let Some(slot) = self.slot(ssrc) {
+                        said.missing.extend(missing.map(|seq| (slot, seq)));
+                    }
+                }
+                Message::KeyframeRequest { ssrc } => said.lost_pictures.extend(self.slot(ssrc)),
+                Message::TransportFeedback(body) => {
+                    if twcc::parse(body, &mut said.feedback) {
+                        self.estimator.on_feedback(now, &said.feedback);
+                    }
+                }
+                Message::Remb { bps } => self.remb_bps = Some(bps),
+                Message::Report => {}
+                Message::ForEngine => complete = false,
+            }
+        }
+        complete
+    }
+
+    fn slot(&self, ssrc: u32) -> Option<usize> {
+        self.streams.iter().position(|stream| stream.ssrc == ssrc)
+    }
+
+    fn may_send_now(&self, now: Instant) -> bool {
+        self.pacer.is_empty() && self.pacer.may_burst(now)
+    }
+
+    fn is_probing(&self) -> bool {
+        self.estimator.probe().is_some()
+    }
+
+    fn rate_bps(&self) -> u64 {
+        match (
+            self.estimator.probe(),
+            self.estimator.estimate_bps(),
+            self.remb_bps,
+        ) {
+            (Some(probe), ..) => probe.rate_bps,
+            (None, None, Some(remb)) => remb * 2,
+            _ => self.estimator.pacing_bps(),
+        }
+    }
+
+    /// Fills a probe up: with copies of the newest packet, or with padding where many small packets are asked
+    /// for. The receiver ignores both.
+    fn probe(&mut self, now: Instant, outbox: &mut Outbox) {
+        for _ in 0..PADDING_PER_WAKE_MAX {
+            let free = self.pacer.is_empty() && self.pacer.is_free(now, PROBE_BURST);
+            let Some(probe) = self.estimator.probe().filter(|_| free) else {
+                return;
+            };
+            let Some(newest) = self.newest.clone() else {
+                return;
+            };
+            let content = match u8::try_from(probe.packet_bytes) {
+                Ok(bytes) => Content::Padding(bytes),
+                Err(_) => Content::Copy,
+            };
+            if !self.send(now, &newest, content, outbox) {
+                return;
+            }
+            self.stats.padding += 1;
+        }
+    }
+
+    fn send_counted(&mut self, now: Instant, outgoing: &Outgoing, outbox: &mut Outbox) {
+        let (content, counter) = if outgoing.resend {
+            (Content::Copy, &mut self.stats.resends)
+        } else {
+            (Content::Media, &mut self.stats.packets)
+        };
+        *counter += 1;
+        if !self.send(now, outgoing, content, outbox) {
+            self.stats.dropped += 1;
+        }
+    }
+
+    /// False where the connection is not there yet.
+    fn send(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        content: Content,
+        outbox: &mut Outbox,
+    ) -> bool {
+        let (rate_bps, probing) = (self.rate_bps(), self.is_probing());
+        let (Some(stream), Some(keys), Some(route)) =
+            (self.streams.get_mut(outgoing.slot), &self.keys, self.route)
+        else {
+            return false;
+        };
+        let Some((fields, index, payload)) = stream.next(outgoing, content) else {
+            return false;
+        };
+        let wire_bytes = payload.len() + OVERHEAD_BYTES;
+        let hop = Hop {
+            transport_seq: stream
+                .template
+                .numbers_transport()
+                .then(|| self.estimator.on_sent(now, wire_bytes, probing)),
+            send_time: stream
+                .template
+                .wants_send_time()
+                .then(|| self.wallclock.send_time(now)),
+        };
+        self.pacer.sent(now, wire_bytes, rate_bps);
+        outbox.write(route.source, route.destination, |bytes| {
+            let start = bytes.len();
+            stream
+                .template
+                .write(bytes, fields, hop, &outgoing.packet.extensions);
+            let header_bytes = bytes.len() - start;
+            write_payload(bytes, outgoing, content, payload)?;
+            bytes.resize(bytes.len() + keys.rtp_tag_bytes(), 0);
+            keys.seal_rtp(bytes.get_mut(start..)?, header_bytes, fields.ssrc, index)
+        });
+        if content == Content::Media {
+            self.sent_media(now, outgoing, payload.len(), outbox);
+        }
+        true
+    }
+
+    /// What follows from media having left: it counts in reports, and probes may copy it.
+    fn sent_media(
+        &mut self,
+        now: Instant,
+        outgoing: &Outgoing,
+        octets: usize,
+        outbox: &mut Outbox,
+    ) {
+        let Some(stream) = self.streams.get_mut(outgoing.slot) else {
+            return;
+        };
+        if outgoing.rewritten.marker && stream.rtx.is_some() && outgoing.payload_types.rtx.is_some()
+        {
+            self.newest = Some(outgoing.clone());
+        }
+        let earned = octets / REPAIR_SHARE;
+        self.repair_bytes = (self.repair_bytes + earned).min(REPAIR_BYTES_MAX);
+        let report = &mut stream.report;
+        report.packets = report.packets.wrapping_add(1);
+        report.octets = report
+            .octets
+            .wrapping_add(u32::try_from(octets).unwrap_or(0));
+        if report.due.is_some_and(|due| due <= now) {
+            self.report(now, outgoing, outbox);
+        }
+    }
+
+    /// Sends a sender report of the stream whose packet has just left.
+    fn report(&mut self, now: Instant, outgoing: &Outgoing, outbox: &mut Outbox) {
+        let (Some(stream), Some(keys), Some(route)) =
+            (self.streams.get_mut(outgoing.slot), &self.keys, self.route)
+        else {
+            return;
+        };
+        let report = &mut stream.report;
+        report.due = Some(now + REPORT_INTERVAL);
+        report.srtcp_index += 1;
+        let since_shown = now.saturating_duration_since(outgoing.packet.shown_at());
+        let ticks = since_shown.as_secs_f64() * f64::from(outgoing.packet.clock_rate());
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "RTP timestamps wrap at 32 bits"
+        )]
+        let ticks = ticks.round() as u64 as u32;
+        let report = SenderReport {
+            ssrc: stream.ssrc,
+            ntp: self.wallclock.ntp_at(now),
+            timestamp: outgoing.rewritten.timestamp.wrapping_add(ticks),
+            packets: report.packets,
+            octets: report.octets,
+        };
+        outbox.write(route.source, route.destination, |bytes| {
+            let start = bytes.len();
+            report.write(bytes, &stream.cname);
+            keys.seal_rtcp(bytes, start, stream.ssrc, stream.report.srtcp_index)
+        });
+    }
+}

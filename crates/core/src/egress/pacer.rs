@@ -1,0 +1,121 @@
+//! When packets of one peer leave: audio at once, the rest at a rate, in short bursts.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::PayloadTypes;
+use crate::publish::Packet;
+use crate::rewrite::Rewritten;
+
+/// How far ahead of its rate a peer may be sent to. Longer bursts make longer runs for GSO, and fewer wake-ups;
+/// they also stand longer in the queue of a narrow link: 10 ms at 500 kbit/s are one packet.
+const BURST: Duration = Duration::from_millis(10);
+/// What waits leaves within this, whatever the rate: a picture that is older is worth nothing, and a rate that
+/// is too low for its layer is the allocator's to mend.
+const QUEUE_SECONDS_MAX: u64 = 1;
+/// A keyframe of 1 MB. What comes on top is dropped and counted; the receiver asks for it again.
+const QUEUE_PACKETS_MAX: usize = 1_024;
+/// Resends that wait; a receiver that asks for more has lost its picture, and gets a keyframe.
+const RESENDS_MAX: usize = 256;
+const BITS: u64 = 8;
+
+/// A packet on its way out.
+#[derive(Debug, Clone)]
+pub(crate) struct Outgoing {
+    pub(crate) slot: usize,
+    pub(crate) payload_types: PayloadTypes,
+    pub(crate) packet: Arc<Packet>,
+    pub(crate) rewritten: Rewritten,
+    /// By RTX.
+    pub(crate) resend: bool,
+}
+
+impl Outgoing {
+    fn bytes(&self) -> usize {
+        self.packet.payload.len() + OVERHEAD_BYTES
+    }
+}
+
+/// RTP header with extensions, and the SRTP tag.
+const OVERHEAD_BYTES: usize = 44;
+
+#[derive(Debug)]
+pub(crate) struct Pacer {
+    /// When all that has left would be through, at the rate it left with.
+    free_at: Instant,
+    media: VecDeque<Outgoing>,
+    resends: VecDeque<Outgoing>,
+    queued_bytes: usize,
+}
+
+impl Pacer {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            free_at: now,
+            media: VecDeque::new(),
+            resends: VecDeque::new(),
+            queued_bytes: 0,
+        }
+    }
+
+    /// False where there is no room for it.
+    pub(crate) fn push(&mut self, outgoing: Outgoing) -> bool {
+        let (queue, limit) = if outgoing.resend {
+            (&mut self.resends, RESENDS_MAX)
+        } else {
+            (&mut self.media, QUEUE_PACKETS_MAX)
+        };
+        if queue.len() >= limit {
+            return false;
+        }
+        self.queued_bytes += outgoing.bytes();
+        queue.push_back(outgoing);
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.media.is_empty() && self.resends.is_empty()
+    }
+
+    /// The next packet that may leave now.
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Outgoing> {
+        if !self.may_burst(now) {
+            return None;
+        }
+        let outgoing = self
+            .resends
+            .pop_front()
+            .or_else(|| self.media.pop_front())?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(outgoing.bytes());
+        Some(outgoing)
+    }
+
+    /// Whether a packet may leave now.
+    pub(crate) fn may_burst(&self, now: Instant) -> bool {
+        self.is_free(now, BURST)
+    }
+
+    /// Whether what has left is through, but for a burst of this length.
+    pub(crate) fn is_free(&self, now: Instant, burst: Duration) -> bool {
+        self.free_at <= now + burst
+    }
+
+    /// Something has left.
+    pub(crate) fn sent(&mut self, now: Instant, bytes: usize, rate_bps: u64) {
+        let drain_bps = self.queued_bytes as u64 * BITS / QUEUE_SECONDS_MAX;
+        let rate = rate_bps.max(drain_bps).max(1);
+        let nanos = (bytes as u64 * BITS).saturating_mul(1_000_000_000) / rate;
+        self.free_at = self.free_at.max(now) + Duration::from_nanos(nanos);
+    }
+
+    /// When the next packet may leave; `None` while nothing waits.
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+        (!self.is_empty()).then(|| self.after(now, BURST))
+    }
+
+    /// When there is room for something after a burst.
+    pub(crate) fn after(&self, now: Instant, burst: Duration) -> Instant {
+        self.free_at.checked_sub(burst).unwrap_or(now).max(now)
+    }
+}

@@ -1,0 +1,136 @@
+//! One slot's outgoing streams: the media, and RTX for what is sent again (RFC 4588).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use str0m::media::Mid;
+
+use super::header::{Fields, Template};
+use super::pacer::Outgoing;
+use crate::rewrite::Rewritten;
+
+/// One slot's outgoing streams.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) mid: Mid,
+    pub(super) ssrc: u32,
+    pub(super) rtx: Option<u32>,
+    /// Extended sequence number of the next RTX packet.
+    pub(super) rtx_seq: u64,
+    pub(super) template: Template,
+    pub(super) cname: Box<str>,
+    pub(super) report: Report,
+    /// What has been sent again lately, and when.
+    pub(super) resent: VecDeque<(u16, Instant)>,
+}
+
+/// A receiver's NACKs name no more packets than this within a round trip, unless its picture is lost anyway.
+const RESENT_MAX: usize = 256;
+
+/// What sender reports of a stream need.
+#[derive(Debug, Default)]
+pub(super) struct Report {
+    pub(super) packets: u32,
+    pub(super) octets: u32,
+    pub(super) srtcp_index: u32,
+    pub(super) due: Option<Instant>,
+}
+
+impl Stream {
+    /// Notes that a packet is about to be sent again. False where that has just been done: the receiver goes on
+    /// asking until it arrives, and asks for it when it is already under way.
+    pub(super) fn may_resend(&mut self, now: Instant, seq: u16, round_trip: Duration) -> bool {
+        let under_way = |at: Instant| now.saturating_duration_since(at) < round_trip;
+        while self.resent.front().is_some_and(|(_, at)| !under_way(*at)) {
+            self.resent.pop_front();
+        }
+        if self.resent.len() >= RESENT_MAX || self.resent.iter().any(|(other, _)| *other == seq) {
+            return false;
+        }
+        self.resent.push_back((seq, now));
+        true
+    }
+
+    /// Header, index and payload of the next packet.
+    pub(super) fn next<'a>(
+        &mut self,
+        outgoing: &'a Outgoing,
+        content: Content,
+    ) -> Option<(Fields, u64, &'a [u8])> {
+        let Outgoing {
+            payload_types,
+            packet,
+            rewritten,
+            ..
+        } = outgoing;
+        let (pt, from) = payload_types.choose(packet);
+        let payload = packet.payload.get(from..)?;
+        let (pt, ssrc, index, payload) = match content {
+            Content::Media => (pt, self.ssrc, rewritten.seq, payload),
+            Content::Copy | Content::Padding(_) => {
+                self.rtx_seq += 1;
+                let payload = match content {
+                    Content::Padding(bytes) => ZEROS.get(..usize::from(bytes))?,
+                    Content::Copy | Content::Media => payload,
+                };
+                (payload_types.rtx?, self.rtx?, self.rtx_seq, payload)
+            }
+        };
+        let padding = matches!(content, Content::Padding(_));
+        let fields = Fields {
+            payload_type: *pt,
+            marker: rewritten.marker && !padding,
+            padding,
+            seq: wire_seq(index),
+            timestamp: rewritten.timestamp,
+            ssrc,
+        };
+        Some((fields, index, payload))
+    }
+}
+
+/// What a packet holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Content {
+    Media,
+    /// The same again, by RTX (RFC 4588).
+    Copy,
+    /// That many bytes that mean nothing, the last of which counts them (RFC 3550 section 5.1).
+    Padding(u8),
+}
+
+static ZEROS: [u8; u8::MAX as usize] = [0; u8::MAX as usize];
+
+pub(super) fn write_payload(
+    bytes: &mut Vec<u8>,
+    outgoing: &Outgoing,
+    content: Content,
+    payload: &[u8],
+) -> Option<()> {
+    let Rewritten {
+        seq,
+        picture_id,
+        tl0_pic_idx,
+        ..
+    } = outgoing.rewritten;
+    if content == Content::Copy {
+        // RFC 4588 section 4: the original number stands before the payload.
+        bytes.extend_from_slice(&wire_seq(seq).to_be_bytes());
+    }
+    let payload_at = bytes.len();
+    bytes.extend_from_slice(payload);
+    if let Content::Padding(count) = content {
+        *bytes.last_mut()? = count;
+    } else if let Some(vp8) = outgoing.packet.vp8 {
+        vp8.patch(bytes.get_mut(payload_at..)?, picture_id, tl0_pic_idx);
+    }
+    Some(())
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "numbers wrap at 16 bits on the wire"
+)]
+pub(super) fn wire_seq(extended: u64) -> u16 {
+    extended as u16
+}

@@ -1,0 +1,173 @@
+//! Between shards: a room's people may be spread over workers. Each shard forwards to its own people; what is
+//! published on another shard comes over as one copy for the shard, however many of its people want it.
+//!
+//! A shard with people of a room says so to all others, and learns from them who else has. To those it announces
+//! its tracks, and there each stands as a mirror: a track whose publisher is elsewhere. A mirror tells its home
+//! which layers its people want, and gets those; sound comes over always, so that every shard hears the same
+//! loudest voices.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::media::Rid;
+
+use crate::publish::{Packet, TrackKey};
+use crate::{PeerId, RoomId, TrackId, TrackSpec};
+
+/// What one shard has for another.
+#[derive(Debug)]
+pub enum Relayed {
+    /// To be carried in order, and never dropped.
+    Control(Control),
+    /// May be dropped whole, as datagrams may.
+    Media(Media),
+}
+
+/// What shards tell each other about rooms and tracks.
+#[derive(Debug)]
+pub struct Control(pub(crate) Said);
+
+#[derive(Debug, Clone)]
+pub(crate) enum Said {
+    /// There are people of this room here. `ask`: say so too if there are some at yours.
+    Here {
+        room: RoomId,
+        ask: bool,
+    },
+    /// There are none any more.
+    Gone {
+        room: RoomId,
+    },
+    /// Somebody here publishes this.
+    Track {
+        room: RoomId,
+        publisher: PeerId,
+        spec: TrackSpec,
+    },
+    /// And no longer does.
+    TrackGone {
+        track: TrackId,
+    },
+    Muted {
+        track: TrackId,
+        muted: bool,
+    },
+    /// How a track's layers do, from its home.
+    Layers {
+        track: TrackId,
+        layers: Vec<LayerState>,
+    },
+    /// Which layers are wanted here, to the track's home: one bit each.
+    Want {
+        track: TrackId,
+        layers: u32,
+    },
+    /// Somebody here waits for a keyframe.
+    Keyframe {
+        track: TrackId,
+        layer: usize,
+    },
+}
+
+/// What a mirror has to know of a layer whether it gets it or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LayerState {
+    pub(crate) rid: Option<Rid>,
+    pub(crate) stream: u32,
+    pub(crate) size: Option<(u32, u32)>,
+    pub(crate) bps: u64,
+    pub(crate) paused: bool,
+    pub(crate) last_packet: Option<Instant>,
+}
+
+/// The packets of one turn.
+#[derive(Debug, Default)]
+pub struct Media {
+    pub(crate) packets: Vec<(TrackId, Arc<Packet>)>,
+}
+
+impl Media {
+    /// Packets in it.
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.packets.is_empty()
+    }
+}
+
+/// A packet of the batch, and which track of this shard it belongs to.
+pub(crate) type Arrived = (TrackKey, Arc<Packet>);
+
+/// Another shard with people of a track's room, and the layers that it wants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    pub(crate) worker: u8,
+    pub(crate) layers: u32,
+}
+
+impl Elsewhere {
+    /// Sound goes everywhere.
+    const SOUND: u32 = u32::MAX;
+
+    pub(crate) fn new(worker: u8, audio: bool) -> Self {
+        Self {
+            worker,
+            layers: if audio { Self::SOUND } else { 0 },
+        }
+    }
+
+    pub(crate) fn wants(self, layer: usize) -> bool {
+        u32::try_from(layer).is_ok_and(|layer| self.layers.checked_shr(layer).unwrap_or(0) & 1 == 1)
+    }
+}
+
+/// What waits for other shards.
+#[derive(Debug, Default)]
+pub(crate) struct Lanes(Vec<Lane>);
+
+#[derive(Debug, Default)]
+struct Lane {
+    control: VecDeque<Control>,
+    media: Media,
+}
+
+impl Lanes {
+    pub(crate) fn new(workers: usize) -> Self {
+        Self((0..workers).map(|_| Lane::default()).collect())
+    }
+
+    pub(crate) fn say(&mut self, worker: u8, said: Said) {
+        if let Some(lane) = self.0.get_mut(usize::from(worker)) {
+            lane.control.push_back(Control(said));
+        }
+    }
+
+    /// To all workers but this one.
+    pub(crate) fn say_to_others(&mut self, this: u8, said: &Said) {
+        for (worker, lane) in self.0.iter_mut().enumerate() {
+            if worker != usize::from(this) {
+                lane.control.push_back(Control(said.clone()));
+            }
+        }
+    }
+
+    pub(crate) fn send(&mut self, worker: u8, track: TrackId, packet: &Arc<Packet>) {
+        if let Some(lane) = self.0.get_mut(usize::from(worker)) {
+            lane.media.packets.push((track, packet.clone()));
+        }
+    }
+
+    /// The next thing for another shard: what is said of a track comes before its packets.
+    pub(crate) fn poll(&mut self) -> Option<(u8, Relayed)> {
+        self.0.iter_mut().zip(0..).find_map(|(lane, worker)| {
+            if let Some(control) = lane.control.pop_front() {
+                return Some((worker, Relayed::Control(control)));
+            }
+            (!lane.media.is_empty())
+                .then(|| (worker, Relayed::Media(std::mem::take(&mut lane.media))))
+        })
+    }
+}

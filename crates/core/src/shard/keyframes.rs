@@ -1,0 +1,72 @@
+//! Asking encoders for keyframes, once for everybody who waits.
+
+use std::time::Instant;
+
+use str0m::media::KeyframeRequestKind;
+
+use super::Shard;
+use crate::peer;
+use crate::publish::{Publisher, TrackKey};
+use crate::relay::Said;
+use crate::timers::Timer;
+
+impl Shard {
+    /// Somebody needs a keyframe of this layer; the encoder is asked now or as soon as that is decent.
+    pub(super) fn want_keyframe(&mut self, now: Instant, track_key: TrackKey, layer_index: usize) {
+        let Some(layer) = self
+            .tracks
+            .get_mut(track_key)
+            .and_then(|track| track.layers.get_mut(layer_index))
+        else {
+            return;
+        };
+        let was_waiting = layer.keyframes.next().is_some();
+        if layer.keyframes.want(now) {
+            self.work.keyframes.push((track_key, layer_index));
+        } else if let (false, Some(at)) = (was_waiting, layer.keyframes.next()) {
+            self.timers.schedule(at, Timer::Keyframe(track_key));
+        }
+    }
+
+    pub(super) fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        for (index, layer) in track.layers.iter_mut().enumerate() {
+            if layer.keyframes.take_due(now) {
+                self.work.keyframes.push((key, index));
+            } else if let Some(at) = layer.keyframes.next() {
+                self.timers.schedule(at, Timer::Keyframe(key));
+            }
+        }
+    }
+
+    pub(super) fn request_keyframes(&mut self, now: Instant) {
+        while let Some((track_key, layer_index)) = self.work.keyframes.pop() {
+            let Some(track) = self.tracks.get(track_key) else {
+                continue;
+            };
+            let mid = track.spec.mid;
+            let rid = track.layers.get(layer_index).and_then(|layer| layer.rid);
+            let publisher = match track.publisher {
+                Publisher::Here(publisher) => publisher,
+                Publisher::At(worker) => {
+                    let said = Said::Keyframe {
+                        track: track.spec.id,
+                        layer: layer_index,
+                    };
+                    self.lanes.say(worker, said);
+                    continue;
+                }
+            };
+            self.stats.keyframe_requests_out += 1;
+            self.drive(now, publisher, |rtc| {
+                if let Some(stream) = rtc.direct_api().stream_rx_by_mid(mid, rid) {
+                    // The kind that every browser and encoder understands.
+                    stream.request_keyframe(KeyframeRequestKind::Pli);
+                }
+                peer::pass_time(rtc, now);
+            });
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Peers with a send lane of our own: forwarding, feedback, timers.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Shard;
+use crate::egress::Said;
+use crate::peer;
+use crate::publish::PeerKey;
+use crate::relay::Arrived;
+use crate::timers::Timer;
+
+/// An estimate that moves by less than this share changes nobody's layer.
+const ESTIMATE_STEP: u64 = 50;
+
+impl Shard {
+    /// Chooses, rewrites and writes all packets of the batch for one peer.
+    pub(super) fn forward_by_lane(&mut self, now: Instant, key: PeerKey, batch: &[Arrived]) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(lane) = peer.egress.lane() else {
+            return;
+        };
+        let (slots, rtc, outbox) = (&mut peer.slots, &peer.rtc, &mut self.outbox);
+        let mut switched = false;
+        for (slot_index, packet_index) in peer.pending.drain(..) {
+            let (Some(slot), Some((track, packet))) =
+                (slots.get_mut(slot_index), batch.get(packet_index))
+            else {
+                continue;
+            };
+            let Some(payload_types) = slot.payload_types(packet, rtc.codec_config().params())
+            else {
+                continue;
+            };
+            let before = slot.carries();
+            slot.forward(*track, packet, &mut |packet, rewritten| {
+                lane.write(now, slot_index, payload_types, packet, rewritten, outbox);
+            });
+            switched |= slot.carries() != before;
+        }
+        self.pump(now, key);
+        if switched {
+            self.mark_stale(key, |stale| stale.slots = true);
+        }
+    }
+
+    /// Sends what a peer's lane may send now, and sees to it that it goes on.
+    pub(super) fn pump(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(lane) = peer.egress.lane() else {
+            return;
+        };
+        lane.pump(now, &mut self.outbox);
+        let sent = lane.take_stats();
+        self.stats.packets_out += sent.packets;
+        self.stats.packets_resent += sent.resends;
+        self.stats.packets_padding += sent.padding;
+        self.stats.packets_dropped_queue += sent.dropped;
+        if let Some(at) = lane.poll_timeout()
+            && peer.lane_scheduled.is_none_or(|scheduled| at < scheduled)
+        {
+            peer.lane_scheduled = Some(at);
+            self.timers.schedule(at, Timer::Lane(key));
+        }
+        self.take_estimate(key);
+    }
+
+    pub(super) fn lane_due(&mut self, now: Instant, key: PeerKey, at: Instant) {
+        if let Some(peer) = self
+            .peers
+            .get_mut(key)
+            .filter(|peer| peer.lane_scheduled == Some(at))
+        {
+            peer.lane_scheduled = None;
+            self.pump(now, key);
+        }
+    }
+
+    /// Reads RTCP that is about slots. False where the media engine has to read it too.
+    pub(super) fn on_rtcp(&mut self, now: Instant, key: PeerKey, datagram: &[u8]) -> bool {
+        let Some(lane) = self.peers.get_mut(key).and_then(|peer| peer.egress.lane()) else {
+            return false;
+        };
+        let mut said = std::mem::take(&mut self.said);
+        let complete = lane.on_rtcp(now, datagram, &mut said);
+        self.resend(now, key, &said);
+        for slot in said.lost_pictures.drain(..) {
+            self.stats.keyframe_requests_in += 1;
+            self.on_lost_picture(now, key, slot);
+        }
+        self.said = said;
+        self.pump(now, key);
+        complete
+    }
+
+    /// Answers a receiver's NACK from what the layers keep.
+    fn resend(&mut self, now: Instant, key: PeerKey, said: &Said) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(lane) = peer.egress.lane() else {
+            return;
+        };
+        for &(slot_index, seq) in &said.missing {
+            let Some(slot) = peer.slots.get_mut(slot_index) else {
+                continue;
+            };
+            let Some(wanted) = slot.wanted(seq) else {
+                continue;
+            };
+            let source = wanted.source;
+            let kept = self
+                .track_keys
+                .get(&source.track)
+                .and_then(|track| self.tracks.get(*track))
+                .and_then(|track| track.layers.get(source.layer))
+                .and_then(|layer| layer.store.get(source.stream, wanted.source_seq));
+            let Some(packet) = kept else {
+                continue;
+            };
+            if let (Some(payload_types), Some(rewritten)) = (
+                slot.payload_types(packet, peer.rtc.codec_config().params()),
+                wanted.span.rewrite(packet),
+            ) {
+                lane.resend(now, slot_index, payload_types, packet, rewritten);
+            }
+        }
+    }
+
+    /// Takes over what the lane has found out about the bandwidth.
+    fn take_estimate(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(lane) = peer.egress.as_lane() else {
+            return;
+        };
+        let (before, estimate) = (peer.estimate_bps, lane.estimate_bps());
+        let moved = match (before, estimate) {
+            (Some(before), Some(now)) => before.abs_diff(now) * ESTIMATE_STEP > before,
+            (before, now) => before != now,
+        };
+        if moved {
+            peer.estimate_bps = estimate;
+            self.mark_stale(key, |stale| stale.allocation = true);
+        }
+    }
+
+    /// A peer's STUN request came from this address and was answered. Where media goes somewhere else, the
+    /// engine is made to send something, which shows whether the pair has been nominated: it tells nobody.
+    pub(super) fn follow_route(&mut self, now: Instant, key: PeerKey, address: SocketAddr) {
+        let elsewhere = self
+            .peers
+            .get(key)
+            .and_then(|peer| peer.egress.as_lane())
+            .and_then(|lane| lane.route())
+            .is_some_and(|route| route.destination != address);
+        if elsewhere {
+            self.drive(now, key, |rtc| {
+                // A keyframe request for no stream at all: every receiver ignores it.
+                rtc.direct_api().send_pli_feedback(0.into(), 0.into());
+                peer::pass_time(rtc, now);
+            });
+        }
+    }
+}

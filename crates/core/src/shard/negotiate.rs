@@ -1,0 +1,373 @@
+//! Offers and answers: how a peer comes to be, and what it is given to receive with.
+
+use std::time::{Duration, Instant};
+
+use str0m::bwe::Bitrate;
+use str0m::change::SdpAnswer;
+use str0m::config::DtlsVersion;
+use str0m::media::{Direction, Mid};
+use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
+
+use super::Shard;
+use crate::demux::Ufrag;
+use crate::egress::{Egress, Lane, SendPath};
+use crate::forward::Slot;
+use crate::peer::{self, Driven, Peer};
+use crate::publish::PeerKey;
+use crate::sdp::{self, Offer, RemoteCandidate, SdpError};
+use crate::timers::Timer;
+use crate::{Answer, CloseReason, Event, Join, MediaKind, Outbox, PeerId, SlotName, View};
+
+/// str0m gives a candidate pair up after this many unanswered checks.
+const STUN_RETRANSMITS_MAX: usize = 9;
+
+impl Shard {
+    pub(super) fn join(&mut self, now: Instant, join: Join) {
+        let id = join.peer;
+        let result = if self.peers.len() < self.config.limits.peers_per_worker {
+            self.accept_join(now, join)
+        } else {
+            Err(SdpError::Full)
+        };
+        self.events.push_back(Event::Answered {
+            peer: id,
+            generation: 0,
+            result,
+        });
+    }
+
+    fn accept_join(&mut self, now: Instant, join: Join) -> Result<Answer, SdpError> {
+        let ufrag = self.take_ufrag();
+        let credentials = IceCreds {
+            ufrag: self.ufrag(ufrag).encode(),
+            pass: IceCreds::new().pass,
+        };
+        let mut rtc = self.rtc_config(credentials).build(now);
+        for address in &self.config.addresses {
+            match Candidate::host(address.advertised, "udp") {
+                Ok(candidate) => {
+                    rtc.add_local_candidate(candidate);
+                }
+                Err(error) => {
+                    tracing::warn!(address = %address.advertised, %error, "an address makes no candidate");
+                }
+            }
+        }
+        let stereo = join.offer.stereo_mids.clone();
+        let mut egress = self.egress(now);
+        let negotiated = negotiate(
+            &mut rtc,
+            &mut egress,
+            &[],
+            now,
+            join.offer,
+            &mut self.outbox,
+        );
+        let mut negotiated = negotiated.ok_or_else(engine_failed)??;
+        let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
+        peer.subscribe = join.subscribe;
+        peer.view = default_view();
+        peer.ufrags.push(ufrag);
+        add_slots(
+            &mut peer,
+            &negotiated.slots,
+            self.config.limits.slots_per_peer,
+            &mut self.random,
+        )?;
+        check_codecs(&peer.rtc, &peer.slots)?;
+        let answer = answer(&peer, &negotiated.answer, None, &stereo);
+        let key = self.peers.insert(peer);
+        self.peer_keys.insert(join.peer, key);
+        self.by_ufrag.insert(ufrag, key);
+        let room = self.rooms.entry(join.room).or_default();
+        room.peers.push(key);
+        if room.peers.len() == 1 {
+            self.room_opened(join.room);
+        }
+        self.give_up_in(key, now, self.config.limits.connect_timeout);
+        self.mark_stale(key, |stale| (stale.view, stale.audio) = (true, true));
+        self.driven(now, key, negotiated.driven, &mut negotiated.said);
+        Ok(answer)
+    }
+
+    pub(super) fn offer(&mut self, now: Instant, id: PeerId, generation: u32, offer: Offer) {
+        let Some(&key) = self.peer_keys.get(&id) else {
+            return;
+        };
+        let result = self.accept_offer(now, key, offer);
+        self.events.push_back(Event::Answered {
+            peer: id,
+            generation,
+            result,
+        });
+    }
+
+    fn accept_offer(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        offer: Offer,
+    ) -> Result<Answer, SdpError> {
+        let fresh = self.take_ufrag();
+        let fresh_ufrag = self.ufrag(fresh).encode();
+        let stereo = offer.stereo_mids.clone();
+        let gone = || SdpError::Rejected("the session has ended".into());
+        let peer = self.peers.get_mut(key).ok_or_else(gone)?;
+        let before = peer.rtc.direct_api().local_ice_credentials();
+        let (rtc, egress) = (&mut peer.rtc, &mut peer.egress);
+        let negotiated = negotiate(rtc, egress, &peer.slots, now, offer, &mut self.outbox);
+        let Some(negotiated) = negotiated else {
+            self.remove_peer(now, key, CloseReason::Internal);
+            return Err(engine_failed());
+        };
+        let mut negotiated = negotiated?;
+        // On an ICE restart str0m makes up a ufrag of its own, but ours must name node and worker.
+        let random = peer.rtc.direct_api().local_ice_credentials();
+        let restarted = (random != before).then(|| {
+            let ours = IceCreds {
+                ufrag: fresh_ufrag,
+                pass: random.pass.clone(),
+            };
+            peer.rtc
+                .direct_api()
+                .set_local_ice_credentials(ours.clone());
+            (random.ufrag, ours.ufrag)
+        });
+        let added = add_slots(
+            peer,
+            &negotiated.slots,
+            self.config.limits.slots_per_peer,
+            &mut self.random,
+        );
+        let answer = answer(peer, &negotiated.answer, restarted.as_ref(), &stereo);
+        if restarted.is_some() {
+            self.by_ufrag.insert(fresh, key);
+            peer.ufrags.push(fresh);
+            peer.candidates = 0;
+            // The generation before the last has nothing in flight any more.
+            if peer.ufrags.len() > 2 {
+                self.by_ufrag.remove(&peer.ufrags.remove(0));
+            }
+        }
+        self.mark_stale(key, |stale| stale.view = true);
+        self.driven(now, key, negotiated.driven, &mut negotiated.said);
+        added.map(|()| answer)
+    }
+
+    pub(super) fn candidate(&mut self, now: Instant, id: PeerId, candidate: RemoteCandidate) {
+        let Some(&key) = self.peer_keys.get(&id) else {
+            return;
+        };
+        let limit = self.config.limits.candidates_per_peer;
+        let Some(peer) = self
+            .peers
+            .get_mut(key)
+            .filter(|peer| peer.candidates < limit)
+        else {
+            return;
+        };
+        peer.candidates += 1;
+        self.drive(now, key, |rtc| {
+            rtc.add_remote_candidate(candidate.candidate);
+            peer::pass_time(rtc, now);
+        });
+    }
+
+    fn rtc_config(&self, credentials: IceCreds) -> RtcConfig {
+        let mut config = RtcConfig::new()
+            .set_crypto_provider(self.config.identity.provider())
+            .set_dtls_cert(self.config.identity.certificate())
+            .set_dtls_version(DtlsVersion::Auto)
+            .set_local_ice_credentials(credentials)
+            .set_ice_lite(self.config.ice_lite)
+            .set_rtp_mode(true)
+            .set_snap_enabled(true)
+            .set_sctp_max_message_size(
+                u32::try_from(self.config.limits.data_message_bytes).unwrap_or(u32::MAX),
+            )
+            .set_extension_map(sdp::extensions())
+            .clear_codecs()
+            .enable_opus(true, true)
+            .enable_vp8(true)
+            .enable_h264(true)
+            .enable_vp9(true)
+            .enable_av1(true);
+        if self.config.send_path == SendPath::Engine {
+            let start = Bitrate::bps(self.config.initial_bitrate_bps);
+            config = config.enable_bwe(Some(start));
+        }
+        config.set_max_stun_retransmits(STUN_RETRANSMITS_MAX);
+        config
+    }
+
+    fn egress(&self, now: Instant) -> Egress {
+        match self.config.send_path {
+            SendPath::Engine => Egress::Engine,
+            SendPath::Lane => {
+                let start_bps = self.config.initial_bitrate_bps;
+                Egress::Lane(Box::new(Lane::new(now, start_bps, self.config.wallclock)))
+            }
+        }
+    }
+
+    fn take_ufrag(&mut self) -> u32 {
+        const NUMBER_MASK: u32 = 0x00ff_ffff;
+        loop {
+            self.next_ufrag = (self.next_ufrag + 1) & NUMBER_MASK;
+            if !self.by_ufrag.contains_key(&self.next_ufrag) {
+                return self.next_ufrag;
+            }
+        }
+    }
+
+    fn ufrag(&self, number: u32) -> Ufrag {
+        Ufrag {
+            node: self.config.node,
+            epoch: self.config.epoch,
+            worker: self.config.worker,
+            number,
+        }
+    }
+
+    pub(super) fn give_up_in(&mut self, key: PeerKey, now: Instant, after: Duration) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.give_up_at = Some(now + after);
+            self.timers.schedule(now + after, Timer::Watch(key));
+        }
+    }
+}
+
+/// What a client that never sends a view gets: everybody, as far as its slots go.
+fn default_view() -> View {
+    let auto = crate::AutoView {
+        max: usize::MAX,
+        width: 640,
+        height: 360,
+        pin: None,
+    };
+    View {
+        auto: Some(auto),
+        ..View::default()
+    }
+}
+
+fn engine_failed() -> SdpError {
+    SdpError::Rejected("it makes the media engine fail".into())
+}
+
+struct Negotiated {
+    answer: SdpAnswer,
+    /// All send m-lines of ours.
+    slots: Vec<(Mid, MediaKind)>,
+    driven: Driven,
+    said: Vec<str0m::Event>,
+}
+
+/// Accepts an offer inside the panic guard and drains what comes of it; `None` after a panic. `known` are the
+/// slots that there are already; those that the offer adds come behind them.
+fn negotiate(
+    rtc: &mut Rtc,
+    egress: &mut Egress,
+    known: &[Slot],
+    now: Instant,
+    offer: Offer,
+    outbox: &mut Outbox,
+) -> Option<Result<Negotiated, SdpError>> {
+    let mut accepted = None;
+    let mut said = Vec::new();
+    let mut slots = offer.media;
+    let accept = |rtc: &mut Rtc| {
+        egress.declare(rtc);
+        accepted = Some(rtc.sdp_api().accept_offer(offer.sdp));
+        slots.retain(|(mid, _)| {
+            rtc.media(*mid)
+                .is_some_and(|media| media.direction() == Direction::SendOnly)
+        });
+        let mut next = known.len();
+        for &(mid, _) in &slots {
+            let index = known
+                .iter()
+                .position(|slot| slot.mid == mid)
+                .unwrap_or_else(|| {
+                    next += 1;
+                    next - 1
+                });
+            egress.adopt(now, rtc, index, mid);
+        }
+    };
+    let driven = peer::drive(rtc, now, accept, outbox, &mut said);
+    let answer = match accepted? {
+        Ok(answer) => answer,
+        Err(error) => return Some(Err(SdpError::Rejected(error.to_string()))),
+    };
+    Some(Ok(Negotiated {
+        answer,
+        slots,
+        driven,
+        said,
+    }))
+}
+
+fn add_slots(
+    peer: &mut Peer,
+    mids: &[(Mid, MediaKind)],
+    limit: usize,
+    random: &mut fastrand::Rng,
+) -> Result<(), SdpError> {
+    let found = mids.len();
+    if found > limit {
+        return Err(SdpError::SlotLimit { found, limit });
+    }
+    for &(mid, kind) in mids {
+        if peer.slot(mid).is_some() {
+            continue;
+        }
+        // str0m's rollover counter starts at 0: the first number leaves room for reordering.
+        let (seq, timestamp) = (random.u16(..0x8000), random.u32(..));
+        peer.slots.push(Slot::new(mid, kind, seq, timestamp));
+    }
+    Ok(())
+}
+
+fn check_codecs(rtc: &Rtc, slots: &[Slot]) -> Result<(), SdpError> {
+    let usable = |slot: &Slot| {
+        rtc.media(slot.mid)
+            .is_some_and(|media| !media.remote_pts().is_empty())
+    };
+    if slots.is_empty() || slots.iter().any(usable) {
+        return Ok(());
+    }
+    Err(SdpError::NoCommonCodec)
+}
+
+fn answer(
+    peer: &Peer,
+    answer: &SdpAnswer,
+    restarted: Option<&(String, String)>,
+    stereo: &[String],
+) -> Answer {
+    let mut text = answer.to_sdp_string();
+    if let Some((random, ours)) = restarted {
+        text = text.replace(random.as_str(), ours);
+    }
+    let slots = peer
+        .slots
+        .iter()
+        .map(|slot| SlotName {
+            mid: slot.mid,
+            kind: slot.kind,
+        })
+        .collect();
+    let mut codecs: Vec<String> = Vec::new();
+    for params in peer.rtc.codec_config().params() {
+        let name = params.spec().codec.to_string().to_ascii_uppercase();
+        if !codecs.contains(&name) {
+            codecs.push(name);
+        }
+    }
+    Answer {
+        sdp: sdp::finish_answer(&text, stereo),
+        slots,
+        codecs,
+    }
+}
