@@ -1,6 +1,7 @@
 //! Commands for people who work on Madang.
 //!
-//! `cargo xtask test` runs every check and test, `cargo xtask docs` writes the generated pages.
+//! `cargo xtask test` runs every check and test, `cargo xtask docs` writes the generated pages, `cargo xtask
+//! bench` counts instructions.
 #![expect(
     clippy::print_stdout,
     reason = "printing is what a command for people does"
@@ -11,6 +12,7 @@ mod browser;
 mod counts;
 mod deploy;
 mod docs;
+mod instructions;
 mod licences;
 mod packages;
 mod rust;
@@ -42,6 +44,12 @@ enum Command {
     },
     /// Write the pages of docs/ that are generated from the code
     Docs,
+    /// Count the instructions and allocations of a shard's work, and print them beside the baseline
+    Bench {
+        /// Make what is measured the baseline
+        #[arg(long)]
+        bless: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -56,13 +64,18 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Test { only, .. } => steps::run(&only),
-        Command::Docs => match docs::write() {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                println!("{why}");
-                ExitCode::FAILURE
-            }
-        },
+        Command::Docs => finish(docs::write()),
+        Command::Bench { bless } => finish(instructions::bench(bless)),
+    }
+}
+
+fn finish(result: shell::Result<()>) -> ExitCode {
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            println!("{why}");
+            ExitCode::FAILURE
+        }
     }
 }
 

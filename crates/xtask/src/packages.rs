@@ -26,6 +26,11 @@ pub(crate) fn build() -> Result<()> {
     debian(&[("cc", "build-essential")])
 }
 
+/// Counts instructions.
+pub(crate) fn valgrind() -> Result<()> {
+    debian(&[("valgrind", "valgrind")])
+}
+
 pub(crate) fn systemd() -> Result<()> {
     debian(&[("systemd-analyze", "systemd")])
 }

@@ -7,7 +7,8 @@ use std::{
 };
 
 use crate::{
-    architecture, browser, counts::Counts, deploy, licences, packages, rust, shell::Result, tidy,
+    architecture, browser, counts::Counts, deploy, instructions, licences, packages, rust,
+    shell::Result, tidy,
 };
 
 /// Something that must be there before a step can run.
@@ -37,7 +38,7 @@ impl From<String> for Failure {
     }
 }
 
-const STEPS: [Step; 10] = [
+const STEPS: [Step; 11] = [
     Step {
         name: "fmt",
         about: "the code is formatted",
@@ -102,6 +103,16 @@ const STEPS: [Step; 10] = [
         about: "the steps of the container image: release build, dependencies of the binary",
         needs: &[packages::build],
         run: deploy::image,
+    },
+    Step {
+        name: "instructions",
+        about: "what a shard's work costs, in instructions and allocations, against the baseline",
+        needs: &[
+            instructions::same_machine,
+            packages::build,
+            packages::valgrind,
+        ],
+        run: instructions::run,
     },
 ];
 

@@ -1,0 +1,136 @@
+//! What a shard's work costs: scenarios in virtual time, for callgrind to count the instructions of.
+//!
+//! `cargo xtask bench` runs this and prints a table, `cargo xtask test` compares it with `baseline.toml`.
+//! Each metric is a line with tabs: how many units of work, how many allocations they took in all, how many a
+//! typical call took, the name.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a program that prints numbers, or stops at the first surprise"
+)]
+
+mod meter;
+mod room;
+
+use std::env;
+use std::time::Duration;
+
+use madang_core::Source::{Camera, Microphone};
+use madang_simulation::BrowserConfig;
+
+use meter::Counted;
+use room::Room;
+
+/// Estimates have settled, and what starts a stream is over.
+const SETTLED: Duration = Duration::from_secs(4);
+const SECOND: Duration = Duration::from_secs(1);
+/// Tiles that take the middle layer of a camera.
+const TILE: (u32, u32) = (640, 360);
+
+/// Runs the scenario that is named.
+fn main() {
+    let name = env::args().nth(1).unwrap_or_default();
+    match name.as_str() {
+        "broadcast" => broadcast(),
+        "audio" => audio(),
+        "views" => views(),
+        "silence" => silence(),
+        _ => panic!("`{name}` is none of the scenarios: broadcast, audio, views, silence"),
+    }
+}
+
+/// One camera, and more and more viewers.
+fn broadcast() {
+    let mut room = Room::new();
+    room.join(1, slots(0, 0));
+    room.publish(0, Camera);
+    let mut seats = 1;
+    for viewers in [1, 50, 200] {
+        room.join(viewers + 1 - seats, slots(1, 1));
+        (seats..=viewers).for_each(|seat| room.view(seat, TILE));
+        seats = viewers + 1;
+        room.run(SETTLED);
+        room.count(Counted::Forwarding, SECOND);
+        room.meter
+            .report_packets(&format!("forward video to {viewers}, per packet"));
+        if viewers == 50 {
+            arrivals(&mut room);
+        }
+    }
+}
+
+/// What comes in from a camera and its viewers.
+fn arrivals(room: &mut Room) {
+    room.count(Counted::Media, SECOND);
+    room.meter.report_calls("take in video, per packet");
+    room.count(Counted::Feedback, SECOND);
+    room.meter
+        .report_calls("take in RTCP of viewers, per datagram");
+    let datagrams = room.intercept(SECOND);
+    room.meter.counted = Counted::Classify;
+    room.classify(&datagrams);
+    room.meter
+        .report_calls("tell datagrams apart, per datagram");
+}
+
+/// Ten who speak at once and fifty who listen; everybody hears three.
+fn audio() {
+    const SPEAKERS: usize = 10;
+    const LISTENERS: usize = 50;
+    let mut room = Room::new();
+    room.join(SPEAKERS + LISTENERS, slots(3, 0));
+    for seat in 0..SPEAKERS {
+        room.publish(seat, Microphone);
+        room.talk(seat, -20);
+    }
+    room.run(SETTLED);
+    room.count(Counted::Forwarding, SECOND);
+    room.meter.report_packets("forward audio, per packet");
+    room.count(Counted::Media, SECOND);
+    room.meter.report_calls("take in audio, per packet");
+}
+
+/// Nine cameras of three layers each; somebody makes all tiles smaller and larger.
+fn views() {
+    const CAMERAS: usize = 9;
+    const CHANGES: u64 = 100;
+    let mut room = Room::new();
+    room.join(CAMERAS + 1, slots(0, CAMERAS));
+    (0..CAMERAS).for_each(|seat| room.publish(seat, Camera));
+    room.view(CAMERAS, TILE);
+    room.run(SETTLED);
+    room.meter.counted = Counted::Commands;
+    for change in 0..CHANGES {
+        let smaller = change % 2 == 0;
+        room.view(CAMERAS, if smaller { (320, 180) } else { TILE });
+    }
+    room.meter
+        .report("change a view of 9 tiles, per change", CHANGES);
+}
+
+/// People who come, and say nothing.
+fn silence() {
+    const PEERS: usize = 50;
+    const SECONDS: u32 = 10;
+    let mut room = Room::new();
+    room.meter.counted = Counted::Everything;
+    room.join(PEERS, slots(3, 9));
+    room.meter
+        .report("join and connect, per peer", PEERS as u64);
+    room.run(SETTLED);
+    room.count(Counted::Everything, SECOND * SECONDS);
+    let peer_seconds = PEERS as u64 * u64::from(SECONDS);
+    room.meter.report(
+        "stay connected in silence, per peer and second",
+        peer_seconds,
+    );
+}
+
+fn slots(audio_slots: usize, video_slots: usize) -> BrowserConfig {
+    BrowserConfig {
+        audio_slots,
+        video_slots,
+        ..BrowserConfig::default()
+    }
+}

@@ -1,0 +1,161 @@
+//! What is counted: calls of a shard that go through [`metered`], and memory that they allocate.
+//!
+//! callgrind counts instructions while [`metered`] runs, and starts anew at [`report`]: one count for each
+//! metric, in the order of the lines. `cargo xtask bench` knows both by name.
+
+use std::alloc::System;
+use std::hint::black_box;
+use std::time::Instant;
+
+use madang_core::{Command, Datagram, Shard, demux};
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// A call across the core's public border. Private functions would be inlined today and not tomorrow.
+#[derive(Debug)]
+pub(crate) enum Call<'a> {
+    Classify(&'a [u8]),
+    Command(Command),
+    Datagram(Datagram<'a>),
+    Timeout,
+    Flush,
+}
+
+/// The calls that a metric is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Counted {
+    Nothing,
+    Classify,
+    /// RTP that came in.
+    Media,
+    /// RTCP that came in.
+    Feedback,
+    /// Choosing, rewriting, sealing and pacing: all that happens to packets after they have come in.
+    Forwarding,
+    Commands,
+    Everything,
+}
+
+impl Counted {
+    fn covers(self, call: &Call<'_>) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Everything => true,
+            Self::Classify => matches!(call, Call::Classify(_)),
+            Self::Media => {
+                matches!(call, Call::Datagram(datagram) if kind(datagram.contents) == Kind::Rtp)
+            }
+            Self::Feedback => {
+                matches!(call, Call::Datagram(datagram) if kind(datagram.contents) == Kind::Rtcp)
+            }
+            Self::Forwarding => matches!(call, Call::Timeout | Call::Flush),
+            Self::Commands => matches!(call, Call::Command(_) | Call::Flush),
+        }
+    }
+}
+
+/// Counts calls, what they send and what they allocate.
+#[derive(Debug)]
+pub(crate) struct Meter {
+    pub(crate) counted: Counted,
+    calls: u64,
+    packets: u64,
+    allocations: usize,
+    /// What each call allocated that did what the metric is about.
+    each: Vec<usize>,
+}
+
+impl Meter {
+    pub(crate) fn new() -> Self {
+        Self {
+            counted: Counted::Nothing,
+            calls: 0,
+            packets: 0,
+            allocations: 0,
+            each: Vec::new(),
+        }
+    }
+
+    pub(crate) fn call(&mut self, shard: &mut Shard, now: Instant, call: Call<'_>) {
+        if !self.counted.covers(&call) {
+            perform(shard, now, call);
+            return;
+        }
+        let sent = shard.stats().packets_out;
+        let before = allocations();
+        metered(shard, now, call);
+        let allocated = allocations() - before;
+        let packets = shard.stats().packets_out - sent;
+        self.calls += 1;
+        self.packets += packets;
+        self.allocations += allocated;
+        if packets > 0 || self.counted != Counted::Forwarding {
+            self.each.push(allocated);
+        }
+    }
+
+    /// Ends a metric whose unit is a call.
+    pub(crate) fn report_calls(&mut self, name: &str) {
+        self.report(name, self.calls);
+    }
+
+    /// Ends a metric whose unit is a packet that has left.
+    pub(crate) fn report_packets(&mut self, name: &str) {
+        self.report(name, self.packets);
+    }
+
+    /// Ends a metric that has done this many of what its name says.
+    pub(crate) fn report(&mut self, name: &str, units: u64) {
+        self.each.sort_unstable();
+        let typical = self.each.get(self.each.len() / 2).copied();
+        report(name, units, self.allocations, typical.unwrap_or(0));
+        *self = Self::new();
+    }
+}
+
+/// callgrind counts while this runs.
+#[inline(never)]
+fn metered(shard: &mut Shard, now: Instant, call: Call<'_>) {
+    perform(shard, now, call);
+}
+
+/// callgrind closes a count when this is called.
+#[inline(never)]
+fn report(name: &str, units: u64, allocations: usize, typical: usize) {
+    println!("{units}\t{allocations}\t{typical}\t{name}");
+}
+
+fn perform(shard: &mut Shard, now: Instant, call: Call<'_>) {
+    match call {
+        Call::Classify(datagram) => {
+            black_box(demux::classify(black_box(datagram)));
+        }
+        Call::Command(command) => shard.handle_command(now, command),
+        Call::Datagram(datagram) => shard.handle_datagram(now, datagram),
+        Call::Timeout => shard.handle_timeout(now),
+        Call::Flush => shard.flush(now),
+    }
+}
+
+fn allocations() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Kind {
+    Rtp,
+    Rtcp,
+    Other,
+}
+
+/// RFC 7983 and RFC 5761.
+fn kind(datagram: &[u8]) -> Kind {
+    match datagram {
+        [128..=191, 192..=223, ..] => Kind::Rtcp,
+        [128..=191, ..] => Kind::Rtp,
+        _ => Kind::Other,
+    }
+}
