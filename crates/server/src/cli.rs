@@ -6,6 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use humantime::Duration;
 
 use crate::config::{Settings, duration};
+use crate::plan::{Question, Results};
 
 /// Madang: group calls from the browser, through one server
 #[derive(Debug, Parser)]
@@ -42,6 +43,11 @@ pub(crate) enum Command {
     CheckConfig,
     /// Print an access token, signed with a configured key
     Token(Token),
+    /// Print what calls need: cores, memory, bandwidth, servers
+    Plan(Question),
+    /// Print the costs that `plan` reckons with, from result files of the load generator
+    #[command(hide = true)]
+    FitCosts(Results),
     /// Print a page of the documentation
     #[command(hide = true)]
     Docs {

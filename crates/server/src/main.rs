@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod http;
+mod plan;
 mod run;
 mod telemetry;
 mod token;
@@ -50,6 +51,14 @@ fn main() -> ExitCode {
         }
         Some(Command::Token(request)) => match token::sign(settings, request) {
             Ok(token) => print(&format!("{token}\n")),
+            Err(error) => fail([error]),
+        },
+        Some(Command::Plan(question)) => match plan::answer(question) {
+            Ok(text) => print(&text),
+            Err(error) => fail([error]),
+        },
+        Some(Command::FitCosts(results)) => match plan::fitted(&results.files) {
+            Ok(text) => print(&text),
             Err(error) => fail([error]),
         },
         Some(Command::Docs {

@@ -73,6 +73,20 @@ fn token_prints_a_token_or_says_what_is_missing() {
 }
 
 #[test]
+fn plan_prints_a_table_or_json_or_what_is_wrong() {
+    let table = run(&["plan", "--participants=5", "--rooms=4"]);
+    assert!(table.status.success());
+    assert!(text(&table.stdout).contains("\nbandwidth out, Mbit/s "));
+    let json = run(&["plan", "--json"]);
+    let plan: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert!(plan["whole"]["cores"].as_f64().unwrap() > 0.0, "{plan}");
+    assert!(failed(&run(&["plan", "--publishers=40"])).contains("--publishers 40: "));
+    let wrong = run(&["plan", "--video=4k"]);
+    assert_eq!(wrong.status.code(), Some(2), "a usage error");
+    assert!(text(&wrong.stderr).contains("720p"), "{wrong:?}");
+}
+
+#[test]
 fn version_and_help_are_printed() {
     assert_eq!(
         text(&run(&["--version"]).stdout),
