@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use str0m::media::{Mid, Rid};
 
-use crate::sdp::SdpError;
+use crate::sdp::{AnswerSdp, SdpError};
 use crate::{MediaKind, PeerId, RoomId, TrackId};
 
 #[derive(Debug)]
@@ -54,9 +54,9 @@ pub enum Event {
 }
 
 /// An accepted offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Answer {
-    pub sdp: String,
+    pub sdp: AnswerSdp,
     /// All slots that the peer has now, in m-line order.
     pub slots: Vec<SlotName>,
     /// Codecs that the peer can receive, as upper-case SDP encoding names, best first.

@@ -23,6 +23,8 @@ pub(crate) struct Slot {
     pub(crate) kind: MediaKind,
     /// The receiver is known to have applied the answer that declares this slot's SSRC.
     pub(crate) declared: bool,
+    /// The receiver has not closed the m-line.
+    pub(crate) open: bool,
     pub(crate) source: Option<SlotSource>,
     /// What to show for a slot whose track has gone.
     pub(crate) gone: bool,
@@ -68,6 +70,7 @@ impl Slot {
             mid,
             kind,
             declared: false,
+            open: true,
             source: None,
             gone: false,
             rewriter: Rewriter::new(first_seq, first_timestamp),
@@ -133,7 +136,7 @@ impl Slot {
         let Some(source) = self
             .source
             .as_mut()
-            .filter(|source| self.declared && source.track == track)
+            .filter(|source| self.declared && self.open && source.track == track)
         else {
             return;
         };
@@ -398,6 +401,29 @@ mod tests {
         let third = one(&mut slot, &source.packet(false)).unwrap();
         assert_eq!(third.seq, first.seq + 2);
         assert_eq!(one(&mut slot, &late).unwrap().seq, first.seq + 1);
+    }
+
+    #[test]
+    fn no_number_leaves_twice() {
+        let mut source = encoder(0, Instant::now());
+        let mut slot = slot(0);
+        let packets: Vec<_> = (0..1_500).map(|at| source.packet(at == 0)).collect();
+        let sent = |slot: &mut Slot, packets: &[Arc<Packet>]| -> usize {
+            packets.iter().map(|packet| all(slot, packet).len()).sum()
+        };
+        assert_eq!(sent(&mut slot, &packets[..1_000]), 1_000);
+        assert_eq!(
+            sent(&mut slot, &packets[..1_000]),
+            0,
+            "a copy of the same picture"
+        );
+        assert_eq!(sent(&mut slot, &packets[1_010..]), 490);
+        assert_eq!(
+            sent(&mut slot, &packets[1_000..1_010]),
+            10,
+            "what came late"
+        );
+        assert_eq!(sent(&mut slot, &packets), 0);
     }
 
     #[test]

@@ -34,6 +34,12 @@ pub(crate) struct Layer {
 /// every 100 ms, screen shares of a still picture once a second.
 const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 
+/// More packets in a row than this do not get lost, or overtaken: RFC 3550 appendix A.1 takes a leap of 3,000 for
+/// a restart, too.
+const SEQ_LEAP_MAX: u64 = 3_000;
+/// SRTP's index has 48 bits.
+const SEQ_MAX: u64 = 1 << 48;
+
 impl Layer {
     pub(crate) fn new(rid: Option<Rid>) -> Self {
         Self {
@@ -56,6 +62,19 @@ impl Layer {
     pub(crate) fn is_active(&self, now: Instant) -> bool {
         self.last_packet
             .is_some_and(|at| now.saturating_duration_since(at) < LAYER_ACTIVE)
+    }
+
+    /// Whether a packet of this number may come now. One far ahead begins a stream of its own, which takes a
+    /// keyframe: passed on as a hole, it would lead receivers to guess another rollover counter (RFC 3711 section
+    /// 3.3.1). One far behind belongs nowhere, and one beyond all that is ever sent is made up.
+    pub(crate) fn follows(&mut self, seq: u64) -> bool {
+        let Some(highest) = self.highest_seq else {
+            return seq < SEQ_MAX;
+        };
+        if seq > highest.saturating_add(SEQ_LEAP_MAX) && seq < SEQ_MAX {
+            self.restart();
+        }
+        seq < SEQ_MAX && seq.saturating_add(SEQ_LEAP_MAX) >= highest
     }
 
     /// The publisher's encoder has started over with a new SSRC.
@@ -223,5 +242,39 @@ impl Keyframes {
             REQUEST_REPEAT
         };
         self.last_request.and_then(|at| at.checked_add(interval))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(numbers: &[u64]) -> (Vec<bool>, Layer) {
+        let now = Instant::now();
+        let mut layer = Layer::new(None);
+        let mut taken = Vec::new();
+        for &seq in numbers {
+            let follows = layer.follows(seq);
+            if follows {
+                layer.count(seq, 1_000, now);
+            }
+            taken.push(follows);
+        }
+        (taken, layer)
+    }
+
+    #[test]
+    fn a_leap_begins_a_stream_of_its_own() {
+        let (taken, layer) = received(&[5, 6, 3_006, 23_006, 23_007]);
+        assert_eq!(taken, [true; 5]);
+        assert_eq!(layer.stream, 1);
+    }
+
+    #[test]
+    fn what_is_far_behind_or_made_up_is_not_taken() {
+        let made_up = u64::MAX - 25_535;
+        let (taken, layer) = received(&[50_000, 49_000, 40_000, made_up, 1 << 48, 50_001]);
+        assert_eq!(taken, [true, true, false, false, false, true]);
+        assert_eq!(layer.stream, 0);
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Peer {
     pub(crate) scheduled: Option<Instant>,
     /// The due time of this peer's send lane in the heap.
     pub(crate) lane_scheduled: Option<Instant>,
+    /// The last address of which was found out whether media goes there.
+    pub(crate) followed: Option<SocketAddr>,
     /// From then on the peer counts as idle; media that goes through it puts this off.
     pub(crate) busy_until: Instant,
     /// When str0m wants to be driven; not before the entry.
@@ -151,6 +153,7 @@ impl Peer {
             give_up_at: None,
             scheduled: None,
             lane_scheduled: None,
+            followed: None,
             busy_until: now,
             wants_drive_at: now,
             stale: Stale::default(),

@@ -275,6 +275,9 @@ pub(crate) fn read(
     }
     let codec = track.codec.clone()?;
     let layer = track.layers.get_mut(stream.layer)?;
+    if !layer.follows(*rtp.seq_no) {
+        return None;
+    }
     let reading = codec::read(codec.codec, &rtp.payload);
     layer.count(*rtp.seq_no, rtp.payload.len(), rtp.timestamp);
     layer.size = reading.size.or(layer.size);

@@ -27,6 +27,7 @@ pub(crate) struct Rewriter {
     first_seq: u16,
     first_timestamp: u32,
     last: Option<Last>,
+    left: Left,
 }
 
 /// What one source's packets become, between two switches. Offsets wrap.
@@ -99,6 +100,7 @@ impl Rewriter {
             first_seq,
             first_timestamp,
             last: None,
+            left: Left::default(),
         }
     }
 
@@ -180,6 +182,12 @@ impl Rewriter {
 
     pub(crate) fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
         let rewritten = self.span.rewrite(packet)?;
+        if !self
+            .left
+            .is_new(rewritten.seq, self.last.map(|last| last.seq))
+        {
+            return None;
+        }
         if self.last.is_none_or(|last| rewritten.seq > last.seq) {
             let step = self
                 .last
@@ -199,6 +207,49 @@ impl Rewriter {
             });
         }
         Some(rewritten)
+    }
+}
+
+/// Which of the newest numbers have left. No number leaves twice: the seal of a second packet under it would
+/// tell its key.
+#[derive(Debug, Default)]
+struct Left([u64; LEFT_WORDS]);
+
+/// 1,024 packets: what comes later than that fills no hole any more.
+const LEFT_WORDS: usize = 16;
+const LEFT_BITS: u64 = LEFT_WORDS as u64 * 64;
+
+impl Left {
+    /// Whether the number has not left yet; it counts as left from then on. `newest` is the highest that has.
+    fn is_new(&mut self, seq: u64, newest: Option<u64>) -> bool {
+        match newest {
+            Some(newest) if seq <= newest && newest - seq >= LEFT_BITS => return false,
+            Some(newest) if seq > newest => {
+                for passed in (newest + 1..=seq).rev().take(LEFT_WORDS * 64) {
+                    self.set(passed, false);
+                }
+            }
+            Some(_) | None => {}
+        }
+        let new = !self.is_set(seq);
+        self.set(seq, true);
+        new
+    }
+
+    fn is_set(&self, seq: u64) -> bool {
+        let (word, bit) = Self::place(seq);
+        self.0.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    fn set(&mut self, seq: u64, left: bool) {
+        let (word, bit) = Self::place(seq);
+        if let Some(word) = self.0.get_mut(word) {
+            *word = if left { *word | bit } else { *word & !bit };
+        }
+    }
+
+    fn place(seq: u64) -> (usize, u64) {
+        ((seq % LEFT_BITS / 64) as usize, 1 << (seq % 64))
     }
 }
 

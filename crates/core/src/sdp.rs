@@ -1,7 +1,7 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
 use str0m::Candidate;
-use str0m::change::SdpOffer;
+use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
@@ -12,6 +12,63 @@ pub struct Offer {
     pub(crate) media: Vec<(Mid, MediaKind)>,
     /// Mids of audio sections whose sender or receiver wants stereo Opus (RFC 7587 section 6.1).
     pub(crate) stereo_mids: Vec<String>,
+}
+
+/// An accepted offer's answer. Writing it takes as long as parsing the offer did, so that, too, is done by the
+/// one who wants the text, not by the shard.
+#[derive(Debug, PartialEq, Eq)]
+pub struct AnswerSdp(Written);
+
+#[derive(Debug, PartialEq, Eq)]
+enum Written {
+    Text(String),
+    NotYet {
+        answer: SdpAnswer,
+        /// What str0m calls the fragment of a restarted ICE session, and what it is.
+        ufrag: Option<(String, String)>,
+        stereo_mids: Vec<String>,
+    },
+}
+
+impl AnswerSdp {
+    pub(crate) fn new(
+        answer: SdpAnswer,
+        ufrag: Option<(String, String)>,
+        stereo_mids: Vec<String>,
+    ) -> Self {
+        Self(Written::NotYet {
+            answer,
+            ufrag,
+            stereo_mids,
+        })
+    }
+}
+
+impl std::fmt::Display for AnswerSdp {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.0 {
+            Written::Text(text) => f.write_str(text),
+            Written::NotYet {
+                answer,
+                ufrag,
+                stereo_mids,
+            } => {
+                let text = answer.to_sdp_string();
+                let text = match ufrag {
+                    Some((random, ours)) => text.replace(random.as_str(), ours),
+                    None => text,
+                };
+                f.write_str(&finish_answer(&text, stereo_mids))
+            }
+        }
+    }
+}
+
+/// An answer that is text already.
+impl From<String> for AnswerSdp {
+    fn from(text: String) -> Self {
+        Self(Written::Text(text))
+    }
 }
 
 /// Why an offer or candidate was refused. The text is meant for the one who sent it.
@@ -114,8 +171,13 @@ pub(crate) fn extensions() -> ExtensionMap {
 pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
     let mut finished = String::with_capacity(answer.len() + 64);
     for section in split_sections(answer) {
-        let stereo = mid(section).is_some_and(|mid| stereo_mids.iter().any(|wanted| wanted == mid));
-        let opus = opus_payload_type(section);
+        let wants_stereo = |mid: &str| stereo_mids.iter().any(|wanted| wanted == mid);
+        let stereo = !stereo_mids.is_empty() && mid(section).is_some_and(wants_stereo);
+        let opus = if stereo {
+            opus_payload_type(section)
+        } else {
+            None
+        };
         let last_candidate = section
             .lines()
             .filter(|line| line.starts_with("a=candidate:"))
@@ -123,7 +185,7 @@ pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
         let mut candidates = 0;
         for line in section.lines() {
             finished.push_str(line);
-            if stereo && opus.is_some_and(|pt| is_fmtp_of(line, pt)) && !line.contains("stereo=1") {
+            if opus.is_some_and(|pt| is_fmtp_of(line, pt)) && !line.contains("stereo=1") {
                 finished.push_str(";stereo=1;sprop-stereo=1");
             }
             finished.push_str("\r\n");

@@ -22,7 +22,7 @@ use str0m::{Input, Rtc};
 use crate::audio::Levels;
 use crate::crypto::{self, Identity};
 use crate::demux;
-use crate::egress::{self, Said};
+use crate::egress::{self, Heard};
 use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
 use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
@@ -130,7 +130,7 @@ pub struct Shard {
     /// Scratch space for what str0m says while a peer is driven.
     rtc_events: Vec<str0m::Event>,
     /// Scratch space for what a receiver says.
-    said: Said,
+    heard: Heard,
     events: VecDeque<Event>,
     outbox: Outbox,
     lanes: Lanes,
@@ -189,7 +189,7 @@ impl Shard {
             timers: Timers::default(),
             work: Work::default(),
             rtc_events: Vec::new(),
-            said: Said::default(),
+            heard: Heard::default(),
             events: VecDeque::new(),
             outbox: Outbox::default(),
             lanes,
@@ -344,6 +344,7 @@ impl Shard {
         };
         let mut said = std::mem::take(&mut self.rtc_events);
         let from = self.outbox.position();
+        drop(crypto::take_exported_keys());
         let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
         if let Some(lane) = peer.egress.lane() {
             if let Some(route) = self.outbox.route(from) {
@@ -369,7 +370,12 @@ impl Shard {
                     .peers
                     .get(key)
                     .is_some_and(|peer| peer.connected && peer.busy_until < now);
-                self.schedule_drive(now, key, at.max(if idle { now + IDLE_TICK } else { now }));
+                let at = if idle {
+                    self.idle_tick(at.max(now + IDLE_TICK))
+                } else {
+                    at.max(now)
+                };
+                self.schedule_drive(now, key, at);
             }
             Driven::Ended(reason) => self.remove_peer(now, key, reason),
             Driven::Panicked => {
@@ -381,6 +387,14 @@ impl Shard {
                 self.remove_peer(now, key, CloseReason::Internal);
             }
         }
+    }
+
+    /// Idle peers are woken together: what each of them has to do costs less than a wake-up.
+    fn idle_tick(&self, at: Instant) -> Instant {
+        let origin = self.config.wallclock.at;
+        let since = at.saturating_duration_since(origin).as_nanos();
+        let ticks = u32::try_from(since.div_ceil(IDLE_TICK.as_nanos())).unwrap_or(u32::MAX);
+        origin.checked_add(IDLE_TICK * ticks).unwrap_or(at)
     }
 
     fn schedule_drive(&mut self, now: Instant, key: PeerKey, at: Instant) {
@@ -479,7 +493,7 @@ impl Work {
 /// str0m's bandwidth estimator wants to be woken 40 times a second, whether anything is sent or not. A
 /// peer through which no media has gone for this long is woken only so often: consent checks, RTCP
 /// and data channel retransmissions can wait for that.
-/// What lies further ahead is str0m's way of saying that nothing is due.
-const NEVER: Duration = Duration::from_secs(24 * 60 * 60);
 const IDLE_AFTER: Duration = Duration::from_secs(2);
 const IDLE_TICK: Duration = Duration::from_millis(250);
+/// What lies further ahead is str0m's way of saying that nothing is due.
+const NEVER: Duration = Duration::from_secs(24 * 60 * 60);

@@ -157,6 +157,15 @@ impl Relay {
         }
     }
 
+    /// Tells that datagrams of this address are for this worker. Not to a worker that is stuck: the client's next
+    /// check says it again, and whoever sends checks must not make more wait.
+    pub(crate) fn own(&mut self, to: u8, address: SocketAddr, stats: &mut IoStats) {
+        let waits = |lane: &Lane| !lane.backlog.is_empty();
+        if !self.lanes.get(usize::from(to)).is_some_and(waits) {
+            self.notify(to, Notice::Owned(address), stats);
+        }
+    }
+
     /// Sends notices that wait, as far as there is room.
     pub(crate) fn drain(&mut self, stats: &mut IoStats) {
         if self.backlog > 0 {

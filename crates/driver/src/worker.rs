@@ -221,8 +221,7 @@ impl Worker {
                 self.shard.handle_datagram(now, datagram);
                 // Said before the answer leaves: what the client sends then finds its way.
                 if let Some(address) = self.shard.take_learned() {
-                    let notice = Notice::Owned(address);
-                    self.ends.relay.notify(batch.from, notice, &mut self.stats);
+                    self.ends.relay.own(batch.from, address, &mut self.stats);
                 }
             }
             self.ends.handover.recycle(batch);

@@ -29,7 +29,7 @@ pub(crate) enum Request {
 #[derive(Debug)]
 pub(crate) enum Told {
     Tracks(Vec<TrackInfo>),
-    Event(Event),
+    Event(Box<Event>),
 }
 
 /// The signalling connection of one page.
@@ -243,7 +243,7 @@ impl World {
                     ..
                 }
             );
-            self.tell(seat, Told::Event(event));
+            self.tell(seat, Told::Event(Box::new(event)));
             if joined {
                 let tracks = self.control_mut().tracks.clone();
                 self.tell(seat, Told::Tracks(tracks));
@@ -345,20 +345,25 @@ impl World {
                     self.page_views(seat);
                 }
             }
-            Told::Event(Event::Answered {
-                generation, result, ..
-            }) => match result {
-                Ok(answer) => self.apply_answer(seat, generation, answer),
-                Err(error) => self.seat_mut(seat).page.refusals.push(error.to_string()),
-            },
-            Told::Event(event) => self.update_page(seat, event),
+            Told::Event(event) => {
+                let Event::Answered {
+                    generation, result, ..
+                } = *event
+                else {
+                    return self.update_page(seat, *event);
+                };
+                match result {
+                    Ok(answer) => self.apply_answer(seat, generation, answer),
+                    Err(error) => self.seat_mut(seat).page.refusals.push(error.to_string()),
+                }
+            }
         }
     }
 
     fn apply_answer(&mut self, seat: usize, generation: u32, answer: Answer) {
         let now = self.now();
         let state = self.seat_mut(seat);
-        state.browser.accept_answer(now, &answer.sdp);
+        state.browser.accept_answer(now, &answer.sdp.to_string());
         state.page.slots = answer.slots;
         if generation == 0 {
             state.page.joined_at = Some(now);

@@ -14,9 +14,9 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
 use super::PayloadTypes;
-use super::estimate::Estimator;
+use super::estimate::{BPS_MAX, BPS_MIN, Estimator};
 use super::header::{Hop, Template};
-use super::pacer::{Outgoing, Pacer};
+use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
 use super::rtcp::{self, Message, Replay, SenderReport};
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
@@ -33,8 +33,8 @@ pub(crate) struct Lane {
     wallclock: Wallclock,
     keys: Option<Keys>,
     route: Option<Route>,
-    /// By slot.
-    streams: Vec<Stream>,
+    /// By slot; none where the receiver's m-line has no stream that could be taken over.
+    streams: Vec<Option<Stream>>,
     pacer: Pacer,
     estimator: Estimator,
     /// What a receiver estimates that numbers no packets, in bit/s.
@@ -66,7 +66,7 @@ pub(crate) struct LaneStats {
 
 /// What a receiver has said, and a buffer to read it in. Reused.
 #[derive(Debug, Default)]
-pub(crate) struct Said {
+pub(crate) struct Heard {
     /// Slots and the numbers of packets that are missing there.
     pub(crate) missing: Vec<(usize, u16)>,
     /// Slots that have lost their picture.
@@ -79,7 +79,10 @@ pub(crate) struct Said {
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
-/// A lane is woken no sooner than that: what is due in between leaves together.
+/// What one datagram may ask for, and tell of: more is not read. Receivers ask for a burst of losses at once, and
+/// report several times a second.
+const MISSING_MAX: usize = 512;
+const STATUSES_MAX: usize = 4_096;
 /// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
 /// links; on a link that is too narrow for its media, it makes the loss that it repairs.
 const REPAIR_SHARE: usize = 3;
@@ -87,11 +90,10 @@ const REPAIR_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
+/// A lane is woken no sooner than that: what is due in between leaves together.
 const WAKE_MIN: Duration = Duration::from_millis(1);
 /// Copies that one wake-up may send for a probe: 10 ms at 50 Mbit/s.
 const PADDING_PER_WAKE_MAX: usize = 64;
-/// What a packet takes on the wire beside its payload: header with extensions, tag.
-const OVERHEAD_BYTES: usize = 44;
 
 impl Lane {
     pub(crate) fn new(now: Instant, start_bps: u64, wallclock: Wallclock) -> Self {
@@ -111,45 +113,60 @@ impl Lane {
         }
     }
 
-    /// Takes a slot's stream out of the engine, which must not send under its SSRCs.
+    /// Takes over a slot's stream from the engine.
     pub(super) fn adopt(&mut self, now: Instant, rtc: &mut Rtc, slot: usize, mid: Mid) {
+        if self.streams.len() <= slot {
+            self.streams.resize_with(slot + 1, || None);
+        }
+        let Some(place) = self.streams.get_mut(slot) else {
+            return;
+        };
         let Some(media) = rtc.media(mid) else {
             return;
         };
         let template = Template::new(mid, media.remote_extmap());
         let cname = Box::from(media.cname());
+        match place {
+            Some(known) if known.mid == mid => known.template = template,
+            _ => {
+                *place = rtc
+                    .direct_api()
+                    .stream_tx_by_mid(mid, None)
+                    .map(|stream| Stream {
+                        mid,
+                        ssrc: *stream.ssrc(),
+                        rtx: stream.rtx().map(|rtx| *rtx),
+                        rtx_seq: 0,
+                        template,
+                        cname,
+                        resent: VecDeque::new(),
+                        report: Report {
+                            due: Some(now),
+                            ..Report::default()
+                        },
+                    });
+            }
+        }
+    }
+
+    /// Takes all streams of slots out of the engine. It must send nothing under their SSRCs, not even a report:
+    /// its indexes and ours would meet under one key.
+    pub(super) fn reclaim(&self, rtc: &mut Rtc) {
         let mut api = rtc.direct_api();
-        let Some(stream) = api.stream_tx_by_mid(mid, None) else {
-            return;
-        };
-        let (ssrc, rtx) = (stream.ssrc(), stream.rtx());
-        api.remove_stream_tx(ssrc);
-        let adopted = Stream {
-            mid,
-            ssrc: *ssrc,
-            rtx: rtx.map(|rtx| *rtx),
-            rtx_seq: 0,
-            template,
-            cname,
-            resent: VecDeque::new(),
-            report: Report {
-                due: Some(now),
-                ..Report::default()
-            },
-        };
-        match self.streams.get_mut(slot) {
-            Some(known) if known.mid == mid => known.template = adopted.template,
-            Some(other) => *other = adopted,
-            None => self.streams.push(adopted),
+        for stream in self.streams.iter().flatten() {
+            api.remove_stream_tx(stream.ssrc.into());
         }
     }
 
     /// Lets the engine name these SSRCs in its next answer.
     pub(super) fn declare(&self, rtc: &mut Rtc) {
-        let mut api = rtc.direct_api();
-        for stream in &self.streams {
-            let rtx = stream.rtx.map(Ssrc::from);
-            api.declare_stream_tx(stream.ssrc.into(), rtx, stream.mid, None);
+        for stream in self.streams.iter().flatten() {
+            // An m-line may have been recycled for another (RFC 8829 section 5.2.2).
+            if rtc.media(stream.mid).is_some() {
+                let rtx = stream.rtx.map(Ssrc::from);
+                let mut api = rtc.direct_api();
+                api.declare_stream_tx(stream.ssrc.into(), rtx, stream.mid, None);
+            }
         }
     }
 
@@ -169,6 +186,11 @@ impl Lane {
     /// What the slots would take if there were bandwidth, in bit/s.
     pub(crate) fn set_demand(&mut self, now: Instant, wanted_bps: u64) {
         self.estimator.set_demand(now, wanted_bps);
+    }
+
+    /// The estimate is lower than it was, but only for a moment, to find something out.
+    pub(crate) fn is_experimenting(&self) -> bool {
+        self.estimator.is_experimenting()
     }
 
     /// The bandwidth estimate in bit/s; `None` while nothing is known.
@@ -217,12 +239,13 @@ impl Lane {
         let round_trip = self.estimator.rtt().unwrap_or(ROUND_TRIP_MIN);
         let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
         let seq = wire_seq(rewritten.seq);
+        let bytes = packet.payload.len() + OVERHEAD_BYTES;
         let possible = payload_types.rtx.is_some()
-            && self.streams.get_mut(slot).is_some_and(|stream| {
+            && self.repair_bytes >= bytes
+            && stream_of(&mut self.streams, slot).is_some_and(|stream| {
                 stream.rtx.is_some() && stream.may_resend(now, seq, round_trip)
             });
-        let bytes = packet.payload.len() + OVERHEAD_BYTES;
-        if possible && self.repair_bytes >= bytes {
+        if possible {
             self.repair_bytes -= bytes;
             let queued = self.pacer.push(Outgoing {
                 slot,
@@ -258,7 +281,7 @@ impl Lane {
     }
 
     /// Reads a receiver's RTCP. False where the engine has to read it too.
-    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], said: &mut Said) -> bool {
+    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], said: &mut Heard) -> bool {
         said.missing.clear();
         said.lost_pictures.clear();
         let Some(keys) = &self.keys else {
@@ -276,21 +299,24 @@ impl Lane {
         {
             return true;
         }
-        let mut complete = true;
+        let (mut complete, mut statuses) = (true, 0);
         for message in rtcp::messages(compound) {
             match message {
                 Message::Nack { ssrc, missing } => {
                     if let Some(slot) = self.slot(ssrc) {
-                        said.missing.extend(missing.map(|seq| (slot, seq)));
+                        let room = MISSING_MAX - said.missing.len();
+                        said.missing
+                            .extend(missing.map(|seq| (slot, seq)).take(room));
                     }
                 }
                 Message::KeyframeRequest { ssrc } => said.lost_pictures.extend(self.slot(ssrc)),
                 Message::TransportFeedback(body) => {
-                    if twcc::parse(body, &mut said.feedback) {
+                    if statuses < STATUSES_MAX && twcc::parse(body, &mut said.feedback) {
+                        statuses += said.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &said.feedback);
                     }
                 }
-                Message::Remb { bps } => self.remb_bps = Some(bps),
+                Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
                 Message::Report => {}
                 Message::ForEngine => complete = false,
             }
@@ -299,7 +325,9 @@ impl Lane {
     }
 
     fn slot(&self, ssrc: u32) -> Option<usize> {
-        self.streams.iter().position(|stream| stream.ssrc == ssrc)
+        self.streams
+            .iter()
+            .position(|stream| stream.as_ref().is_some_and(|stream| stream.ssrc == ssrc))
     }
 
     fn may_send_now(&self, now: Instant) -> bool {
@@ -345,15 +373,17 @@ impl Lane {
     }
 
     fn send_counted(&mut self, now: Instant, outgoing: &Outgoing, outbox: &mut Outbox) {
-        let (content, counter) = if outgoing.resend {
-            (Content::Copy, &mut self.stats.resends)
+        let content = if outgoing.resend {
+            Content::Copy
         } else {
-            (Content::Media, &mut self.stats.packets)
+            Content::Media
+        };
+        let counter = match (self.send(now, outgoing, content, outbox), content) {
+            (false, _) => &mut self.stats.dropped,
+            (true, Content::Media) => &mut self.stats.packets,
+            (true, _) => &mut self.stats.resends,
         };
         *counter += 1;
-        if !self.send(now, outgoing, content, outbox) {
-            self.stats.dropped += 1;
-        }
     }
 
     /// False where the connection is not there yet.
@@ -365,9 +395,11 @@ impl Lane {
         outbox: &mut Outbox,
     ) -> bool {
         let (rate_bps, probing) = (self.rate_bps(), self.is_probing());
-        let (Some(stream), Some(keys), Some(route)) =
-            (self.streams.get_mut(outgoing.slot), &self.keys, self.route)
-        else {
+        let (Some(stream), Some(keys), Some(route)) = (
+            stream_of(&mut self.streams, outgoing.slot),
+            &self.keys,
+            self.route,
+        ) else {
             return false;
         };
         let Some((fields, index, payload)) = stream.next(outgoing, content) else {
@@ -409,7 +441,7 @@ impl Lane {
         octets: usize,
         outbox: &mut Outbox,
     ) {
-        let Some(stream) = self.streams.get_mut(outgoing.slot) else {
+        let Some(stream) = stream_of(&mut self.streams, outgoing.slot) else {
             return;
         };
         if outgoing.rewritten.marker && stream.rtx.is_some() && outgoing.payload_types.rtx.is_some()
@@ -430,9 +462,11 @@ impl Lane {
 
     /// Sends a sender report of the stream whose packet has just left.
     fn report(&mut self, now: Instant, outgoing: &Outgoing, outbox: &mut Outbox) {
-        let (Some(stream), Some(keys), Some(route)) =
-            (self.streams.get_mut(outgoing.slot), &self.keys, self.route)
-        else {
+        let (Some(stream), Some(keys), Some(route)) = (
+            stream_of(&mut self.streams, outgoing.slot),
+            &self.keys,
+            self.route,
+        ) else {
             return;
         };
         let report = &mut stream.report;
@@ -459,4 +493,8 @@ impl Lane {
             keys.seal_rtcp(bytes, start, stream.ssrc, stream.report.srtcp_index)
         });
     }
+}
+
+fn stream_of(streams: &mut [Option<Stream>], slot: usize) -> Option<&mut Stream> {
+    streams.get_mut(slot)?.as_mut()
 }

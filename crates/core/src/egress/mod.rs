@@ -20,7 +20,7 @@ use str0m::Rtc;
 use str0m::media::{Mid, Pt};
 
 pub(crate) use engine::write as write_to_engine;
-pub(crate) use lane::{Lane, Route, Said};
+pub(crate) use lane::{Heard, Lane, Route};
 pub(crate) use rtcp::is_rtcp;
 pub use wallclock::Wallclock;
 
@@ -64,6 +64,13 @@ impl Egress {
         match self {
             Self::Lane(lane) => lane.adopt(now, rtc, slot, mid),
             Self::Engine => engine::prepare(rtc, mid),
+        }
+    }
+
+    /// Takes all streams of slots out of the media engine.
+    pub(crate) fn reclaim(&self, rtc: &mut Rtc) {
+        if let Self::Lane(lane) = self {
+            lane.reclaim(rtc);
         }
     }
 

@@ -37,8 +37,8 @@ impl Outgoing {
     }
 }
 
-/// RTP header with extensions, and the SRTP tag.
-const OVERHEAD_BYTES: usize = 44;
+/// What a packet takes on the wire beside its payload: RTP header with extensions, and the SRTP tag.
+pub(super) const OVERHEAD_BYTES: usize = 44;
 
 #[derive(Debug)]
 pub(crate) struct Pacer {

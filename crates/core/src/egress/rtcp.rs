@@ -95,8 +95,8 @@ fn remb(body: &[u8]) -> Option<u64> {
     let [b'R', b'E', b'M', b'B', _, high, middle, low] = *body.first_chunk()? else {
         return None;
     };
-    let mantissa = u64::from(u32::from_be_bytes([0, high & 3, middle, low]));
-    mantissa.checked_shl(u32::from(high >> 2))
+    let mantissa = u128::from(u32::from_be_bytes([0, high & 3, middle, low]));
+    Some(u64::try_from(mantissa << (high >> 2)).unwrap_or(u64::MAX))
 }
 
 /// The sequence numbers that a NACK names (RFC 4585 section 6.2.1).
@@ -176,9 +176,9 @@ pub(crate) struct Replay {
     windows: Vec<(u32, u32, u64)>,
 }
 
-/// A receiver's RTCP comes under the SSRCs of what it sends itself. More than this many push out the oldest,
+/// A receiver's RTCP comes under the SSRCs of what it sends itself, or one for each m-line. More than this many push out the oldest,
 /// so that one who makes them up gains a replay of its own packets and no memory of ours.
-const REPLAY_WINDOWS_MAX: usize = 32;
+const REPLAY_WINDOWS_MAX: usize = 128;
 
 impl Replay {
     /// True for a packet that has not been seen; it counts as seen from then on.
@@ -291,6 +291,15 @@ mod tests {
             9,
         ];
         assert_eq!(parsed(&packet), [Message::Remb { bps: 0x10002 << 3 }]);
+    }
+
+    #[test]
+    fn a_remb_beyond_all_numbers_is_the_highest() {
+        let packet = [
+            0x8f, 206, 0, 5, 0, 0, 0, 1, 0, 0, 0, 0, b'R', b'E', b'M', b'B', 1, 0xff, 0xff, 0xff,
+            0, 0, 0, 9,
+        ];
+        assert_eq!(parsed(&packet), [Message::Remb { bps: u64::MAX }]);
     }
 
     #[test]

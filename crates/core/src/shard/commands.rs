@@ -67,6 +67,9 @@ impl Shard {
         };
         track.spec.muted = muted;
         track.recent.clear();
+        for layer in &mut track.layers {
+            layer.store.clear();
+        }
         if let Some(room) = self.rooms.get_mut(&track.room) {
             room.levels.set_muted(key, muted);
         }

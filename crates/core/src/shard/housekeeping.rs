@@ -64,10 +64,10 @@ impl Shard {
             .iter_mut()
             .map(|layer| layer.take_loss())
             .fold(0.0, f32::max);
+        self.tell_mirrors_layers(key);
         if is_video {
             // Rates have moved, or a layer has stopped.
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
-            self.tell_mirrors_layers(key);
             self.dynacast(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }

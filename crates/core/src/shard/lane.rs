@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::Shard;
-use crate::egress::Said;
+use crate::egress::Heard;
 use crate::peer;
 use crate::publish::PeerKey;
 use crate::relay::Arrived;
@@ -82,23 +82,28 @@ impl Shard {
 
     /// Reads RTCP that is about slots. False where the media engine has to read it too.
     pub(super) fn on_rtcp(&mut self, now: Instant, key: PeerKey, datagram: &[u8]) -> bool {
-        let Some(lane) = self.peers.get_mut(key).and_then(|peer| peer.egress.lane()) else {
+        let Some(peer) = self.peers.get_mut(key) else {
             return false;
         };
-        let mut said = std::mem::take(&mut self.said);
+        let Some(lane) = peer.egress.lane() else {
+            return false;
+        };
+        let mut said = std::mem::take(&mut self.heard);
         let complete = lane.on_rtcp(now, datagram, &mut said);
+        // Browsers report about senders that have never sent: who publishes nothing has nothing to tell the engine.
+        let complete = complete || peer.published.is_empty();
         self.resend(now, key, &said);
         for slot in said.lost_pictures.drain(..) {
             self.stats.keyframe_requests_in += 1;
             self.on_lost_picture(now, key, slot);
         }
-        self.said = said;
+        self.heard = said;
         self.pump(now, key);
         complete
     }
 
     /// Answers a receiver's NACK from what the layers keep.
-    fn resend(&mut self, now: Instant, key: PeerKey, said: &Said) {
+    fn resend(&mut self, now: Instant, key: PeerKey, said: &Heard) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
@@ -144,7 +149,7 @@ impl Shard {
             (Some(before), Some(now)) => before.abs_diff(now) * ESTIMATE_STEP > before,
             (before, now) => before != now,
         };
-        if moved {
+        if moved && !lane.is_experimenting() {
             peer.estimate_bps = estimate;
             self.mark_stale(key, |stale| stale.allocation = true);
         }
@@ -153,18 +158,19 @@ impl Shard {
     /// A peer's STUN request came from this address and was answered. Where media goes somewhere else, the
     /// engine is made to send something, which shows whether the pair has been nominated: it tells nobody.
     pub(super) fn follow_route(&mut self, now: Instant, key: PeerKey, address: SocketAddr) {
-        let elsewhere = self
-            .peers
-            .get(key)
-            .and_then(|peer| peer.egress.as_lane())
-            .and_then(|lane| lane.route())
-            .is_some_and(|route| route.destination != address);
-        if elsewhere {
-            self.drive(now, key, |rtc| {
-                // A keyframe request for no stream at all: every receiver ignores it.
-                rtc.direct_api().send_pli_feedback(0.into(), 0.into());
-                peer::pass_time(rtc, now);
-            });
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        let route = peer.egress.as_lane().and_then(|lane| lane.route());
+        let elsewhere = route.is_some_and(|route| route.destination != address);
+        if !elsewhere || peer.followed.replace(address) == Some(address) {
+            return;
         }
+        self.drive(now, key, |rtc| {
+            // A keyframe request of nobody for nothing: every receiver ignores it.
+            let nobody = rtc.direct_api().new_ssrc();
+            rtc.direct_api().send_pli_feedback(nobody, 0.into());
+            peer::pass_time(rtc, now);
+        });
     }
 }

@@ -14,7 +14,7 @@ use crate::egress::{Egress, Lane, SendPath};
 use crate::forward::Slot;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::PeerKey;
-use crate::sdp::{self, Offer, RemoteCandidate, SdpError};
+use crate::sdp::{self, AnswerSdp, Offer, RemoteCandidate, SdpError};
 use crate::timers::Timer;
 use crate::{Answer, CloseReason, Event, Join, MediaKind, Outbox, PeerId, SlotName, View};
 
@@ -55,14 +55,9 @@ impl Shard {
         }
         let stereo = join.offer.stereo_mids.clone();
         let mut egress = self.egress(now);
-        let negotiated = negotiate(
-            &mut rtc,
-            &mut egress,
-            &[],
-            now,
-            join.offer,
-            &mut self.outbox,
-        );
+        let limit = self.config.limits.slots_per_peer;
+        let both = (&mut rtc, &mut egress);
+        let negotiated = negotiate(both, (&[], limit), now, join.offer, &mut self.outbox);
         let mut negotiated = negotiated.ok_or_else(engine_failed)??;
         let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
         peer.subscribe = join.subscribe;
@@ -75,7 +70,7 @@ impl Shard {
             &mut self.random,
         )?;
         check_codecs(&peer.rtc, &peer.slots)?;
-        let answer = answer(&peer, &negotiated.answer, None, &stereo);
+        let answer = answer(&peer, negotiated.answer, None, stereo);
         let key = self.peers.insert(peer);
         self.peer_keys.insert(join.peer, key);
         self.by_ufrag.insert(ufrag, key);
@@ -115,7 +110,9 @@ impl Shard {
         let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         let before = peer.rtc.direct_api().local_ice_credentials();
         let (rtc, egress) = (&mut peer.rtc, &mut peer.egress);
-        let negotiated = negotiate(rtc, egress, &peer.slots, now, offer, &mut self.outbox);
+        let limit = self.config.limits.slots_per_peer;
+        let known = (peer.slots.as_slice(), limit);
+        let negotiated = negotiate((rtc, egress), known, now, offer, &mut self.outbox);
         let Some(negotiated) = negotiated else {
             self.remove_peer(now, key, CloseReason::Internal);
             return Err(engine_failed());
@@ -133,13 +130,16 @@ impl Shard {
                 .set_local_ice_credentials(ours.clone());
             (random.ufrag, ours.ufrag)
         });
+        for slot in &mut peer.slots {
+            slot.open = negotiated.slots.iter().any(|(mid, _)| *mid == slot.mid);
+        }
         let added = add_slots(
             peer,
             &negotiated.slots,
             self.config.limits.slots_per_peer,
             &mut self.random,
         );
-        let answer = answer(peer, &negotiated.answer, restarted.as_ref(), &stereo);
+        let answer = answer(peer, negotiated.answer, restarted.clone(), stereo);
         if restarted.is_some() {
             self.by_ufrag.insert(fresh, key);
             peer.ufrags.push(fresh);
@@ -266,9 +266,8 @@ struct Negotiated {
 /// Accepts an offer inside the panic guard and drains what comes of it; `None` after a panic. `known` are the
 /// slots that there are already; those that the offer adds come behind them.
 fn negotiate(
-    rtc: &mut Rtc,
-    egress: &mut Egress,
-    known: &[Slot],
+    (rtc, egress): (&mut Rtc, &mut Egress),
+    (known, limit): (&[Slot], usize),
     now: Instant,
     offer: Offer,
     outbox: &mut Outbox,
@@ -292,8 +291,11 @@ fn negotiate(
                     next += 1;
                     next - 1
                 });
-            egress.adopt(now, rtc, index, mid);
+            if index < limit {
+                egress.adopt(now, rtc, index, mid);
+            }
         }
+        egress.reclaim(rtc);
     };
     let driven = peer::drive(rtc, now, accept, outbox, &mut said);
     let answer = match accepted? {
@@ -342,14 +344,10 @@ fn check_codecs(rtc: &Rtc, slots: &[Slot]) -> Result<(), SdpError> {
 
 fn answer(
     peer: &Peer,
-    answer: &SdpAnswer,
-    restarted: Option<&(String, String)>,
-    stereo: &[String],
+    answer: SdpAnswer,
+    restarted: Option<(String, String)>,
+    stereo: Vec<String>,
 ) -> Answer {
-    let mut text = answer.to_sdp_string();
-    if let Some((random, ours)) = restarted {
-        text = text.replace(random.as_str(), ours);
-    }
     let slots = peer
         .slots
         .iter()
@@ -366,7 +364,7 @@ fn answer(
         }
     }
     Answer {
-        sdp: sdp::finish_answer(&text, stereo),
+        sdp: AnswerSdp::new(answer, restarted, stereo),
         slots,
         codecs,
     }

@@ -127,7 +127,13 @@ impl Shard {
         room.elsewhere.retain(|worker| *worker != from);
         for key in room.tracks.clone() {
             if let Some(track) = self.tracks.get_mut(key) {
-                track.elsewhere.retain(|e| e.worker != from);
+                // Somebody may have come there meanwhile: what is mirrored from now on is announced anew.
+                for _ in track.elsewhere.extract_if(.., |e| e.worker == from) {
+                    let gone = Said::TrackGone {
+                        track: track.spec.id,
+                    };
+                    self.lanes.say(from, gone);
+                }
                 self.dynacast(now, key);
             }
         }

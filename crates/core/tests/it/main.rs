@@ -7,4 +7,5 @@
 
 mod garbage;
 mod limits;
+mod relay;
 mod support;

@@ -14,10 +14,15 @@ use str0m::{Candidate, Rtc};
 pub(crate) const SERVER: &str = "10.0.0.1:8080";
 
 pub(crate) fn shard(limits: Limits) -> Shard {
+    shard_of(limits, 0, 1)
+}
+
+/// The shard of one of several workers.
+pub(crate) fn shard_of(limits: Limits, worker: u8, workers: usize) -> Shard {
     let address = SERVER.parse().unwrap();
     Shard::new(ShardConfig {
-        worker: 0,
-        workers: 1,
+        worker,
+        workers,
         node: 0,
         epoch: 7,
         identity: Identity::generate().unwrap(),
@@ -59,10 +64,20 @@ pub(crate) fn join(
     peer: u64,
     sdp: &str,
 ) -> Result<Answer, SdpError> {
+    join_room(shard, now, peer, RoomId(1), sdp)
+}
+
+pub(crate) fn join_room(
+    shard: &mut Shard,
+    now: Instant,
+    peer: u64,
+    room: RoomId,
+    sdp: &str,
+) -> Result<Answer, SdpError> {
     let offer = Offer::parse(sdp)?;
     let join = Join {
         peer: PeerId(peer),
-        room: RoomId(1),
+        room,
         offer,
         subscribe: true,
     };

@@ -181,7 +181,7 @@ impl Party {
     fn on_event(&mut self, event: Event) {
         if let Event::Answered { peer, result, .. } = event {
             let number = client(peer);
-            let sdp = result.unwrap().sdp;
+            let sdp = result.unwrap().sdp.to_string();
             let now = self.start.elapsed();
             let joining = &mut self.clients[number];
             joining.ufrag = ufrag_in(&sdp);

@@ -84,7 +84,7 @@ impl Hub {
                         let reply = ServerMessage::Answer {
                             re,
                             generation,
-                            sdp: answer.sdp,
+                            sdp: answer.sdp.to_string(),
                             slots,
                         };
                         session.send(reply.to_text().into());

@@ -246,7 +246,7 @@ impl State {
             secret: session.secret().clone(),
             resume_ttl: config.resume_ttl.as_secs(),
             you: snapshot.you,
-            answer: answer.sdp,
+            answer: answer.sdp.to_string(),
             ice_servers: config.ice_servers.clone(),
             slots: snapshot.slots,
             peers: snapshot.peers,

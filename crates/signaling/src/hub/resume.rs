@@ -146,7 +146,7 @@ impl State {
         let resumed = ServerMessage::Resumed {
             re: resume.re,
             s: session.newest(),
-            answer: answer.map(|answer| answer.sdp),
+            answer: answer.map(|answer| answer.sdp.to_string()),
             full,
         };
         session.send(resumed.to_text().into());

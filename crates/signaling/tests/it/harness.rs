@@ -197,7 +197,7 @@ fn answer(command: &Command, engine: &Engine) -> Option<Event> {
     let answered = |peer, generation| {
         let result = match engine {
             Engine::Accepts => Ok(Answer {
-                sdp: format!("answer {generation}"),
+                sdp: format!("answer {generation}").into(),
                 slots: vec![
                     SlotName {
                         mid: "1".into(),

@@ -231,7 +231,8 @@ impl Room {
             if let Event::Answered { peer, result, .. } = event {
                 let answer = result.expect("the shard takes good offers");
                 let now = self.now;
-                self.browser(seat(peer)).accept_answer(now, &answer.sdp);
+                self.browser(seat(peer))
+                    .accept_answer(now, &answer.sdp.to_string());
             }
         }
         let at = self.now + DELAY;

@@ -26,6 +26,8 @@ const CONTRADICTS: f64 = 0.93;
 /// An experiment is of so many packets that this many losses in a row would be seen if nothing changed. More
 /// of them take longer, fewer stay away by chance.
 const RUNS: f64 = 4.0;
+/// Retransmissions make up for so much loss. More is a picture that stands until less is sent.
+const BEARABLE: f64 = 0.2;
 /// Share of what came through that is sent during an experiment. Nearer to 1 would not show a
 /// difference, lower costs more picture.
 const EXPERIMENT: f64 = 0.75;
@@ -109,6 +111,11 @@ impl Loss {
 
     pub(super) fn experimenting(&self) -> bool {
         self.experiment.is_some()
+    }
+
+    /// An experiment about a loss that one can live with while its answer is not known.
+    pub(super) fn wondering(&self) -> bool {
+        (self.experiment).is_some_and(|experiment| experiment.loss < BEARABLE)
     }
 
     /// The share of packets that is lost.

@@ -208,6 +208,12 @@ impl Estimator {
         self.reported.map(|_| bps(self.estimate()))
     }
 
+    /// The rate has been lowered for a moment to find out where a little loss comes from: no reason to send something
+    /// else.
+    pub(crate) fn is_experimenting(&self) -> bool {
+        self.loss.wondering()
+    }
+
     pub(crate) fn pacing_bps(&self) -> u64 {
         let factor = if self.loss.shallow(self.last_update) {
             PACING_FACTOR_SHALLOW

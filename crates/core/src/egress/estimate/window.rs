@@ -53,7 +53,7 @@ impl Window {
         }
         self.last = self.last.max(at);
         if let Some(count) = self.buckets.get_mut(index(bucket)) {
-            *count += u32::from(bytes);
+            *count = count.saturating_add(u32::from(bytes));
         }
     }
 
@@ -65,11 +65,12 @@ impl Window {
         if self.since? > start {
             return None;
         }
-        let bytes: u32 = (first..=self.newest)
+        let bytes: u64 = (first..=self.newest)
             .filter_map(|bucket| self.buckets.get(index(bucket)))
+            .map(|bytes| u64::from(*bytes))
             .sum();
         let span = self.last - start;
-        Some(f64::from(bytes) * 8e6 / span as f64)
+        Some(bytes as f64 * 8e6 / span as f64)
     }
 
     pub(super) fn restart(&mut self) {
