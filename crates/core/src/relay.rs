@@ -126,48 +126,48 @@ impl Elsewhere {
 
 /// What waits for other shards.
 #[derive(Debug, Default)]
-pub(crate) struct Lanes(Vec<Lane>);
+pub(crate) struct Mailboxes(Vec<Mailbox>);
 
 #[derive(Debug, Default)]
-struct Lane {
+struct Mailbox {
     control: VecDeque<Control>,
     media: Media,
 }
 
-impl Lanes {
+impl Mailboxes {
     pub(crate) fn new(workers: usize) -> Self {
-        Self((0..workers).map(|_| Lane::default()).collect())
+        Self((0..workers).map(|_| Mailbox::default()).collect())
     }
 
     pub(crate) fn say(&mut self, worker: u8, said: Said) {
-        if let Some(lane) = self.0.get_mut(usize::from(worker)) {
-            lane.control.push_back(Control(said));
+        if let Some(mailbox) = self.0.get_mut(usize::from(worker)) {
+            mailbox.control.push_back(Control(said));
         }
     }
 
     /// To all workers but this one.
     pub(crate) fn say_to_others(&mut self, this: u8, said: &Said) {
-        for (worker, lane) in self.0.iter_mut().enumerate() {
+        for (worker, mailbox) in self.0.iter_mut().enumerate() {
             if worker != usize::from(this) {
-                lane.control.push_back(Control(said.clone()));
+                mailbox.control.push_back(Control(said.clone()));
             }
         }
     }
 
     pub(crate) fn send(&mut self, worker: u8, track: TrackId, packet: &Arc<Packet>) {
-        if let Some(lane) = self.0.get_mut(usize::from(worker)) {
-            lane.media.packets.push((track, packet.clone()));
+        if let Some(mailbox) = self.0.get_mut(usize::from(worker)) {
+            mailbox.media.packets.push((track, packet.clone()));
         }
     }
 
     /// The next thing for another shard: what is said of a track comes before its packets.
     pub(crate) fn poll(&mut self) -> Option<(u8, Relayed)> {
-        self.0.iter_mut().zip(0..).find_map(|(lane, worker)| {
-            if let Some(control) = lane.control.pop_front() {
+        self.0.iter_mut().zip(0..).find_map(|(mailbox, worker)| {
+            if let Some(control) = mailbox.control.pop_front() {
                 return Some((worker, Relayed::Control(control)));
             }
-            (!lane.media.is_empty())
-                .then(|| (worker, Relayed::Media(std::mem::take(&mut lane.media))))
+            (!mailbox.media.is_empty())
+                .then(|| (worker, Relayed::Media(std::mem::take(&mut mailbox.media))))
         })
     }
 }

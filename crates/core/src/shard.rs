@@ -26,7 +26,7 @@ use crate::egress::{self, Heard};
 use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
 use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
-use crate::relay::{Arrived, Lanes};
+use crate::relay::{Arrived, Mailboxes};
 use crate::timers::{Timer, Timers};
 use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, SendPath, TrackId, Wallclock};
 
@@ -133,7 +133,7 @@ pub struct Shard {
     heard: Heard,
     events: VecDeque<Event>,
     outbox: Outbox,
-    lanes: Lanes,
+    mailboxes: Mailboxes,
     stats: ShardStats,
 }
 
@@ -173,7 +173,7 @@ struct Work {
 impl Shard {
     pub fn new(config: ShardConfig) -> Self {
         let random = fastrand::Rng::with_seed(config.seed);
-        let lanes = Lanes::new(config.workers);
+        let mailboxes = Mailboxes::new(config.workers);
         Self {
             config,
             random,
@@ -192,7 +192,7 @@ impl Shard {
             heard: Heard::default(),
             events: VecDeque::new(),
             outbox: Outbox::default(),
-            lanes,
+            mailboxes,
             stats: ShardStats::default(),
         }
     }

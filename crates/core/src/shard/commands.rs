@@ -195,7 +195,7 @@ impl Shard {
             let gone = Said::TrackGone {
                 track: track.spec.id,
             };
-            self.lanes.say(elsewhere.worker, gone);
+            self.mailboxes.say(elsewhere.worker, gone);
         }
         if let Publisher::Here(publisher) = track.publisher
             && let Some(publisher) = self.peers.get_mut(publisher)

@@ -55,7 +55,7 @@ impl Shard {
                         track: track.spec.id,
                         layer: layer_index,
                     };
-                    self.lanes.say(worker, said);
+                    self.mailboxes.say(worker, said);
                     continue;
                 }
             };

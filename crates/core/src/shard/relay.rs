@@ -19,7 +19,7 @@ impl Shard {
 
     /// What the shard has for another worker's. To be polled after [`Shard::flush`].
     pub fn poll_relayed(&mut self) -> Option<(u8, Relayed)> {
-        self.lanes.poll()
+        self.mailboxes.poll()
     }
 
     fn on_said(&mut self, now: Instant, from: u8, said: Said) {
@@ -77,7 +77,7 @@ impl Shard {
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
                 for packet in layer.store.picture(now).into_iter().flatten() {
-                    self.lanes.send(from, id, &packet);
+                    self.mailboxes.send(from, id, &packet);
                 }
             }
         }
@@ -88,7 +88,7 @@ impl Shard {
     /// The first of a room's people has come: the other shards are told, and asked.
     pub(super) fn room_opened(&mut self, room: RoomId) {
         let here = Said::Here { room, ask: true };
-        self.lanes.say_to_others(self.config.worker, &here);
+        self.mailboxes.say_to_others(self.config.worker, &here);
     }
 
     /// The last one has gone: the mirrors have nobody to look into them.
@@ -96,7 +96,7 @@ impl Shard {
         for key in mirrors {
             self.remove_track(*key);
         }
-        self.lanes
+        self.mailboxes
             .say_to_others(self.config.worker, &Said::Gone { room });
     }
 
@@ -109,7 +109,7 @@ impl Shard {
                 room: id,
                 ask: false,
             };
-            self.lanes.say(from, here);
+            self.mailboxes.say(from, here);
         }
         if room.elsewhere.contains(&from) {
             return;
@@ -132,7 +132,7 @@ impl Shard {
                     let gone = Said::TrackGone {
                         track: track.spec.id,
                     };
-                    self.lanes.say(from, gone);
+                    self.mailboxes.say(from, gone);
                 }
                 self.dynacast(now, key);
             }
@@ -168,8 +168,8 @@ impl Shard {
             track: track.spec.id,
             layers: track.layer_states(),
         };
-        self.lanes.say(worker, said);
-        self.lanes.say(worker, layers);
+        self.mailboxes.say(worker, said);
+        self.mailboxes.say(worker, layers);
     }
 
     /// Says something about a track of this shard wherever it has a mirror.
@@ -178,7 +178,7 @@ impl Shard {
             return;
         };
         for elsewhere in &track.elsewhere {
-            self.lanes.say(elsewhere.worker, said(track));
+            self.mailboxes.say(elsewhere.worker, said(track));
         }
     }
 
@@ -254,7 +254,7 @@ impl Shard {
             };
             for elsewhere in &track.elsewhere {
                 if elsewhere.wants(packet.layer) {
-                    self.lanes.send(elsewhere.worker, track.spec.id, packet);
+                    self.mailboxes.send(elsewhere.worker, track.spec.id, packet);
                 }
             }
         }
@@ -278,7 +278,7 @@ impl Shard {
                 track: track.spec.id,
                 layers,
             };
-            self.lanes.say(worker, want);
+            self.mailboxes.say(worker, want);
         }
     }
 

@@ -7,5 +7,6 @@
 
 mod garbage;
 mod limits;
+mod offers;
 mod relay;
 mod support;

@@ -172,7 +172,8 @@ fn point(
         slots: slots(scenario.audio, scenario.audio_slots)
             + slots(!scenario.video_kbps.is_empty(), scenario.video_slots),
     };
-    if !scenario.publishers_watch {
+    // Who comes and goes in a large room is announced to all of it: that is no sum of what one join costs.
+    if !scenario.publishers_watch || scenario.churn_per_second > 0 {
         return None;
     }
     let mut point = Point {
@@ -180,7 +181,7 @@ fn point(
         title: scenario.title.clone(),
         call,
         workers,
-        joins_per_second: f64::from(scenario.churn_per_second),
+        joins_per_second: 0.0,
         packets_in: per_second(|run| run.sent)?,
         packets_out: per_second(|run| run.received)?,
         cpu_percent: server(|server| server.cpu_percent)?,
