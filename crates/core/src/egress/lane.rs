@@ -14,7 +14,7 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
 use super::PayloadTypes;
-use super::estimate::{BPS_MAX, BPS_MIN, Estimator};
+use super::estimate::{BPS_MAX, BPS_MIN, Estimator, Probe};
 use super::header::{Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
 use super::rtcp::{self, Message, Replay, SenderReport};
@@ -266,7 +266,7 @@ impl Lane {
         }
         self.probe(now, outbox);
         let paced = self.pacer.due(now);
-        let probing = (self.is_probing() && self.newest.is_some())
+        let probing = (self.estimator.probe().is_some() && self.newest.is_some())
             .then(|| self.pacer.after(now, PROBE_BURST));
         let soonest = paced.into_iter().chain(probing).min();
         self.due = soonest.map(|at| at.max(now + WAKE_MIN));
@@ -281,15 +281,15 @@ impl Lane {
     }
 
     /// Reads a receiver's RTCP. False where the engine has to read it too.
-    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], said: &mut Heard) -> bool {
-        said.missing.clear();
-        said.lost_pictures.clear();
+    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], heard: &mut Heard) -> bool {
+        heard.missing.clear();
+        heard.lost_pictures.clear();
         let Some(keys) = &self.keys else {
             return false;
         };
-        said.buffer.clear();
-        said.buffer.extend_from_slice(datagram);
-        let Some((compound, index)) = keys.open_rtcp(&mut said.buffer) else {
+        heard.buffer.clear();
+        heard.buffer.extend_from_slice(datagram);
+        let Some((compound, index)) = keys.open_rtcp(&mut heard.buffer) else {
             return true;
         };
         let sender = compound.get(4..).and_then(|rest| rest.first_chunk());
@@ -304,16 +304,17 @@ impl Lane {
             match message {
                 Message::Nack { ssrc, missing } => {
                     if let Some(slot) = self.slot(ssrc) {
-                        let room = MISSING_MAX - said.missing.len();
-                        said.missing
+                        let room = MISSING_MAX - heard.missing.len();
+                        heard
+                            .missing
                             .extend(missing.map(|seq| (slot, seq)).take(room));
                     }
                 }
-                Message::KeyframeRequest { ssrc } => said.lost_pictures.extend(self.slot(ssrc)),
+                Message::KeyframeRequest { ssrc } => heard.lost_pictures.extend(self.slot(ssrc)),
                 Message::TransportFeedback(body) => {
-                    if statuses < STATUSES_MAX && twcc::parse(body, &mut said.feedback) {
-                        statuses += said.feedback.arrivals.len();
-                        self.estimator.on_feedback(now, &said.feedback);
+                    if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
+                        statuses += heard.feedback.arrivals.len();
+                        self.estimator.on_feedback(now, &heard.feedback);
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
@@ -334,16 +335,8 @@ impl Lane {
         self.pacer.is_empty() && self.pacer.may_burst(now)
     }
 
-    fn is_probing(&self) -> bool {
-        self.estimator.probe().is_some()
-    }
-
-    fn rate_bps(&self) -> u64 {
-        match (
-            self.estimator.probe(),
-            self.estimator.estimate_bps(),
-            self.remb_bps,
-        ) {
+    fn rate_bps(&self, probe: Option<Probe>) -> u64 {
+        match (probe, self.estimator.estimate_bps(), self.remb_bps) {
             (Some(probe), ..) => probe.rate_bps,
             (None, None, Some(remb)) => remb * 2,
             _ => self.estimator.pacing_bps(),
@@ -394,7 +387,8 @@ impl Lane {
         content: Content,
         outbox: &mut Outbox,
     ) -> bool {
-        let (rate_bps, probing) = (self.rate_bps(), self.is_probing());
+        let probe = self.estimator.probe();
+        let rate_bps = self.rate_bps(probe);
         let (Some(stream), Some(keys), Some(route)) = (
             stream_of(&mut self.streams, outgoing.slot),
             &self.keys,
@@ -410,7 +404,7 @@ impl Lane {
             transport_seq: stream
                 .template
                 .numbers_transport()
-                .then(|| self.estimator.on_sent(now, wire_bytes, probing)),
+                .then(|| self.estimator.on_sent(now, wire_bytes, probe.is_some())),
             send_time: stream
                 .template
                 .wants_send_time()

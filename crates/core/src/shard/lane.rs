@@ -88,29 +88,29 @@ impl Shard {
         let Some(lane) = peer.egress.lane() else {
             return false;
         };
-        let mut said = std::mem::take(&mut self.heard);
-        let complete = lane.on_rtcp(now, datagram, &mut said);
+        let mut heard = std::mem::take(&mut self.heard);
+        let complete = lane.on_rtcp(now, datagram, &mut heard);
         // Browsers report about senders that have never sent: who publishes nothing has nothing to tell the engine.
         let complete = complete || peer.published.is_empty();
-        self.resend(now, key, &said);
-        for slot in said.lost_pictures.drain(..) {
+        self.resend(now, key, &heard);
+        for slot in heard.lost_pictures.drain(..) {
             self.stats.keyframe_requests_in += 1;
             self.on_lost_picture(now, key, slot);
         }
-        self.heard = said;
+        self.heard = heard;
         self.pump(now, key);
         complete
     }
 
     /// Answers a receiver's NACK from what the layers keep.
-    fn resend(&mut self, now: Instant, key: PeerKey, said: &Heard) {
+    fn resend(&mut self, now: Instant, key: PeerKey, heard: &Heard) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
         let Some(lane) = peer.egress.lane() else {
             return;
         };
-        for &(slot_index, seq) in &said.missing {
+        for &(slot_index, seq) in &heard.missing {
             let Some(slot) = peer.slots.get_mut(slot_index) else {
                 continue;
             };
