@@ -134,6 +134,8 @@ pub struct Shard {
     events: VecDeque<Event>,
     outbox: Outbox,
     mailboxes: Mailboxes,
+    /// What [`Shard::is_quiet`] goes by.
+    lively_until: Option<Instant>,
     stats: ShardStats,
 }
 
@@ -193,6 +195,7 @@ impl Shard {
             events: VecDeque::new(),
             outbox: Outbox::default(),
             mailboxes,
+            lively_until: None,
             stats: ShardStats::default(),
         }
     }
@@ -230,6 +233,9 @@ impl Shard {
             self.stats.datagrams_dropped_unknown += 1;
             return;
         };
+        if self.peers.get(key).is_some_and(|peer| !peer.connected) {
+            self.stay_lively(now, QUIET_AFTER_HANDSHAKE);
+        }
         if kind == demux::Datagram::Media
             && egress::is_rtcp(datagram.contents)
             && self.on_rtcp(now, key, datagram.contents)
@@ -288,6 +294,9 @@ impl Shard {
         while self.work.is_due() {
             let mut batch = std::mem::take(&mut self.work.batch);
             let arrived = batch.len();
+            if arrived > 0 {
+                self.stay_lively(now, QUIET_AFTER_MEDIA);
+            }
             self.rank_voices(now);
             self.refresh(now, &mut batch);
             self.fan_out(&batch, arrived);
@@ -319,6 +328,11 @@ impl Shard {
     /// When [`Shard::handle_timeout`] is due; `None` while nothing is.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.timers.next()
+    }
+
+    /// Nobody sends media and nobody is connecting: what comes in may wait for more of its kind.
+    pub fn is_quiet(&self, now: Instant) -> bool {
+        self.lively_until.is_none_or(|until| until < now)
     }
 
     pub fn stats(&self) -> ShardStats {
@@ -371,7 +385,7 @@ impl Shard {
                     .get(key)
                     .is_some_and(|peer| peer.connected && peer.busy_until < now);
                 let at = if idle {
-                    self.idle_tick(at.max(now + IDLE_TICK))
+                    self.idle_tick(at.max(now + IDLE_INTERVAL))
                 } else {
                     at.max(now)
                 };
@@ -389,12 +403,12 @@ impl Shard {
         }
     }
 
-    /// Idle peers are woken together: what each of them has to do costs less than a wake-up.
+    /// Idle peers are woken in small groups: what each of them has to do costs less than a wake-up.
     fn idle_tick(&self, at: Instant) -> Instant {
         let origin = self.config.wallclock.at;
         let since = at.saturating_duration_since(origin).as_nanos();
-        let ticks = u32::try_from(since.div_ceil(IDLE_TICK.as_nanos())).unwrap_or(u32::MAX);
-        origin.checked_add(IDLE_TICK * ticks).unwrap_or(at)
+        let ticks = u32::try_from(since.div_ceil(IDLE_GROUP.as_nanos())).unwrap_or(u32::MAX);
+        origin.checked_add(IDLE_GROUP * ticks).unwrap_or(at)
     }
 
     fn schedule_drive(&mut self, now: Instant, key: PeerKey, at: Instant) {
@@ -424,6 +438,10 @@ impl Shard {
             return;
         }
         self.drive(now, key, |rtc| peer::pass_time(rtc, now));
+    }
+
+    fn stay_lively(&mut self, now: Instant, time: Duration) {
+        self.lively_until = self.lively_until.max(Some(now + time));
     }
 
     /// A STUN request of this peer came from there and was answered: its integrity held.
@@ -490,10 +508,16 @@ impl Work {
     }
 }
 
-/// str0m's bandwidth estimator wants to be woken 40 times a second, whether anything is sent or not. A
-/// peer through which no media has gone for this long is woken only so often: consent checks, RTCP
-/// and data channel retransmissions can wait for that.
+/// str0m wants to be woken up to 40 times a second, whether anything is sent or not. A peer through which nothing has gone
+/// for this long is woken only once in an [`IDLE_INTERVAL`]: consent checks and RTCP can wait for that.
 const IDLE_AFTER: Duration = Duration::from_secs(2);
-const IDLE_TICK: Duration = Duration::from_millis(250);
+const IDLE_INTERVAL: Duration = Duration::from_secs(1);
+/// Idle peers that are due within this are woken together. Longer groups would hold up the media of others: of 5,000 peers
+/// 25 are due in one.
+const IDLE_GROUP: Duration = Duration::from_millis(5);
+/// From the last packet to quiet: longer than between the frames of a slow camera.
+const QUIET_AFTER_MEDIA: Duration = Duration::from_millis(100);
+/// From the last datagram of a handshake to quiet: what a round trip in one town takes.
+const QUIET_AFTER_HANDSHAKE: Duration = Duration::from_millis(20);
 /// What lies further ahead is str0m's way of saying that nothing is due.
 const NEVER: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,6 +5,7 @@ use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
 use std::time::Instant;
 
 use madang_core::{Command, Datagram, Relayed, Shard, ShardConfig};
@@ -15,7 +16,8 @@ use crate::address::AddressMap;
 use crate::events::EventQueue;
 use crate::handover::{Batch, Handover, Outlet};
 use crate::limits::{
-    COMMANDS_PER_TURN, HANDOVER_BATCHES_PER_TURN, RECEIVE_CALLS_PER_TURN, REPORT_INTERVAL,
+    COMMANDS_PER_TURN, HANDOVER_BATCHES_PER_TURN, QUIET_TURN_SPACING, RECEIVE_CALLS_PER_TURN,
+    REPORT_INTERVAL,
 };
 use crate::pulse::{BusyMeter, Heartbeat};
 use crate::relay::{self, Notice, Relay, Taken};
@@ -129,6 +131,7 @@ impl Worker {
                 .poll_timeout()
                 .map_or(report_due, |due| due.min(report_due));
             stopping = self.wait(timer.as_mut(), done, due).await;
+            self.hold_back(now);
             if stopping {
                 self.take_last_commands();
             }
@@ -305,6 +308,17 @@ impl Worker {
             }
         })
         .await
+    }
+
+    /// Without media, the checks and reports of many peers are taken in together: a wake-up for each would cost more than
+    /// what they ask for.
+    fn hold_back(&self, turned: Instant) {
+        let now = Instant::now();
+        if self.shard.is_quiet(now) {
+            // The thread has nothing else to do; tokio's timers would cost a second wake-up.
+            let rest = QUIET_TURN_SPACING.saturating_sub(now.saturating_duration_since(turned));
+            thread::sleep(rest);
+        }
     }
 
     /// The commands that have been accepted before the stop are still carried out.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
 use crate::hub::{Hub, HubConfig, WebSocketPlace, client_prefix};
-use crate::limits::FRAME_BYTES_SLACK;
+use crate::limits::{FRAME_BYTES_SLACK, READ_BUFFER_BYTES};
 use crate::protocol::SUBPROTOCOL;
 use crate::token::Auth;
 use crate::ws;
@@ -46,6 +46,7 @@ async fn rtc(
     upgrade
         .max_message_size(bytes_max)
         .max_frame_size(bytes_max)
+        .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| ws::serve(&hub, &place, socket).await)
 }
 

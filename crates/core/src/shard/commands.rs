@@ -5,7 +5,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use str0m::Rtc;
 
-use super::Shard;
+use super::{IDLE_AFTER, Shard};
 use crate::peer;
 use crate::publish::{PeerKey, PublishedMid, Publisher, Track, TrackKey};
 use crate::relay::Said;
@@ -107,9 +107,14 @@ impl Shard {
             let Some(&key) = self.peer_keys.get(id) else {
                 continue;
             };
-            let Some(channel) = self.peers.get(key).and_then(|peer| peer.channel) else {
+            let Some(peer) = self.peers.get_mut(key) else {
                 continue;
             };
+            let Some(channel) = peer.channel else {
+                continue;
+            };
+            // Until the other side has acknowledged it, SCTP may have to send it again.
+            peer.busy_until = now + IDLE_AFTER;
             self.drive(now, key, |rtc| {
                 if let Some(mut channel) = rtc.channel(channel)
                     && let Err(error) = channel.write(false, payload)

@@ -18,8 +18,11 @@ use crate::sdp::{self, AnswerSdp, Offer, RemoteCandidate, SdpError};
 use crate::timers::Timer;
 use crate::{Answer, CloseReason, Event, Join, MediaKind, Outbox, PeerId, SlotName, View};
 
-/// str0m gives a candidate pair up after this many unanswered checks.
-const STUN_RETRANSMITS_MAX: usize = 9;
+/// Between two checks of a pair that works: the interval of consent (RFC 7675, section 5.1).
+const STUN_RTO_MAX: Duration = Duration::from_secs(5);
+/// str0m gives a candidate pair up after this many unanswered checks: with the interval above it notices a client
+/// that is gone within 30 s, the life of consent.
+const STUN_RETRANSMITS_MAX: usize = 7;
 
 impl Shard {
     pub(super) fn join(&mut self, now: Instant, join: Join) {
@@ -196,6 +199,7 @@ impl Shard {
             let start = Bitrate::bps(self.config.initial_bitrate_bps);
             config = config.enable_bwe(Some(start));
         }
+        config.set_max_stun_rto(STUN_RTO_MAX);
         config.set_max_stun_retransmits(STUN_RETRANSMITS_MAX);
         config
     }
