@@ -279,6 +279,7 @@ impl World {
             muted: false,
             width,
             height,
+            encrypted: false,
         };
         self.command(
             seat,
