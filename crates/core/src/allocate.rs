@@ -124,8 +124,7 @@ impl<'a> Climber<'a> {
         } else {
             self.demand.height
         };
-        // Rungs of the same height differ in frames per second.
-        if here.height >= enough && next.height > here.height {
+        if here.height >= enough && !next.layer.shows_as_much_as(here.layer) {
             return None;
         }
         let more = cost(next).saturating_sub(cost(here));
@@ -157,12 +156,14 @@ impl<'a> Climber<'a> {
 
     fn wanted(&self) -> u64 {
         let ladder = &self.demand.ladder;
-        let enough = ladder.iter().map(|rung| rung.height);
-        let enough = enough
-            .filter(|height| *height >= self.demand.height)
-            .min()
-            .unwrap_or(u32::MAX);
-        let best = ladder.iter().rev().find(|rung| rung.height <= enough);
+        let filling = ladder
+            .iter()
+            .find(|rung| rung.height >= self.demand.height)
+            .or_else(|| ladder.last());
+        let best = filling.and_then(|filling| {
+            let mut downwards = ladder.iter().rev();
+            downwards.find(|rung| rung.layer.shows_as_much_as(filling.layer))
+        });
         best.map_or(0, cost)
     }
 }

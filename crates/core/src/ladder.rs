@@ -45,11 +45,12 @@ impl Track {
         let mut ladder: Vec<Rung> = Vec::new();
         for (step, number) in steps.iter().zip(0..) {
             let rungs = &step.rungs;
-            // Half the frames of a larger picture may be better than all of a smaller one; a quarter never is.
+            // Faces that move smoothly are better than larger ones that do not: a camera's larger pictures come
+            // with all their frames. Shared screens have to be read.
             let skip = if number == 0 || self.is_screen() {
                 0
             } else {
-                rungs.len().saturating_sub(2)
+                rungs.len().saturating_sub(1)
             };
             for (at, (layer, bps)) in rungs.iter().enumerate().skip(skip) {
                 let rung = Rung {

@@ -120,6 +120,11 @@ impl Target {
             point: Point::WHOLE,
         }
     }
+
+    /// The two differ in frames per second at the most.
+    pub(crate) fn shows_as_much_as(self, other: Self) -> bool {
+        (self.layer, self.point.spatial) == (other.layer, other.point.spatial)
+    }
 }
 
 #[cfg(test)]
