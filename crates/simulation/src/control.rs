@@ -279,7 +279,7 @@ impl World {
             muted: false,
             width,
             height,
-            encrypted: false,
+            encrypted: self.seat_mut(seat).browser.config().opaque,
         };
         self.command(
             seat,
