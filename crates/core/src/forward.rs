@@ -214,6 +214,7 @@ impl Slot {
         if let Some(target) = target
             && target.point != current.point
             && (packet.frame.starts || packet.starts_keyframe)
+            && self.rewriter.is_ahead(packet)
             && let Some(point) = step(current.point, target.point, packet, &self.sent)
         {
             current.point = point;
@@ -335,11 +336,10 @@ fn step(from: Point, to: Point, packet: &Packet, sent: &Sent) -> Option<Point> {
         temporal: from.temporal + u8::from(to.temporal > from.temporal),
         ..from
     };
-    // Only descriptors tell what a larger picture refers to.
-    let may_grow = packet.descriptor.is_some();
+    // A picture that has begun ends with the layer that it was to end with: it grows with a keyframe alone.
     [to, next].into_iter().find(|point| {
         *point != from
-            && (may_grow || point.spatial == from.spatial)
+            && point.spatial == from.spatial
             && frame.switch.contains(*point)
             && frame.base.contains(from)
             && sent.has_references_of(packet)

@@ -128,6 +128,13 @@ impl Layer {
         sizes.rev().find_map(|size| *size)
     }
 
+    /// The dependency structure says how large pictures are: nothing else need be asked.
+    pub(crate) fn has_structured_sizes(&self) -> bool {
+        self.structure
+            .as_ref()
+            .is_some_and(|(structure, _)| structure.size(0).is_some())
+    }
+
     /// Reads a dependency descriptor, and remembers what later ones refer to.
     pub(crate) fn descriptor(&mut self, raw: &Raw, seq: u64) -> Result<Descriptor, Unreadable> {
         let known = self

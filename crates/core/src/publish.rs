@@ -268,7 +268,9 @@ pub(crate) fn read(
     } else {
         codec::read(codec.codec, &rtp.payload)
     };
-    merge_sizes(&mut layer.sizes, &reading.sizes);
+    if !layer.has_structured_sizes() {
+        merge_sizes(&mut layer.sizes, &reading.sizes);
+    }
     let (frame, starts_keyframe) = match &descriptor {
         Some(descriptor) => (descriptor.frame, descriptor.begins_sequence),
         // An encoder begins with a keyframe.

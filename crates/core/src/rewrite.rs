@@ -185,6 +185,11 @@ impl Rewriter {
         }
     }
 
+    /// No later packet of the current source has come: what has left is not decided anew.
+    pub(crate) fn is_ahead(&self, packet: &Packet) -> bool {
+        packet.seq > self.span.seqs.newest()
+    }
+
     /// From `packet` on, the receiver gets something else of the same source.
     pub(crate) fn go_on(&mut self, packet: &Packet, point: Point) {
         self.begin(Span {

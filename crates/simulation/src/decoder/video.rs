@@ -56,8 +56,8 @@ struct Frame {
     first_at: Duration,
     next_packet: u16,
     damaged: bool,
-    /// Its last packet has come, and had the marker bit.
-    marker: bool,
+    /// Whether its last packet had the marker bit, once it has come.
+    marker: Option<bool>,
 }
 
 /// How long a receiver waits for a missing packet.
@@ -239,7 +239,7 @@ impl VideoDecoder {
             tag,
             vp8: parsed.vp8,
             vp9: parsed.vp9,
-            marker: false,
+            marker: None,
             timestamp: packet.timestamp,
             first_at: packet.at,
             next_packet: tag.packet + 1,
@@ -275,7 +275,7 @@ impl VideoDecoder {
             self.decoded.clear();
         }
         let same_picture = before.is_of_picture(frame);
-        if !self.hole && before.marker == same_picture {
+        if !self.hole && before.marker == Some(same_picture) {
             let packet = before.tag;
             self.verdict.complain(at, Fault::Marker { packet });
         }
@@ -380,7 +380,7 @@ impl VideoDecoder {
         };
         self.current = None;
         if let Some(last) = &mut self.last {
-            last.marker = packet.marker;
+            last.marker = Some(packet.marker);
         }
         let tag = frame.tag;
         let reference_there = [tag.reference, tag.below]

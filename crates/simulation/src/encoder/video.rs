@@ -120,6 +120,8 @@ impl VideoEncoder {
 
 impl VideoLayer {
     fn new(spec: LayerSpec, encoding: Encoding, start: StartValues, rng: &mut Rng) -> Self {
+        // Where all counters are to wrap, this one does, too.
+        let frame_number_base = start.picture_id.map_or(0xfff0, |id| id | 0x8000);
         Self {
             spec,
             encoding,
@@ -129,7 +131,7 @@ impl VideoLayer {
             short_picture_id: start.short_picture_id,
             tl0: start.tl0.unwrap_or_else(|| rng.u8(..)),
             frame: 0,
-            frame_number_base: start.picture_id.map_or_else(|| rng.u16(..), |id| id | 0x8000),
+            frame_number_base,
             id_offset: 0,
             picture: 0,
             history: VecDeque::new(),
