@@ -6,7 +6,8 @@
 //! important first; the most important tile always gets its base layer, whatever the estimate
 //! says: a wrong estimate would else never be found out.
 
-use crate::publish::Rung;
+use crate::ladder::Rung;
+use crate::layering::Target;
 
 /// One visible tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,13 +20,13 @@ pub(crate) struct Demand {
     pub(crate) min_height: u32,
     pub(crate) priority: u8,
     /// What the slot carries now.
-    pub(crate) current: Option<usize>,
+    pub(crate) current: Option<Target>,
 }
 
 /// What one tile gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Grant {
-    Layer(usize),
+    Layer(Target),
     /// The base layer does not fit.
     NoBandwidth,
     /// The track has no layer with media: the slot waits for whatever comes first.
@@ -123,7 +124,7 @@ impl<'a> Climber<'a> {
         } else {
             self.demand.height
         };
-        if here.height >= enough {
+        if here.height >= enough && !next.layer.shows_as_much_as(here.layer) {
             return None;
         }
         let more = cost(next).saturating_sub(cost(here));
@@ -155,10 +156,14 @@ impl<'a> Climber<'a> {
 
     fn wanted(&self) -> u64 {
         let ladder = &self.demand.ladder;
-        let best = ladder
+        let filling = ladder
             .iter()
             .find(|rung| rung.height >= self.demand.height)
             .or_else(|| ladder.last());
+        let best = filling.and_then(|filling| {
+            let mut downwards = ladder.iter().rev();
+            downwards.find(|rung| rung.layer.shows_as_much_as(filling.layer))
+        });
         best.map_or(0, cost)
     }
 }
@@ -179,17 +184,17 @@ mod tests {
     fn ladder() -> Vec<Rung> {
         vec![
             Rung {
-                layer: 0,
+                layer: Target::whole(0),
                 height: 180,
                 bps: 150_000,
             },
             Rung {
-                layer: 1,
+                layer: Target::whole(1),
                 height: 360,
                 bps: 500_000,
             },
             Rung {
-                layer: 2,
+                layer: Target::whole(2),
                 height: 720,
                 bps: 1_500_000,
             },
@@ -209,13 +214,13 @@ mod tests {
     #[test]
     fn no_estimate_is_not_zero() {
         let allocation = allocate(&[tile(720, 0), tile(180, 0)], None);
-        assert_eq!(allocation.grants, [Grant::Layer(2), Grant::Layer(0)]);
+        assert_eq!(allocation.grants, [Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]);
     }
 
     #[test]
     fn the_most_important_tile_always_gets_its_base_layer() {
         let allocation = allocate(&[tile(720, 0), tile(720, 5)], Some(1_000));
-        assert_eq!(allocation.grants, [Grant::NoBandwidth, Grant::Layer(0)]);
+        assert_eq!(allocation.grants, [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]);
     }
 
     #[test]
@@ -223,14 +228,14 @@ mod tests {
         let allocation = allocate(&[tile(720, 9), tile(720, 0), tile(720, 0)], Some(700_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(0), Grant::Layer(0), Grant::Layer(0)]
+            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0))]
         );
     }
 
     #[test]
     fn a_tile_gets_no_more_than_it_can_show() {
         let allocation = allocate(&[tile(200, 0)], Some(100_000_000));
-        assert_eq!(allocation.grants, [Grant::Layer(1)]);
+        assert_eq!(allocation.grants, [Grant::Layer(Target::whole(1))]);
     }
 
     #[test]
@@ -242,28 +247,28 @@ mod tests {
         let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_450_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(0), Grant::Layer(2), Grant::Layer(0)]
+            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]
         );
     }
 
     #[test]
     fn a_trembling_estimate_changes_nothing() {
         let mut demand = tile(720, 0);
-        demand.current = Some(2);
+        demand.current = Some(Target::whole(2));
         for estimate in [1_660_000, 1_800_000, 2_000_000] {
             assert_eq!(
                 allocate(std::slice::from_ref(&demand), Some(estimate)).grants,
-                [Grant::Layer(2)]
+                [Grant::Layer(Target::whole(2))]
             );
         }
-        demand.current = Some(1);
+        demand.current = Some(Target::whole(1));
         assert_eq!(
             allocate(std::slice::from_ref(&demand), Some(1_800_000)).grants,
-            [Grant::Layer(1)]
+            [Grant::Layer(Target::whole(1))]
         );
         assert_eq!(
             allocate(std::slice::from_ref(&demand), Some(2_100_000)).grants,
-            [Grant::Layer(2)]
+            [Grant::Layer(Target::whole(2))]
         );
     }
 
@@ -280,9 +285,9 @@ mod tests {
             let ladder = rates
                 .iter()
                 .enumerate()
-                .map(|(layer, &bps)| Rung { layer, height: 90 << layer, bps })
+                .map(|(layer, &bps)| Rung { layer: Target::whole(layer), height: 90 << layer, bps })
                 .collect();
-            Demand { ladder, height, min_height, priority, current }
+            Demand { ladder, height, min_height, priority, current: current.map(Target::whole) }
         }
     }
 

@@ -1,33 +1,72 @@
-//! Reading payload descriptors: where a keyframe starts, how large the picture is, and the VP8
+//! Reading payload descriptors: where a keyframe starts, how large the picture is, which layer a frame is of, and the
 //! counters that have to stay continuous across a switch. Everything else in a payload is none of
 //! our business (it may be encrypted end to end).
 
 use str0m::format::{Codec, CodecSpec};
 
 use crate::h264;
+use crate::layering::{Frame, Point, Points, SPATIAL_LAYERS};
+use crate::vp9;
+
+/// Width and height in pixels of each spatial layer, where they are known.
+pub(crate) type Sizes = [Option<(u32, u32)>; SPATIAL_LAYERS as usize];
 
 /// What one payload tells about its frame.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Reading {
     /// The packet is the first of a keyframe.
     pub(crate) starts_keyframe: bool,
-    /// Width and height in pixels, where a keyframe says so.
-    pub(crate) size: Option<(u32, u32)>,
-    pub(crate) vp8: Option<Vp8>,
+    /// Where a keyframe says so.
+    pub(crate) sizes: Sizes,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) frame: Frame,
 }
 
-/// The counters of a VP8 payload descriptor (RFC 7741 section 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Vp8 {
+impl Default for Reading {
+    fn default() -> Self {
+        Self {
+            starts_keyframe: false,
+            sizes: Sizes::default(),
+            counters: None,
+            frame: Frame::PLAIN,
+        }
+    }
+}
+
+/// The counters of a VP8 or VP9 payload descriptor (RFC 7741 section 4.2, RFC 9628 section 4.2), and where they stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Counters {
     /// 15 bits wide, or 7 where `short`.
     pub(crate) picture_id: Option<u16>,
     pub(crate) short: bool,
     pub(crate) tl0_pic_idx: Option<u8>,
+    picture_id_at: u8,
+    tl0_at: u8,
+    /// Receivers take a gap in the picture ids for a loss. Those of VP9 count references by them instead.
+    pub(crate) gapless: bool,
 }
 
-impl Vp8 {
-    /// Where the picture id stands in the payload: behind the first byte and the one that says what follows.
-    const PICTURE_ID_AT: usize = 2;
+impl Counters {
+    /// Reads a picture id that stands here; where it ends.
+    pub(crate) fn read_picture_id(&mut self, payload: &[u8], at: usize) -> Option<usize> {
+        let high = *payload.get(at)?;
+        self.picture_id_at = u8::try_from(at).ok()?;
+        self.short = high & 0x80 == 0;
+        if self.short {
+            self.picture_id = Some(u16::from(high));
+            return Some(at + 1);
+        }
+        let low = *payload.get(at + 1)?;
+        self.picture_id = Some(u16::from_be_bytes([high & 0x7f, low]));
+        Some(at + 2)
+    }
+
+    /// Reads the index of the base layer's picture that stands here; where it ends.
+    pub(crate) fn read_tl0(&mut self, payload: &[u8], at: usize) -> Option<usize> {
+        self.tl0_at = u8::try_from(at).ok()?;
+        self.tl0_pic_idx = Some(*payload.get(at)?);
+        Some(at + 1)
+    }
 
     /// Puts other counters into a payload that has these; the widths stay as they are.
     pub(crate) fn patch(
@@ -36,23 +75,17 @@ impl Vp8 {
         picture_id: Option<u16>,
         tl0_pic_idx: Option<u8>,
     ) {
-        let mut rest = payload.get_mut(Self::PICTURE_ID_AT..).unwrap_or_default();
-        if self.picture_id.is_some() {
-            let width = if self.short { 1 } else { 2 };
-            let Some((field, behind)) = rest.split_at_mut_checked(width) else {
-                return;
-            };
-            match (field, picture_id.map(u16::to_be_bytes)) {
-                ([one], Some([_, low])) => *one = low & 0x7f,
-                ([first, second], Some([high, low])) => {
-                    (*first, *second) = (0x80 | high, low);
-                }
+        if let (Some(_), Some(id)) = (self.picture_id, picture_id) {
+            let [high, low] = id.to_be_bytes();
+            let rest = payload.get_mut(usize::from(self.picture_id_at)..);
+            match (rest.unwrap_or_default(), self.short) {
+                ([one, ..], true) => *one = low & 0x7f,
+                ([first, second, ..], false) => (*first, *second) = (0x80 | high, low),
                 _ => {}
             }
-            rest = behind;
         }
-        if let (Some(byte), Some(_), Some(index)) =
-            (rest.first_mut(), self.tl0_pic_idx, tl0_pic_idx)
+        if let (Some(_), Some(index)) = (self.tl0_pic_idx, tl0_pic_idx)
+            && let Some(byte) = payload.get_mut(usize::from(self.tl0_at))
         {
             *byte = index;
         }
@@ -68,10 +101,7 @@ pub(crate) fn read(codec: Codec, payload: &[u8]) -> Reading {
     match codec {
         Codec::Vp8 => vp8(payload).unwrap_or_default(),
         Codec::H264 => h264(payload),
-        Codec::Vp9 => Reading {
-            starts_keyframe: vp9_starts_keyframe(payload),
-            ..Reading::default()
-        },
+        Codec::Vp9 => vp9::read(payload).unwrap_or_default(),
         Codec::Av1 => Reading {
             starts_keyframe: av1_starts_sequence(payload),
             ..Reading::default()
@@ -87,39 +117,33 @@ fn vp8(payload: &[u8]) -> Option<Reading> {
     let first = *payload.first()?;
     let start_of_partition = first & 0x10 != 0 && first & 0x07 == 0;
     let mut at = 1;
-    let mut vp8 = Vp8 {
-        picture_id: None,
+    let mut counters = Counters {
         short: true,
-        tl0_pic_idx: None,
+        gapless: true,
+        ..Counters::default()
     };
+    let mut frame = Frame::PLAIN;
     if first & 0x80 != 0 {
         let extension = *payload.get(1)?;
         at = 2;
         if extension & 0x80 != 0 {
-            let high = *payload.get(at)?;
-            if high & 0x80 != 0 {
-                let low = *payload.get(at + 1)?;
-                vp8.picture_id = Some(u16::from_be_bytes([high & 0x7f, low]));
-                vp8.short = false;
-                at += 2;
-            } else {
-                vp8.picture_id = Some(u16::from(high));
-                at += 1;
-            }
+            at = counters.read_picture_id(payload, at)?;
         }
         if extension & 0x40 != 0 {
-            vp8.tl0_pic_idx = Some(*payload.get(at)?);
-            at += 1;
+            at = counters.read_tl0(payload, at)?;
+        }
+        if extension & 0x20 != 0 {
+            frame = vp8_frame(*payload.get(at)?, start_of_partition);
         }
         if extension & 0x30 != 0 {
             at += 1;
         }
     }
-    let frame = payload.get(at..)?;
+    let contents = payload.get(at..)?;
     // RFC 6386 section 9.1: bit 0 of the frame tag is clear in a keyframe, then come a start code
     // of three bytes and the size.
-    let starts_keyframe = start_of_partition && frame.first().is_some_and(|tag| tag & 1 == 0);
-    let size = match frame {
+    let starts_keyframe = start_of_partition && contents.first().is_some_and(|tag| tag & 1 == 0);
+    let size = match contents {
         [_, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] if starts_keyframe => Some((
             u32::from(u16::from_le_bytes([*w0, *w1]) & 0x3fff),
             u32::from(u16::from_le_bytes([*h0, *h1]) & 0x3fff),
@@ -128,9 +152,34 @@ fn vp8(payload: &[u8]) -> Option<Reading> {
     };
     Some(Reading {
         starts_keyframe,
-        size,
-        vp8: Some(vp8),
+        sizes: [size, None, None, None],
+        counters: Some(counters),
+        frame,
     })
+}
+
+/// The temporal layer, and whether the frame depends on layer 0 alone (Y, "layer sync").
+fn vp8_frame(layers: u8, starts: bool) -> Frame {
+    let temporal = layers >> 6;
+    let sync = layers & 0x20 != 0 && temporal > 0;
+    let (switch, base) = if sync {
+        // One step: frames of layers above may still depend on earlier ones of this.
+        (
+            Points::temporal(temporal),
+            Points::from(Point::new(0, temporal - 1)),
+        )
+    } else {
+        (Points::NONE, Points::NONE)
+    };
+    let layer = Point::new(0, temporal);
+    Frame {
+        layer,
+        needed: Points::from(layer),
+        switch,
+        base,
+        starts,
+        ..Frame::PLAIN
+    }
 }
 
 const H264_SPS: u8 = 7;
@@ -150,8 +199,8 @@ fn h264(payload: &[u8]) -> Reading {
     };
     Reading {
         starts_keyframe: sps.is_some(),
-        size: sps.and_then(h264::picture_size),
-        vp8: None,
+        sizes: [sps.and_then(h264::picture_size), None, None, None],
+        ..Reading::default()
     }
 }
 
@@ -164,32 +213,6 @@ fn stap_units(payload: &[u8]) -> impl Iterator<Item = &[u8]> {
         rest = rest.get(2 + length..)?;
         Some(unit)
     })
-}
-
-/// RFC 9628 section 4.2: B (start of a frame) set, P (inter-picture predicted) clear, and spatial
-/// layer 0 where layers are signalled.
-fn vp9_starts_keyframe(payload: &[u8]) -> bool {
-    let Some(first) = payload.first() else {
-        return false;
-    };
-    let (picture_id, predicted, layers, begins) = (
-        first & 0x80 != 0,
-        first & 0x40 != 0,
-        first & 0x20 != 0,
-        first & 0x08 != 0,
-    );
-    if predicted || !begins {
-        return false;
-    }
-    let mut at = 1;
-    if picture_id {
-        at += if payload.get(at).is_some_and(|byte| byte & 0x80 != 0) {
-            2
-        } else {
-            1
-        };
-    }
-    !layers || payload.get(at).is_some_and(|byte| (byte >> 1) & 0x07 == 0)
 }
 
 /// AV1 RTP section 4.4: N marks the first packet of a coded video sequence.
@@ -238,21 +261,34 @@ mod tests {
         ];
         let reading = read(Codec::Vp8, &payload);
         assert!(reading.starts_keyframe);
-        assert_eq!(reading.size, Some((1280, 720)));
+        assert_eq!(reading.sizes[0], Some((1280, 720)));
+        let counters = reading.counters.unwrap();
         assert_eq!(
-            reading.vp8,
-            Some(Vp8 {
-                picture_id: Some(0x1234),
-                short: false,
-                tl0_pic_idx: Some(0x55)
-            })
+            (counters.picture_id, counters.short, counters.tl0_pic_idx),
+            (Some(0x1234), false, Some(0x55))
         );
+        let mut patched = payload;
+        counters.patch(&mut patched, Some(0x0102), Some(3));
+        assert_eq!(patched[..6], [0x90, 0xe0, 0x81, 0x02, 3, 0x01]);
     }
 
     #[test]
     fn a_vp8_delta_frame_and_a_later_packet_start_no_keyframe() {
         assert!(!read(Codec::Vp8, &[0x90, 0x80, 0x11, 0x01, 0, 0]).starts_keyframe);
         assert!(!read(Codec::Vp8, &[0x80, 0x80, 0x11, 0x00, 0, 0]).starts_keyframe);
+    }
+
+    #[test]
+    fn a_vp8_frame_tells_its_temporal_layer() {
+        let frame = |layers: u8| read(Codec::Vp8, &[0x90, 0x20, layers, 1, 0, 0]).frame;
+        let top = frame(2 << 6);
+        assert!(top.starts && top.needed.contains(Point::new(0, 2)));
+        assert!(!top.needed.contains(Point::new(0, 1)));
+        assert_eq!(top.switch, Points::NONE);
+        let sync = frame(1 << 6 | 0x20);
+        assert!(sync.switch.contains(Point::new(0, 1)) && !sync.switch.contains(Point::new(0, 2)));
+        assert!(sync.base.contains(Point::new(0, 0)));
+        assert_eq!(frame(0).needed, Points::ALL);
     }
 
     #[test]

@@ -74,4 +74,6 @@ pub struct TrackSpec {
     /// Size of the full picture in pixels, where the publisher said so.
     pub width: Option<u32>,
     pub height: Option<u32>,
+    /// The payload is encrypted from end to end: it tells nothing, and is not touched.
+    pub encrypted: bool,
 }

@@ -12,6 +12,7 @@ use str0m::media::Mid;
 
 use crate::codec;
 use crate::egress::PayloadTypes;
+use crate::layering::{Point, Target};
 use crate::publish::{Packet, TrackKey};
 use crate::rewrite::{Rewriter, Rewritten, Wanted};
 use crate::{MediaKind, TrackId, Why};
@@ -29,6 +30,7 @@ pub(crate) struct Slot {
     /// What to show for a slot whose track has gone.
     pub(crate) gone: bool,
     rewriter: Rewriter,
+    sent: Sent,
     /// The target's packets from its keyframe on, while a frame of the layer before is half sent.
     held: Vec<Arc<Packet>>,
     payload_types: Option<(Arc<CodecSpec>, Option<PayloadTypes>)>,
@@ -45,13 +47,41 @@ const HELD_PACKETS_MAX: usize = 256;
 pub(crate) struct SlotSource {
     pub(crate) track: TrackKey,
     pub(crate) id: TrackId,
-    /// The layer the slot should carry; `None` = paused.
-    pub(crate) target: Option<usize>,
-    /// The layer and stream whose packets go out.
-    pub(crate) current: Option<(usize, u32)>,
+    /// What the slot should carry; `None` = paused.
+    pub(crate) target: Option<Target>,
+    /// What goes out.
+    pub(crate) current: Option<Current>,
     /// Why nothing is sent, where nothing is.
     pub(crate) why: Why,
     pub(crate) tile: Tile,
+}
+
+/// What a slot sends at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Current {
+    pub(crate) layer: usize,
+    pub(crate) stream: u32,
+    pub(crate) point: Point,
+    /// See [`crate::layering::Frame::nested`].
+    nested: bool,
+}
+
+impl SlotSource {
+    /// What the slot counts as carrying: within a stream the way to the target is short.
+    pub(crate) fn standing(&self) -> Option<Target> {
+        let current = self.current?;
+        let target = self.target.filter(|target| target.layer == current.layer);
+        Some(target.unwrap_or(Target {
+            layer: current.layer,
+            point: current.point,
+        }))
+    }
+}
+
+impl Current {
+    fn is_of(&self, packet: &Packet) -> bool {
+        (self.layer, self.stream) == (packet.layer, packet.stream)
+    }
 }
 
 /// How a track is shown.
@@ -74,6 +104,7 @@ impl Slot {
             source: None,
             gone: false,
             rewriter: Rewriter::new(first_seq, first_timestamp),
+            sent: Sent::default(),
             held: Vec::new(),
             payload_types: None,
         }
@@ -99,16 +130,16 @@ impl Slot {
         self.source.take()
     }
 
-    /// The layer and stream whose packets go out.
-    pub(crate) fn carries(&self) -> Option<(usize, u32)> {
+    /// What goes out.
+    pub(crate) fn carries(&self) -> Option<Current> {
         self.source.as_ref()?.current
     }
 
     /// Whether the slot sends this layer, or is to.
     pub(crate) fn wants(&self, layer: usize) -> bool {
         self.source.as_ref().is_some_and(|source| {
-            source.target == Some(layer)
-                || source.current.is_some_and(|(current, _)| current == layer)
+            source.target.is_some_and(|target| target.layer == layer)
+                || source.current.is_some_and(|current| current.layer == layer)
         })
     }
 
@@ -116,10 +147,11 @@ impl Slot {
     pub(crate) fn awaits_keyframe(&self) -> Option<(TrackKey, usize)> {
         let source = self.source.as_ref()?;
         let target = source.target?;
-        (self.declared
-            && self.kind == MediaKind::Video
-            && source.current.map(|(layer, _)| layer) != Some(target))
-        .then_some((source.track, target))
+        let reached = source.current.is_some_and(|current| {
+            current.layer == target.layer && !needs_keyframe(current, target.point)
+        });
+        (self.declared && self.kind == MediaKind::Video && !reached)
+            .then_some((source.track, target.layer))
     }
 
     /// Lets a packet through, or not; `emit` gets what leaves, in order.
@@ -140,24 +172,22 @@ impl Slot {
         else {
             return;
         };
-        let here = (packet.layer, packet.stream);
-        if source.current == Some(here) {
-            if let Some(rewritten) = self.rewriter.rewrite(packet) {
-                emit(packet, rewritten);
-            }
+        let target = source.target.filter(|target| target.layer == packet.layer);
+        if source.current.is_some_and(|current| current.is_of(packet)) {
+            self.pass(target, packet, emit);
             if self.held.is_empty() || self.rewriter.amid_frame() {
                 return;
             }
-        } else if source.target != Some(packet.layer)
-            || (self.held.is_empty() && !packet.starts_keyframe)
-        {
+        } else if target.is_none() || (self.held.is_empty() && !packet.starts_keyframe) {
             return;
         } else {
             let may_wait = source
                 .current
-                .is_some_and(|(layer, _)| layer != packet.layer)
+                .is_some_and(|current| current.layer != packet.layer)
                 && self.rewriter.amid_frame();
-            self.held.retain(|held| (held.layer, held.stream) == here);
+            self.held.retain(|held| {
+                (held.layer, held.stream) == (packet.layer, packet.stream)
+            });
             self.held.push(packet.clone());
             let since = self
                 .held
@@ -171,18 +201,52 @@ impl Slot {
         self.switch(emit);
     }
 
+    /// Lets a packet of the current stream through, if what goes out of it needs the packet.
+    fn pass(
+        &mut self,
+        target: Option<Target>,
+        packet: &Arc<Packet>,
+        emit: &mut impl FnMut(&Arc<Packet>, Rewritten),
+    ) {
+        let Some(current) = self.source.as_mut().and_then(|s| s.current.as_mut()) else {
+            return;
+        };
+        if let Some(target) = target
+            && target.point != current.point
+            && (packet.frame.starts || packet.starts_keyframe)
+            && self.rewriter.is_ahead(packet)
+            && let Some(point) = step(current.point, target.point, packet, &self.sent)
+        {
+            current.point = point;
+            current.nested = packet.frame.nested;
+            self.rewriter.go_on(packet, point);
+        }
+        let point = current.point;
+        if let Some(rewritten) = self.rewriter.rewrite(packet) {
+            if packet.frame.needed.contains(point) {
+                self.sent.note(packet);
+            }
+            emit(packet, rewritten);
+        }
+    }
+
     /// Goes over to the layer whose keyframe is held.
     fn switch(&mut self, emit: &mut impl FnMut(&Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
             let same_track = source.current.is_some();
-            source.current = Some((first.layer, first.stream));
-            self.rewriter.switch(first, source.id, same_track);
+            let point = source.target.map_or(Point::WHOLE, |target| target.point);
+            source.current = Some(Current {
+                layer: first.layer,
+                stream: first.stream,
+                point,
+                nested: first.frame.nested,
+            });
+            self.rewriter.switch(first, point, source.id, same_track);
+            self.sent = Sent::default();
         }
         for packet in held.drain(..) {
-            if let Some(rewritten) = self.rewriter.rewrite(&packet) {
-                emit(&packet, rewritten);
-            }
+            self.pass(None, &packet, emit);
         }
         self.held = held;
     }
@@ -199,11 +263,11 @@ impl Slot {
     }
 
     /// Sends this layer from its next keyframe on; `None` stops at once, and `why` says why.
-    pub(crate) fn aim(&mut self, target: Option<usize>, why: Why) {
+    pub(crate) fn aim(&mut self, target: Option<Target>, why: Why) {
         let Some(source) = self.source.as_mut() else {
             return;
         };
-        if source.target != target {
+        if source.target.map(|target| target.layer) != target.map(|target| target.layer) {
             self.held.clear();
         }
         source.target = target;
@@ -249,6 +313,77 @@ impl Slot {
     }
 }
 
+/// Whether there is no way to the point but a keyframe. Temporal layers have switching points of their own.
+fn needs_keyframe(current: Current, to: Point) -> bool {
+    let from = current.point;
+    to.spatial > from.spatial || (to.spatial < from.spatial && !current.nested)
+}
+
+/// How far towards another point of the same stream a receiver may go at this first packet of a frame.
+fn step(from: Point, to: Point, packet: &Packet, sent: &Sent) -> Option<Point> {
+    let frame = &packet.frame;
+    if packet.starts_keyframe {
+        return Some(to);
+    }
+    let fewer = Point {
+        spatial: if frame.nested { from.spatial.min(to.spatial) } else { from.spatial },
+        temporal: from.temporal.min(to.temporal),
+    };
+    if fewer != from && frame.layer.spatial == 0 {
+        return Some(fewer);
+    }
+    let next = Point {
+        temporal: from.temporal + u8::from(to.temporal > from.temporal),
+        ..from
+    };
+    // A picture that has begun ends with the layer that it was to end with: it grows with a keyframe alone.
+    [to, next].into_iter().find(|point| {
+        *point != from
+            && point.spatial == from.spatial
+            && frame.switch.contains(*point)
+            && frame.base.contains(from)
+            && sent.has_references_of(packet)
+    })
+}
+
+/// Which of the newest frames of the current stream have been sent.
+#[derive(Debug, Default)]
+struct Sent {
+    newest: Option<u16>,
+    /// Bit n: the frame n before the newest.
+    frames: u128,
+}
+
+impl Sent {
+    fn note(&mut self, packet: &Packet) {
+        let Some(number) = packet.descriptor.as_ref().map(|d| d.frame_number) else {
+            return;
+        };
+        let ahead = self.newest.map_or(0, |newest| number.wrapping_sub(newest));
+        if ahead < u16::MAX / 2 {
+            self.frames = self.frames.checked_shl(ahead.into()).unwrap_or(0) | 1;
+            self.newest = Some(number);
+        } else {
+            self.frames |= 1_u128
+                .checked_shl(ahead.wrapping_neg().into())
+                .unwrap_or(0);
+        }
+    }
+
+    fn has_references_of(&self, packet: &Packet) -> bool {
+        let Some(descriptor) = &packet.descriptor else {
+            return true;
+        };
+        descriptor.references.all(|back| {
+            let number = descriptor.frame_number.wrapping_sub(back);
+            let behind = self.newest.map(|newest| newest.wrapping_sub(number));
+            behind.is_some_and(|behind| {
+                self.frames.checked_shr(behind.into()).unwrap_or(0) & 1 == 1
+            })
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
@@ -258,7 +393,8 @@ mod tests {
     use str0m::rtp::ExtensionValues;
 
     use super::*;
-    use crate::codec::Vp8;
+    use crate::codec;
+    use crate::layering::Frame;
     use crate::rewrite::PICTURE_ID_MASK;
 
     const TRACK: TrackKey = 0;
@@ -280,6 +416,8 @@ mod tests {
             self.picture_id = (self.picture_id + 1) & PICTURE_ID_MASK;
             self.tl0 = self.tl0.wrapping_add(1);
             self.captured += Duration::from_secs(1) / 30;
+            let [high, low] = self.picture_id.to_be_bytes();
+            let payload = [0x90, 0xc0, 0x80 | high, low, self.tl0, 1];
             Arc::new(Packet {
                 layer: self.layer,
                 stream: 0,
@@ -294,15 +432,13 @@ mod tests {
                 }),
                 red: None,
                 starts_keyframe: keyframe,
-                vp8: Some(Vp8 {
-                    picture_id: Some(self.picture_id),
-                    short: false,
-                    tl0_pic_idx: Some(self.tl0),
-                }),
+                counters: codec::read(Codec::Vp8, &payload).counters,
+                frame: Frame::PLAIN,
+                descriptor: None,
                 arrived: self.captured,
                 captured: Some(self.captured),
                 extensions: ExtensionValues::default(),
-                payload: Arc::from([0u8; 4]),
+                payload: Arc::from(payload),
             })
         }
     }
@@ -328,7 +464,7 @@ mod tests {
     }
 
     fn aim(slot: &mut Slot, target: usize) {
-        slot.aim(Some(target), Why::NoKeyframe);
+        slot.aim(Some(Target::whole(target)), Why::NoKeyframe);
     }
 
     /// What leaves when this packet comes.
@@ -387,7 +523,7 @@ mod tests {
             one(&mut slot, &low.packet(true)).is_some(),
             "the layer before goes on"
         );
-        assert_eq!(slot.carries(), Some((0, 0)));
+        assert_eq!(slot.carries().map(|current| current.layer), Some(0));
         assert!(one(&mut slot, &high.packet(true)).is_some());
         assert!(one(&mut slot, &low.packet(true)).is_none());
     }
@@ -483,7 +619,7 @@ mod tests {
             (before.seq + 1, before.timestamp)
         );
         assert_eq!(sent[1].seq, before.seq + 2);
-        assert_eq!(slot.carries(), Some((1, 0)));
+        assert_eq!(slot.carries().map(|current| current.layer), Some(1));
     }
 
     #[test]

@@ -1,10 +1,18 @@
 //! One encoding of a track: what it measures, and when its encoder is asked for a keyframe.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::media::Rid;
+use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
+use str0m::rtp::vla::VideoLayersAllocation;
 
+use crate::codec::Sizes;
+use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
+use crate::layering::{Frame, Point};
+use crate::limits::UNREAD_PACKETS_MAX;
+use crate::operating::{Choice, Operating, merge_sizes};
 use crate::publish::Packet;
 use crate::relay::LayerState;
 use crate::store::Store;
@@ -14,8 +22,19 @@ use crate::store::Store;
 pub(crate) struct Layer {
     pub(crate) rid: Option<Rid>,
     pub(crate) stream: u32,
-    pub(crate) size: Option<(u32, u32)>,
+    pub(crate) sizes: Sizes,
     pub(crate) rate: Rate,
+    /// What its operating points take, where it has layers of its own.
+    operating: Operating,
+    /// What the dependency descriptors refer to, since which packet, and the decode targets that are active.
+    structure: Option<(Arc<Structure>, u64)>,
+    active_targets: u32,
+    /// Packets whose structure has not come yet.
+    unread: Vec<RtpPacket>,
+    /// Which of the streams this is in the publisher's list of layers.
+    place_declared: Option<usize>,
+    /// What the publisher says the whole stream may take, in bit/s.
+    declared_bps: u64,
     pub(crate) keyframes: Keyframes,
     /// What receivers may ask for again.
     pub(crate) store: Store,
@@ -45,8 +64,14 @@ impl Layer {
         Self {
             rid,
             stream: 0,
-            size: None,
+            sizes: Sizes::default(),
             rate: Rate::default(),
+            operating: Operating::default(),
+            structure: None,
+            active_targets: 0,
+            unread: Vec::new(),
+            place_declared: None,
+            declared_bps: 0,
             keyframes: Keyframes::default(),
             store: Store::default(),
             paused: false,
@@ -82,14 +107,137 @@ impl Layer {
         self.stream += 1;
         self.report = None;
         self.highest_seq = None;
+        self.structure = None;
+        self.unread.clear();
+    }
+
+    /// No packet of this stream has come yet.
+    pub(crate) fn is_new(&self) -> bool {
+        self.highest_seq.is_none()
+    }
+
+    /// Size of the full picture.
+    pub(crate) fn size(&self) -> Option<(u32, u32)> {
+        self.size_of(Point::WHOLE)
+    }
+
+    /// Size of the picture that a receiver of this operating point gets.
+    pub(crate) fn size_of(&self, point: Point) -> Option<(u32, u32)> {
+        let layers = usize::from(point.spatial) + 1;
+        let sizes = self.sizes.iter().take(layers);
+        sizes.rev().find_map(|size| *size)
+    }
+
+    /// The dependency structure says how large pictures are: nothing else need be asked.
+    pub(crate) fn has_structured_sizes(&self) -> bool {
+        self.structure
+            .as_ref()
+            .is_some_and(|(structure, _)| structure.size(0).is_some())
+    }
+
+    /// Reads a dependency descriptor, and remembers what later ones refer to.
+    pub(crate) fn descriptor(&mut self, raw: &Raw, seq: u64) -> Result<Descriptor, Unreadable> {
+        let known = self
+            .structure
+            .as_ref()
+            .map(|(structure, _)| (structure, self.active_targets));
+        let descriptor = Descriptor::read(&raw.0, known)?;
+        let newest = self
+            .structure
+            .as_ref()
+            .is_none_or(|(_, since)| seq >= *since);
+        if descriptor.begins_sequence && newest {
+            self.operating.begin(&descriptor.structure);
+            for (size, spatial) in self.sizes.iter_mut().zip(0..) {
+                *size = descriptor.structure.size(spatial).or(*size);
+            }
+            self.structure = Some((descriptor.structure.clone(), seq));
+        }
+        if newest {
+            self.active_targets = descriptor.active;
+        }
+        Ok(descriptor)
+    }
+
+    /// Keeps a packet until the structure comes that its descriptor refers to. `false` where that has been waited
+    /// for too long: the structure is lost, and so is what is kept.
+    pub(crate) fn keep_unread(&mut self, packet: RtpPacket) -> bool {
+        let waited = self.unread.first().map_or(Duration::ZERO, |first| {
+            packet.timestamp.saturating_duration_since(first.timestamp)
+        });
+        if self.unread.len() >= UNREAD_PACKETS_MAX || waited >= UNREAD_AGE_MAX {
+            self.unread.clear();
+            return false;
+        }
+        self.unread.push(packet);
+        true
+    }
+
+    /// What can be read now, it may be.
+    pub(crate) fn take_unread(&mut self) -> Vec<RtpPacket> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Takes over what the publisher says of the layers of all its streams, of which this one carried it where
+    /// `own`. `true` where a layer has stopped.
+    pub(crate) fn declare(&mut self, allocation: &VideoLayersAllocation, own: bool) -> bool {
+        if own {
+            self.place_declared = Some(allocation.current_simulcast_stream_index.into());
+        }
+        let stream = self
+            .place_declared
+            .and_then(|place| allocation.simulcast_streams.get(place));
+        let Some(stream) = stream else {
+            return false;
+        };
+        for (size, layer) in self.sizes.iter_mut().zip(&stream.spatial_layers) {
+            if let Some(resolution) = &layer.resolution_and_framerate {
+                *size = Some((resolution.width.into(), resolution.height.into()));
+            }
+        }
+        let total = stream.spatial_layers.iter();
+        let total_kbps = total
+            .filter_map(|layer| layer.temporal_layers.last())
+            .map(|temporal| temporal.cumulative_kbps)
+            .fold(0, u64::saturating_add);
+        self.declared_bps = total_kbps.saturating_mul(1_000);
+        let mut stopped = self.operating.declare(stream);
+        if total_kbps == 0 {
+            stopped |= self.last_packet.take().is_some();
+        }
+        stopped
+    }
+
+    /// Measured rate in bit/s, or what the publisher says where nothing has been measured; 0 where nothing is known.
+    pub(crate) fn bps(&self) -> u64 {
+        match self.rate.bps() {
+            0 => self.declared_bps,
+            measured => measured,
+        }
+    }
+
+    /// What there is to choose from within the layer; none where it can only be had whole.
+    pub(crate) fn choices(&self, now: Instant) -> Vec<Choice> {
+        let silence = if self.paused {
+            Duration::MAX
+        } else {
+            LAYER_ACTIVE
+        };
+        self.operating.choices(now, silence)
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.rate.tick(now);
+        self.operating.tick(now);
     }
 
     pub(crate) fn state(&self) -> LayerState {
         LayerState {
             rid: self.rid,
             stream: self.stream,
-            size: self.size,
-            bps: self.rate.bps,
+            sizes: self.sizes,
+            bps: self.bps(),
+            points: self.operating.states(),
             paused: self.paused,
             last_packet: self.last_packet,
         }
@@ -97,8 +245,9 @@ impl Layer {
 
     pub(crate) fn mirror(&mut self, state: &LayerState) {
         self.stream = state.stream;
-        self.size = state.size;
+        merge_sizes(&mut self.sizes, &state.sizes);
         self.rate.bps = state.bps;
+        self.operating.mirror(&state.points);
         self.paused = state.paused;
         self.last_packet = self.last_packet.max(state.last_packet);
     }
@@ -134,9 +283,16 @@ impl Layer {
         loss
     }
 
-    pub(crate) fn count(&mut self, seq: u64, bytes: usize, now: Instant) {
+    /// Takes a packet into the rates, once it has been read.
+    pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, now: Instant) {
         self.last_packet = Some(now);
         self.rate.add(bytes);
+        let structured = self.structure.is_some();
+        self.operating.count(frame, structured, bytes, now);
+    }
+
+    /// Takes a packet into the losses, readable or not.
+    pub(crate) fn count(&mut self, seq: u64) {
         self.received += 1;
         self.expected += match self.highest_seq {
             None => 1,
@@ -146,8 +302,11 @@ impl Layer {
     }
 }
 
+/// How long packets wait for the structure that they refer to: as long as its packet may take to be sent again.
+const UNREAD_AGE_MAX: Duration = Duration::from_millis(300);
+
 /// A smoothed rate, measured between ticks.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Rate {
     bytes: u64,
     since: Option<Instant>,
@@ -155,7 +314,7 @@ pub(crate) struct Rate {
 }
 
 impl Rate {
-    fn add(&mut self, bytes: usize) {
+    pub(crate) fn add(&mut self, bytes: usize) {
         self.bytes += bytes as u64;
     }
 
@@ -250,13 +409,12 @@ mod tests {
     use super::*;
 
     fn received(numbers: &[u64]) -> (Vec<bool>, Layer) {
-        let now = Instant::now();
         let mut layer = Layer::new(None);
         let mut taken = Vec::new();
         for &seq in numbers {
             let follows = layer.follows(seq);
             if follows {
-                layer.count(seq, 1_000, now);
+                layer.count(seq);
             }
             taken.push(follows);
         }

@@ -43,6 +43,10 @@ impl Default for Limits {
 /// more than 2,000 bytes.
 pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
 
+/// Packets of one layer that wait for the structure which their dependency descriptors refer to. A keyframe of a
+/// small layer has fewer, and one of a large layer is asked for again.
+pub const UNREAD_PACKETS_MAX: usize = 128;
+
 /// The largest datagram that a peer may send; longer ones are dropped before they are parsed.
 pub const DATAGRAM_BYTES_MAX: usize = 1_500;
 

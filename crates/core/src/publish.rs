@@ -8,8 +8,11 @@ use str0m::format::CodecSpec;
 use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
-use crate::codec::{self, Vp8};
+use crate::codec::{self, Counters, Reading};
+use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
 use crate::layer::Layer;
+use crate::layering::Frame;
+use crate::operating::merge_sizes;
 use crate::peer::Stream;
 use crate::relay::{Elsewhere, LayerState};
 use crate::{MediaKind, PeerId, RoomId, Source, TrackSpec};
@@ -36,7 +39,9 @@ pub(crate) struct Packet {
     /// The payload is RED (RFC 2198) around `codec`.
     pub(crate) red: Option<Red>,
     pub(crate) starts_keyframe: bool,
-    pub(crate) vp8: Option<Vp8>,
+    pub(crate) counters: Option<Counters>,
+    pub(crate) frame: Frame,
+    pub(crate) descriptor: Option<Box<Descriptor>>,
     pub(crate) arrived: Instant,
     /// When the frame was captured, on the publisher's clock as its sender reports tell it.
     pub(crate) captured: Option<Instant>,
@@ -85,6 +90,8 @@ pub(crate) struct Track {
     pub(crate) recent: VecDeque<Arc<Packet>>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
+    /// The publisher has said that a layer is no more, and nobody has looked yet who had it.
+    pub(crate) stopped: bool,
 }
 
 /// Where a track's publisher is.
@@ -121,6 +128,7 @@ impl Track {
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             due: None,
+            stopped: false,
         }
     }
 
@@ -152,43 +160,12 @@ impl Track {
         Some(self.layers.len() - 1)
     }
 
-    /// Layers to be had, from the smallest to the largest, by measured height and then rate: a rid's
-    /// name says nothing about its size.
-    pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
-        let mut ladder: Vec<Rung> = self
-            .layers
-            .iter()
-            .enumerate()
-            .filter(|(_, layer)| layer.paused || layer.is_active(now))
-            .map(|(index, layer)| Rung {
-                layer: index,
-                height: layer.size.map_or(0, |(_, height)| height),
-                bps: layer.rate.bps(),
-            })
-            .collect();
-        // A layer of which nothing is known yet would be taken for the smallest.
-        if ladder.iter().any(|rung| rung.height > 0 || rung.bps > 0) {
-            ladder.retain(|rung| rung.height > 0 || rung.bps > 0);
-        }
-        if ladder.iter().all(|rung| rung.height > 0) {
-            ladder.sort_by_key(|rung| (rung.height, rung.bps));
-        } else {
-            ladder.sort_by_key(|rung| rung.bps);
-        }
-        self.guess_heights(&mut ladder);
-        guess_rates(&mut ladder);
-        ladder
-    }
-
-    /// Codecs whose payload doesn't tell the size: the declared size belongs to the largest layer,
-    /// and each one below is half of the next, as browsers scale simulcast.
-    fn guess_heights(&self, ladder: &mut [Rung]) {
-        let mut height = self.spec.height.unwrap_or(720);
-        for rung in ladder.iter_mut().rev() {
-            if rung.height == 0 {
-                rung.height = height;
+    /// Takes over what the publisher says of its layers.
+    fn declare(&mut self, carrier: usize, extensions: &Extensions) {
+        if let Some(allocation) = &extensions.allocation {
+            for (index, layer) in self.layers.iter_mut().enumerate() {
+                self.stopped |= layer.declare(allocation, index == carrier);
             }
-            height = rung.height / 2;
         }
     }
 
@@ -235,53 +212,73 @@ impl Track {
 const RECENT_PACKETS: usize = 3;
 const RECENT_AGE: Duration = Duration::from_millis(120);
 
-/// What browsers spend on a picture of this height; it stands in until the rate has been measured.
-fn guess_rates(ladder: &mut [Rung]) {
-    for rung in ladder.iter_mut().filter(|rung| rung.bps == 0) {
-        rung.bps = match rung.height {
-            0..=180 => 150_000,
-            181..=360 => 500_000,
-            361..=720 => 1_500_000,
-            _ => 3_000_000,
-        };
-    }
+/// What becomes of a packet that comes in.
+#[derive(Debug)]
+pub(crate) enum Read {
+    Packet(Packet),
+    /// It cannot be told what it is until the structure has come that it refers to.
+    Later(RtpPacket),
+    Refused,
 }
 
-/// One step of a track's ladder of layers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Rung {
-    pub(crate) layer: usize,
-    /// In pixels.
-    pub(crate) height: u32,
-    /// Measured rate in bit/s.
-    pub(crate) bps: u64,
+/// How a packet is encoded.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Encoding {
+    pub(crate) codec: CodecSpec,
+    /// The payload type inside RED.
+    pub(crate) red: Option<Pt>,
 }
 
 /// Reads a packet once: everything that forwarding asks of it stands in the result.
 pub(crate) fn read(
-    rtp: RtpPacket,
+    mut rtp: RtpPacket,
     stream: Stream,
     track: &mut Track,
-    codec: CodecSpec,
-    red: Option<Pt>,
+    encoding: Encoding,
     clock: &PublisherClock,
-) -> Option<Packet> {
-    let red = match red {
-        Some(inner) => Some(redundancy(inner, &rtp.payload)?),
+) -> Read {
+    let red = match encoding.red {
+        Some(inner) => match redundancy(inner, &rtp.payload) {
+            Some(red) => Some(red),
+            None => return Read::Refused,
+        },
         None => None,
     };
-    if track.codec.as_deref() != Some(&codec) {
-        track.codec = Some(Arc::new(codec));
+    if track.codec.as_deref() != Some(&encoding.codec) {
+        track.codec = Some(Arc::new(encoding.codec));
     }
-    let codec = track.codec.clone()?;
-    let layer = track.layers.get_mut(stream.layer)?;
-    if !layer.follows(*rtp.seq_no) {
-        return None;
+    let (Some(codec), Some(layer)) = (track.codec.clone(), track.layers.get_mut(stream.layer))
+    else {
+        return Read::Refused;
+    };
+    let seq = *rtp.seq_no;
+    if !layer.follows(seq) {
+        return Read::Refused;
     }
-    let reading = codec::read(codec.codec, &rtp.payload);
-    layer.count(*rtp.seq_no, rtp.payload.len(), rtp.timestamp);
-    layer.size = reading.size.or(layer.size);
-    if reading.starts_keyframe {
+    let begins = layer.is_new();
+    let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
+    let descriptor = match raw.map(|raw| layer.descriptor(&raw, seq)) {
+        Some(Err(Unreadable::NoStructure)) => return Read::Later(rtp),
+        Some(Ok(descriptor)) => Some(Box::new(descriptor)),
+        Some(Err(Unreadable::Malformed)) | None => None,
+    };
+    layer.count(seq);
+    let reading = if track.spec.encrypted {
+        Reading::default()
+    } else {
+        codec::read(codec.codec, &rtp.payload)
+    };
+    if !layer.has_structured_sizes() {
+        merge_sizes(&mut layer.sizes, &reading.sizes);
+    }
+    let (frame, starts_keyframe) = match &descriptor {
+        Some(descriptor) => (descriptor.frame, descriptor.begins_sequence),
+        // An encoder begins with a keyframe.
+        None if track.spec.encrypted && !codec.codec.is_audio() => (reading.frame, begins),
+        None => (reading.frame, reading.starts_keyframe),
+    };
+    layer.measure(&frame, rtp.payload.len(), rtp.timestamp);
+    if starts_keyframe {
         layer.keyframes.on_keyframe();
     }
     let timestamp = rtp.time.numer();
@@ -294,29 +291,36 @@ pub(crate) fn read(
         let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
         clock.instant(ntp, ticks, codec.clock_rate.get())
     });
-    let mut extensions = rtp.header.ext_vals;
-    // Those name the hop, not the media: each leg has its own.
+    let layer_stream = layer.stream;
+    track.declare(stream.layer, &Extensions::take(&mut rtp.header.ext_vals));
+    Read::Packet(Packet {
+        layer: stream.layer,
+        stream: layer_stream,
+        seq,
+        timestamp,
+        marker: rtp.header.marker,
+        codec,
+        red,
+        starts_keyframe,
+        counters: reading.counters,
+        frame,
+        descriptor,
+        arrived: rtp.timestamp,
+        captured,
+        extensions: for_receivers(rtp.header.ext_vals),
+        payload: rtp.payload,
+    })
+}
+
+/// Without those that name the hop, not the media: each leg has its own.
+fn for_receivers(mut extensions: ExtensionValues) -> ExtensionValues {
     extensions.mid = None;
     extensions.rid = None;
     extensions.rid_repair = None;
     extensions.transport_cc = None;
     extensions.abs_send_time = None;
     extensions.tx_time_offs = None;
-    Some(Packet {
-        layer: stream.layer,
-        stream: layer.stream,
-        seq: *rtp.seq_no,
-        timestamp,
-        marker: rtp.header.marker,
-        codec,
-        red,
-        starts_keyframe: reading.starts_keyframe,
-        vp8: reading.vp8,
-        arrived: rtp.timestamp,
-        captured,
-        extensions,
-        payload: rtp.payload,
-    })
+    extensions
 }
 
 /// Finds the primary block. `None` where the packet is no RED.

@@ -12,6 +12,8 @@ use std::time::Instant;
 
 use str0m::media::Rid;
 
+use crate::codec::Sizes;
+use crate::operating::PointState;
 use crate::publish::{Packet, TrackKey};
 use crate::{PeerId, RoomId, TrackId, TrackSpec};
 
@@ -71,12 +73,13 @@ pub(crate) enum Said {
 }
 
 /// What a mirror has to know of a layer whether it gets it or not.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LayerState {
     pub(crate) rid: Option<Rid>,
     pub(crate) stream: u32,
-    pub(crate) size: Option<(u32, u32)>,
+    pub(crate) sizes: Sizes,
     pub(crate) bps: u64,
+    pub(crate) points: Vec<PointState>,
     pub(crate) paused: bool,
     pub(crate) last_packet: Option<Instant>,
 }

@@ -1,11 +1,13 @@
-//! Rewrite: the sequence number, timestamp and picture id under which packets of changing sources
+//! Rewrite: the sequence number, timestamp, picture id and frame number under which packets of changing sources
 //! leave as one stream.
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
 use crate::TrackId;
-use crate::codec::Vp8;
+use crate::codec::Counters;
+use crate::gaps::Gaps;
+use crate::layering::Point;
 use crate::publish::Packet;
 
 /// A packet as it leaves one slot; the payload stays shared.
@@ -16,6 +18,12 @@ pub(crate) struct Rewritten {
     pub(crate) marker: bool,
     pub(crate) picture_id: Option<u16>,
     pub(crate) tl0_pic_idx: Option<u8>,
+    /// For the dependency descriptor: the frame's number, and the decode targets that are left.
+    pub(crate) frame_number: u16,
+    pub(crate) active_targets: Option<u32>,
+    /// The packet is of a layer that the receiver does not get, and came so late that its number is missed: it
+    /// leaves without its payload.
+    pub(crate) empty: bool,
 }
 
 /// Keeps one outgoing stream continuous over all its sources.
@@ -31,19 +39,24 @@ pub(crate) struct Rewriter {
 }
 
 /// What one source's packets become, between two switches. Offsets wrap.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     source: Option<SpanSource>,
     /// The first packet as it leaves.
     first_seq: u64,
     /// Packets of the source before this one belong to what was switched away from.
     first_source_seq: u64,
-    seq_offset: u64,
+    /// What the receiver gets of the source.
+    point: Point,
+    /// As many numbers as a [`crate::store::Store`] keeps packets.
+    seqs: Gaps<8>,
     timestamp_offset: u32,
     /// Timestamps of the frame that was switched to: as it came, and as it leaves.
     first_frame: (u32, u32),
-    picture_id_offset: u16,
+    /// Two seconds of pictures.
+    pictures: Gaps<1>,
     tl0_offset: u8,
+    frame_number_offset: u16,
 }
 
 /// Where a span's packets come from.
@@ -76,6 +89,7 @@ struct Last {
     captured: Option<Instant>,
     picture_id: Option<u16>,
     tl0_pic_idx: Option<u8>,
+    frame_number: Option<u16>,
     /// Timestamp ticks from frame to frame, as last seen within one source.
     cadence: Option<u32>,
 }
@@ -84,8 +98,8 @@ struct Last {
 pub(crate) const PICTURE_ID_MASK: u16 = 0x7fff;
 const PICTURE_ID_SHORT_MASK: u16 = 0x7f;
 
-fn picture_id_mask(vp8: Vp8) -> u16 {
-    if vp8.short {
+fn picture_id_mask(counters: Counters) -> u16 {
+    if counters.short {
         PICTURE_ID_SHORT_MASK
     } else {
         PICTURE_ID_MASK
@@ -95,7 +109,7 @@ fn picture_id_mask(vp8: Vp8) -> u16 {
 impl Rewriter {
     pub(crate) fn new(first_seq: u16, first_timestamp: u32) -> Self {
         Self {
-            span: Span::default(),
+            span: Span::NOTHING,
             earlier: VecDeque::new(),
             first_seq,
             first_timestamp,
@@ -105,7 +119,13 @@ impl Rewriter {
     }
 
     /// Makes `packet`, of this track, the next one after the newest that has left.
-    pub(crate) fn switch(&mut self, packet: &Packet, track: TrackId, same_track: bool) {
+    pub(crate) fn switch(
+        &mut self,
+        packet: &Packet,
+        point: Point,
+        track: TrackId,
+        same_track: bool,
+    ) {
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
         let (mut seq, mut timestamp, mut shown) = (
             u64::from(self.first_seq),
@@ -130,20 +150,61 @@ impl Rewriter {
             }),
             first_seq: seq,
             first_source_seq: packet.seq,
-            seq_offset: seq.wrapping_sub(packet.seq),
+            point,
+            seqs: Gaps::new(packet.seq, seq),
             timestamp_offset: timestamp.wrapping_sub(wire_timestamp(packet)),
             first_frame: (wire_timestamp(packet), shown),
             ..self.span
         };
-        if let (Some(vp8), Some(last)) = (packet.vp8, &self.last) {
-            if let (Some(id), Some(before)) = (vp8.picture_id, last.picture_id) {
-                let mask = picture_id_mask(vp8);
-                span.picture_id_offset = before.wrapping_add(1).wrapping_sub(id) & mask;
+        self.go_on_counting(&mut span, packet);
+        self.begin(span);
+    }
+
+    /// Lets the counters of the payload, and the frame number, follow those that have left.
+    fn go_on_counting(&self, span: &mut Span, packet: &Packet) {
+        let last = self.last.as_ref();
+        if let Some(counters) = packet.counters {
+            if let Some(id) = counters.picture_id {
+                let next = last.and_then(|last| last.picture_id);
+                let next = next.map_or(id, |before| before.wrapping_add(1));
+                span.pictures = Gaps::new(PICTURES_FROM + u64::from(id), next.into());
             }
-            if let (Some(index), Some(before)) = (vp8.tl0_pic_idx, last.tl0_pic_idx) {
+            if let (Some(index), Some(before)) =
+                (counters.tl0_pic_idx, last.and_then(|last| last.tl0_pic_idx))
+            {
                 span.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
             }
         }
+        if let (Some(descriptor), Some(before)) = (
+            &packet.descriptor,
+            last.and_then(|last| last.frame_number),
+        ) {
+            span.frame_number_offset = before
+                .wrapping_add(1)
+                .wrapping_sub(descriptor.frame_number);
+        }
+    }
+
+    /// No later packet of the current source has come: what has left is not decided anew.
+    pub(crate) fn is_ahead(&self, packet: &Packet) -> bool {
+        packet.seq > self.span.seqs.newest()
+    }
+
+    /// From `packet` on, the receiver gets something else of the same source.
+    pub(crate) fn go_on(&mut self, packet: &Packet, point: Point) {
+        self.begin(Span {
+            first_seq: self
+                .span
+                .seqs
+                .get(packet.seq)
+                .unwrap_or(self.span.first_seq),
+            first_source_seq: packet.seq,
+            point,
+            ..self.span
+        });
+    }
+
+    fn begin(&mut self, span: Span) {
         if self.earlier.len() == EARLIER_SPANS_MAX {
             self.earlier.pop_front();
         }
@@ -165,7 +226,7 @@ impl Rewriter {
             .find(|span| span.first_seq <= seq)?;
         Some(Wanted {
             source: span.source?,
-            source_seq: seq.wrapping_sub(span.seq_offset),
+            source_seq: span.seqs.source_of(seq)?,
             span: *span,
         })
     }
@@ -180,8 +241,13 @@ impl Rewriter {
         self.last.is_some_and(|last| !last.marker)
     }
 
+    /// Takes a packet of the current source. `None` for one that does not leave.
     pub(crate) fn rewrite(&mut self, packet: &Packet) -> Option<Rewritten> {
-        let rewritten = self.span.rewrite(packet)?;
+        let rewritten = if packet.seq < self.span.first_source_seq {
+            self.late(packet)?
+        } else {
+            self.span.take(packet)?
+        };
         if !self
             .left
             .is_new(rewritten.seq, self.last.map(|last| last.seq))
@@ -193,20 +259,34 @@ impl Rewriter {
                 .last
                 .map(|last| rewritten.timestamp.wrapping_sub(last.timestamp));
             let switched = packet.seq == self.span.first_source_seq;
+            let before = self.last;
             self.last = Some(Last {
                 seq: rewritten.seq,
                 timestamp: rewritten.timestamp,
-                marker: packet.marker,
+                marker: rewritten.marker,
                 arrived: packet.arrived,
                 captured: packet.captured,
                 picture_id: rewritten.picture_id,
                 tl0_pic_idx: rewritten.tl0_pic_idx,
+                frame_number: match &packet.descriptor {
+                    Some(_) => Some(rewritten.frame_number),
+                    None => before.and_then(|last| last.frame_number),
+                },
                 cadence: step
                     .filter(|step| *step != 0 && !switched)
-                    .or_else(|| self.last.and_then(|last| last.cadence)),
+                    .or_else(|| before.and_then(|last| last.cadence)),
             });
         }
         Some(rewritten)
+    }
+
+    /// A packet from before something else of the source was sent: it leaves as it would have then.
+    fn late(&self, packet: &Packet) -> Option<Rewritten> {
+        let spans = self.earlier.iter().rev();
+        let mut same_source = spans.take_while(|span| span.source == self.span.source);
+        same_source
+            .find(|span| span.first_source_seq <= packet.seq)?
+            .rewrite(packet)
     }
 }
 
@@ -253,33 +333,122 @@ impl Left {
     }
 }
 
+/// Picture ids count on from here, so that they can go back, too.
+const PICTURES_FROM: u64 = 1 << 32;
+
 impl Span {
-    /// The same packet always becomes the same. `None` for one from before the switch.
+    const NOTHING: Self = Self {
+        source: None,
+        first_seq: 0,
+        first_source_seq: 0,
+        point: Point::WHOLE,
+        seqs: Gaps::NONE,
+        timestamp_offset: 0,
+        first_frame: (0, 0),
+        pictures: Gaps::NONE,
+        tl0_offset: 0,
+        frame_number_offset: 0,
+    };
+
+    /// Takes the next packet of the source, or one that has come a little late.
+    fn take(&mut self, packet: &Packet) -> Option<Rewritten> {
+        let needed = packet.frame.needed.contains(self.point);
+        let seq = if needed {
+            self.seqs.pass(packet.seq)?
+        } else {
+            let left_out = self.seqs.leave_out(packet.seq);
+            self.leave_picture_out(packet);
+            if left_out {
+                return None;
+            }
+            self.seqs.get(packet.seq)?
+        };
+        let picture_id = packet.counters.and_then(|counters| {
+            let id = self.picture(counters)?;
+            let id = if needed {
+                self.pictures.pass(id)?
+            } else {
+                self.pictures.get(id)?
+            };
+            Some(masked(id, counters))
+        });
+        Some(self.rewritten(packet, seq, picture_id))
+    }
+
+    /// The same packet always becomes the same. `None` for one from before the switch, or that was left out.
     pub(crate) fn rewrite(&self, packet: &Packet) -> Option<Rewritten> {
         if packet.seq < self.first_source_seq {
             return None;
         }
+        let seq = self.seqs.get(packet.seq)?;
+        let picture_id = packet.counters.and_then(|counters| {
+            let id = self.pictures.get(self.picture(counters)?)?;
+            Some(masked(id, counters))
+        });
+        Some(self.rewritten(packet, seq, picture_id))
+    }
+
+    fn rewritten(&self, packet: &Packet, seq: u64, picture_id: Option<u16>) -> Rewritten {
         let timestamp = match wire_timestamp(packet) {
             first if first == self.first_frame.0 => self.first_frame.1,
             later => later.wrapping_add(self.timestamp_offset),
         };
-        let vp8 = packet.vp8;
-        let picture_id = vp8.and_then(|vp8| {
-            let mask = picture_id_mask(vp8);
-            vp8.picture_id
-                .map(|id| id.wrapping_add(self.picture_id_offset) & mask)
-        });
-        let tl0_pic_idx = vp8
-            .and_then(|vp8| vp8.tl0_pic_idx)
+        let frame = &packet.frame;
+        let needed = frame.needed.contains(self.point);
+        // The picture ends with the largest layer that the receiver gets of it.
+        let ends = packet.marker || (frame.ends && frame.layer.spatial == self.point.spatial);
+        let tl0_pic_idx = packet
+            .counters
+            .and_then(|counters| counters.tl0_pic_idx)
             .map(|index| index.wrapping_add(self.tl0_offset));
-        Some(Rewritten {
-            seq: packet.seq.wrapping_add(self.seq_offset),
+        let descriptor = packet.descriptor.as_ref();
+        Rewritten {
+            seq,
             timestamp,
-            marker: packet.marker,
+            marker: ends && needed,
             picture_id,
             tl0_pic_idx,
-        })
+            frame_number: descriptor.map_or(0, |descriptor| {
+                descriptor
+                    .frame_number
+                    .wrapping_add(self.frame_number_offset)
+            }),
+            active_targets: descriptor
+                .and_then(|descriptor| descriptor.told_active(self.point)),
+            empty: !needed,
+        }
     }
+
+    fn leave_picture_out(&mut self, packet: &Packet) {
+        if let Some(counters) = packet.counters.filter(|counters| counters.gapless)
+            && let Some(id) = self.picture(counters)
+        {
+            self.pictures.leave_out(id);
+        }
+    }
+
+    /// The picture id, counted on over its wraps.
+    fn picture(&self, counters: Counters) -> Option<u64> {
+        let mask = picture_id_mask(counters);
+        let newest = self.pictures.newest();
+        let ahead = counters.picture_id?.wrapping_sub(low(newest)) & mask;
+        if ahead > mask / 2 {
+            return Some(newest.wrapping_sub(u64::from(mask - ahead) + 1));
+        }
+        Some(newest.wrapping_add(ahead.into()))
+    }
+}
+
+fn masked(id: u64, counters: Counters) -> u16 {
+    low(id) & picture_id_mask(counters)
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "picture ids have 15 bits on the wire"
+)]
+fn low(id: u64) -> u16 {
+    id as u16
 }
 
 /// How far the outgoing clock moves from the last packet to `packet`, in ticks: as long as passed between

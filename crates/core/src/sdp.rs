@@ -5,6 +5,8 @@ use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
+use crate::dependency;
+
 /// A parsed offer. Parsing takes up to milliseconds, so it is done by the caller, not by the shard.
 pub struct Offer {
     pub(crate) sdp: SdpOffer,
@@ -159,6 +161,8 @@ pub(crate) fn extensions() -> ExtensionMap {
         Extension::AbsoluteCaptureTime,
         Extension::PlayoutDelay,
         Extension::VideoContentType,
+        dependency::dependency_descriptor(),
+        dependency::video_layers_allocation(),
     ];
     for (id, extension) in (1..).zip(wanted) {
         map.set(id, extension);

@@ -14,9 +14,10 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use crate::decoder::{AudioDecoder, VideoDecoder};
-use crate::encoder::StartValues;
+use crate::dependency;
+use crate::encoder::{Encoding, StartValues};
 use crate::network::rtp_ssrc;
-use crate::payload::Codec;
+use crate::payload::{Codec, Mode};
 use media::Publication;
 use negotiation::Mids;
 
@@ -28,6 +29,14 @@ pub use media::source_number;
 pub struct BrowserConfig {
     /// Codec of camera and screen.
     pub video_codec: Codec,
+    /// Sends the camera as one stream with these layers.
+    pub svc: Option<Mode>,
+    /// Temporal layers of each stream of a camera that is sent as several; `None`: as browsers do.
+    pub temporal_layers: Option<u8>,
+    /// Offers and sends dependency descriptors.
+    pub descriptors: bool,
+    /// Encrypts its payloads from end to end.
+    pub opaque: bool,
     /// Offers the audio level extension (RFC 6464).
     pub audio_level: bool,
     /// The microphone sends nothing in silence.
@@ -41,12 +50,36 @@ impl Default for BrowserConfig {
     fn default() -> Self {
         Self {
             video_codec: Codec::Vp8,
+            svc: None,
+            temporal_layers: None,
+            descriptors: true,
+            opaque: false,
             audio_level: true,
             dtx: false,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
         }
+    }
+}
+
+impl BrowserConfig {
+    /// How the camera is encoded. A shared screen is one stream without layers.
+    pub(crate) fn encoding(&self) -> Encoding {
+        let simulcast = Encoding::simulcast(self.video_codec);
+        Encoding {
+            svc: self.svc,
+            temporal: self.temporal_layers.unwrap_or(simulcast.temporal),
+            descriptors: self.sends_descriptors(),
+            opaque: self.opaque,
+            ..simulcast
+        }
+    }
+
+    /// Chromium sends them for layers and for several streams alike, but not of VP8 and H.264.
+    fn sends_descriptors(&self) -> bool {
+        let always = matches!(self.video_codec, Codec::Vp9 | Codec::Av1);
+        self.descriptors && (always || self.temporal_layers.is_some() || self.opaque)
     }
 }
 
@@ -99,7 +132,9 @@ impl Browser {
             .enable_opus(true, false)
             .enable_vp8(true)
             .enable_h264(true)
-            .set_extension_map(extensions(config.audio_level))
+            .enable_vp9(true)
+            .enable_av1(true)
+            .set_extension_map(extensions(&config))
             .set_stats_interval(None)
             .build(start + now);
         Self {
@@ -251,9 +286,12 @@ impl Browser {
 }
 
 /// What Chromium offers, as far as it matters here.
-fn extensions(audio_level: bool) -> ExtensionMap {
+fn extensions(config: &BrowserConfig) -> ExtensionMap {
     let mut map = ExtensionMap::empty();
-    if audio_level {
+    if config.descriptors {
+        map.set(12, dependency::extension());
+    }
+    if config.audio_level {
         map.set(1, Extension::AudioLevel);
     }
     map.set(2, Extension::AbsoluteSendTime);

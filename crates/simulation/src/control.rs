@@ -279,6 +279,7 @@ impl World {
             muted: false,
             width,
             height,
+            encrypted: self.seat_mut(seat).browser.config().opaque,
         };
         self.command(
             seat,

@@ -6,6 +6,7 @@
 //! and lives with; a discontinuity without a hole is a [`Complaint`].
 
 mod audio;
+mod descriptor;
 mod order;
 mod video;
 
@@ -26,6 +27,9 @@ pub struct Received {
     pub sequence: u64,
     pub timestamp: u32,
     pub marker: bool,
+    /// The dependency descriptor, where the packet has one.
+    pub descriptor: Option<Vec<u8>>,
+    /// Empty where the sender says that there is nothing under this number.
     pub payload: Vec<u8>,
 }
 
@@ -61,6 +65,8 @@ pub enum Fault {
     },
     /// The picture id does not count up by one.
     PictureId { expected: u16, found: u16, tag: Tag },
+    /// The dependency descriptor cannot be read, is of another frame, or refers to what has not been received.
+    Descriptor { what: &'static str, tag: Tag },
     /// TL0PICIDX does not count the frames of temporal layer 0.
     Tl0 { expected: u8, found: u8, tag: Tag },
 }

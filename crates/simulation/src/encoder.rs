@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use str0m::media::Rid;
 
+use crate::payload::{Codec, Mode};
+
 pub use audio::AudioEncoder;
 pub use video::VideoEncoder;
 
@@ -20,7 +22,54 @@ pub struct EncodedPacket {
     pub captured: Duration,
     /// dBov as RFC 6464 writes it, 0 (loudest) to -127; audio only.
     pub level: Option<i8>,
+    /// The dependency descriptor; video only.
+    pub descriptor: Option<Vec<u8>>,
     pub payload: Vec<u8>,
+}
+
+/// How a browser encodes its camera.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Encoding {
+    pub codec: Codec,
+    /// One stream with these layers; `None`: three streams, of three temporal layers each with VP8.
+    pub svc: Option<Mode>,
+    /// Temporal layers of each stream where there are several; VP8 has three, as browsers send it.
+    pub temporal: u8,
+    /// Sends dependency descriptors, if the answer has them.
+    pub descriptors: bool,
+    /// Encrypts payloads from end to end.
+    pub opaque: bool,
+}
+
+impl Encoding {
+    /// Simulcast, as browsers send it without being asked for anything else.
+    pub const fn simulcast(codec: Codec) -> Self {
+        let temporal = match codec {
+            Codec::Vp8 => 3,
+            Codec::H264 | Codec::Vp9 | Codec::Av1 | Codec::Opus => 1,
+        };
+        Self {
+            codec,
+            svc: None,
+            temporal,
+            descriptors: false,
+            opaque: false,
+        }
+    }
+
+    /// One stream with layers, and descriptors.
+    pub const fn svc(codec: Codec, mode: Mode) -> Self {
+        Self {
+            svc: Some(mode),
+            descriptors: true,
+            ..Self::simulcast(codec)
+        }
+    }
+
+    /// The layers of each stream.
+    pub(crate) fn mode(self) -> Mode {
+        self.svc.unwrap_or(Mode::new(1, self.temporal))
+    }
 }
 
 /// One encoding of a video track.
@@ -47,6 +96,16 @@ impl LayerSpec {
             bitrate_bps,
         })
         .into()
+    }
+
+    /// The camera in one stream with spatial layers.
+    pub fn layered_camera() -> Vec<Self> {
+        vec![Self {
+            rid: None,
+            width: 1_280,
+            height: 720,
+            bitrate_bps: 1_700_000,
+        }]
     }
 
     /// A shared screen: one layer.

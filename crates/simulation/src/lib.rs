@@ -18,6 +18,7 @@
 mod browser;
 mod control;
 pub mod decoder;
+mod dependency;
 mod encoder;
 pub mod network;
 mod observe;
@@ -27,9 +28,9 @@ mod plan;
 mod world;
 
 pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};
-pub use encoder::{AudioEncoder, EncodedPacket, LayerSpec, StartValues, VideoEncoder};
+pub use encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, StartValues, VideoEncoder};
 pub use page::{Page, TileSize, TrackInfo};
-pub use payload::{Codec, Tag};
+pub use payload::{Codec, Mode, Tag};
 pub use plan::{
     Action, ENGINE_VARIABLE, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step,
 };

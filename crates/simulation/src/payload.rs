@@ -8,7 +8,36 @@ use std::time::Duration;
 pub enum Codec {
     Vp8,
     H264,
+    Vp9,
+    Av1,
     Opus,
+}
+
+/// The layers of one stream, as `scalabilityMode` names them: `L3T3`, or `L3T3_KEY` where a larger picture is
+/// predicted from the smaller one in keyframes alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mode {
+    pub spatial: u8,
+    pub temporal: u8,
+    pub key: bool,
+}
+
+impl Mode {
+    pub const fn new(spatial: u8, temporal: u8) -> Self {
+        Self {
+            spatial,
+            temporal,
+            key: false,
+        }
+    }
+
+    pub const fn key(spatial: u8, temporal: u8) -> Self {
+        Self {
+            spatial,
+            temporal,
+            key: true,
+        }
+    }
 }
 
 /// What every synthetic packet says about itself.
@@ -18,6 +47,8 @@ pub struct Tag {
     pub source: u32,
     /// Position of the simulcast layer, 0 is the smallest. Of audio: the talk spurt, modulo 256.
     pub layer: u8,
+    /// Spatial layer within the stream, 0 is the smallest.
+    pub spatial: u8,
     /// Temporal layer, 0 is the base.
     pub temporal: u8,
     /// Number of the frame within its layer. Of audio: number of the packet.
@@ -28,6 +59,8 @@ pub struct Tag {
     pub packets: u16,
     /// The frame that this one is predicted from; a keyframe has none.
     pub reference: Option<u32>,
+    /// The frame of the spatial layer below that this one is predicted from.
+    pub below: Option<u32>,
     /// When it was captured, in virtual time.
     pub captured: Duration,
 }
@@ -36,20 +69,22 @@ const MAGIC: u32 = 0x6d61_6464;
 const NO_REFERENCE: u32 = u32::MAX;
 
 impl Tag {
-    pub const BYTES: usize = 30;
+    pub const BYTES: usize = 35;
 
     pub fn encode(&self) -> [u8; Self::BYTES] {
         let mut out = [0; Self::BYTES];
         let captured = u64::try_from(self.captured.as_micros()).unwrap_or(u64::MAX);
-        let fields: [&[u8]; 9] = [
+        let fields: [&[u8]; 11] = [
             &MAGIC.to_be_bytes(),
             &self.source.to_be_bytes(),
             &[self.layer],
+            &[self.spatial],
             &[self.temporal],
             &self.frame.to_be_bytes(),
             &self.packet.to_be_bytes(),
             &self.packets.to_be_bytes(),
             &self.reference.unwrap_or(NO_REFERENCE).to_be_bytes(),
+            &self.below.unwrap_or(NO_REFERENCE).to_be_bytes(),
             &captured.to_be_bytes(),
         ];
         for (to, from) in out.iter_mut().zip(fields.into_iter().flatten()) {
@@ -67,17 +102,20 @@ impl Tag {
         Some(Self {
             source: reader.u32()?,
             layer: reader.u8()?,
+            spatial: reader.u8()?,
             temporal: reader.u8()?,
             frame: reader.u32()?,
             packet: reader.u16()?,
             packets: reader.u16()?,
             reference: Some(reader.u32()?).filter(|frame| *frame != NO_REFERENCE),
+            below: Some(reader.u32()?).filter(|frame| *frame != NO_REFERENCE),
             captured: Duration::from_micros(reader.u64()?),
         })
     }
 
+    /// Nothing has to be there before it.
     pub fn is_keyframe(&self) -> bool {
-        self.reference.is_none()
+        self.reference.is_none() && self.below.is_none()
     }
 }
 
@@ -91,6 +129,8 @@ pub struct Vp8Descriptor {
     pub long_picture_id: bool,
     pub tl0: Option<u8>,
     pub temporal: Option<u8>,
+    /// The frame is predicted from temporal layer 0 alone.
+    pub sync: bool,
 }
 
 impl Vp8Descriptor {
@@ -110,7 +150,8 @@ impl Vp8Descriptor {
             }
         }
         out.extend(self.tl0);
-        out.extend(self.temporal.map(|temporal| temporal << 6));
+        let sync = u8::from(self.sync) << 5;
+        out.extend(self.temporal.map(|temporal| temporal << 6 | sync));
     }
 
     /// The descriptor and what follows it.
@@ -137,6 +178,7 @@ impl Vp8Descriptor {
         if extension & 0x30 != 0 {
             let temporal = reader.u8()?;
             descriptor.temporal = (extension & 0x20 != 0).then_some(temporal >> 6);
+            descriptor.sync = extension & 0x20 != 0 && temporal & 0x20 != 0;
         }
         Some((descriptor, reader.0))
     }
@@ -150,6 +192,7 @@ pub struct VideoPacket {
     pub starts_frame: bool,
     pub starts_keyframe: bool,
     pub vp8: Option<Vp8Descriptor>,
+    pub vp9: Option<Vp9Descriptor>,
 }
 
 /// A VP8 packet: descriptor, in a frame's first packet the frame header (RFC 6386 section 9.1), tag, filling.
@@ -188,6 +231,7 @@ pub fn parse_vp8(payload: &[u8]) -> Option<VideoPacket> {
         starts_frame: vp8.start,
         starts_keyframe,
         vp8: Some(vp8),
+        vp9: None,
     })
 }
 
@@ -247,6 +291,123 @@ pub fn parse_h264(payload: &[u8]) -> Option<VideoPacket> {
         starts_frame,
         starts_keyframe,
         vp8: None,
+        vp9: None,
+    })
+}
+
+/// The VP9 payload descriptor in non-flexible mode (RFC 9628 section 4.2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Vp9Descriptor {
+    pub picture_id: u16,
+    pub tl0: u8,
+    pub spatial: u8,
+    pub temporal: u8,
+    pub predicted: bool,
+    /// Predicted from the spatial layer below.
+    pub inter_layer: bool,
+    /// First and last packet of the layer's frame.
+    pub start: bool,
+    pub end: bool,
+    /// Higher temporal layers depend on nothing before this picture from now on.
+    pub switching_up: bool,
+}
+
+/// A VP9 packet; `sizes` are the pictures' sizes, where a keyframe begins.
+pub fn write_vp9(
+    descriptor: &Vp9Descriptor,
+    sizes: Option<&[(u16, u16)]>,
+    tag: &Tag,
+    length: usize,
+) -> Vec<u8> {
+    let d = descriptor;
+    let [high, low] = d.picture_id.to_be_bytes();
+    let flags = 0xa0
+        | u8::from(d.predicted) << 6
+        | u8::from(d.start) << 3
+        | u8::from(d.end) << 2
+        | u8::from(sizes.is_some()) << 1;
+    let layers = d.temporal << 5
+        | u8::from(d.switching_up) << 4
+        | d.spatial << 1
+        | u8::from(d.inter_layer);
+    let mut out = vec![flags, 0x80 | high, low, layers, d.tl0];
+    if let Some(sizes) = sizes {
+        out.push((u8::try_from(sizes.len()).unwrap_or(1) - 1) << 5 | 0x10);
+        for (width, height) in sizes {
+            out.extend(width.to_be_bytes());
+            out.extend(height.to_be_bytes());
+        }
+    }
+    finish(out, tag, length)
+}
+
+pub fn parse_vp9(payload: &[u8]) -> Option<VideoPacket> {
+    let mut reader = Reader(payload);
+    let flags = reader.u8()?;
+    let (high, low) = (reader.u8()?, reader.u8()?);
+    let (layers, tl0) = (reader.u8()?, reader.u8()?);
+    let descriptor = Vp9Descriptor {
+        picture_id: u16::from_be_bytes([high & 0x7f, low]),
+        tl0,
+        spatial: (layers >> 1) & 7,
+        temporal: layers >> 5,
+        predicted: flags & 0x40 != 0,
+        inter_layer: layers & 1 != 0,
+        start: flags & 0x08 != 0,
+        end: flags & 0x04 != 0,
+        switching_up: layers & 0x10 != 0,
+    };
+    if flags & 0x02 != 0 {
+        let structure = reader.u8()?;
+        for _ in 0..=structure >> 5 {
+            reader.u32()?;
+        }
+    }
+    Some(VideoPacket {
+        tag: Tag::decode(reader.0)?,
+        starts_frame: descriptor.start,
+        starts_keyframe: descriptor.start && !descriptor.predicted && descriptor.spatial == 0,
+        vp8: None,
+        vp9: Some(descriptor),
+    })
+}
+
+/// An AV1 packet: an aggregation header (AV1 RTP specification section 4.4), whose N bit marks a new sequence.
+pub fn write_av1(tag: &Tag, length: usize) -> Vec<u8> {
+    let continues = u8::from(tag.packet > 0) << 7;
+    let goes_on = u8::from(tag.packet + 1 < tag.packets) << 6;
+    let new = u8::from(tag.is_keyframe() && tag.packet == 0) << 3;
+    finish(vec![continues | goes_on | 0x10 | new], tag, length)
+}
+
+pub fn parse_av1(payload: &[u8]) -> Option<VideoPacket> {
+    let (header, rest) = payload.split_first()?;
+    Some(VideoPacket {
+        tag: Tag::decode(rest)?,
+        starts_frame: header & 0x80 == 0,
+        starts_keyframe: header & 0x88 == 0x08,
+        vp8: None,
+        vp9: None,
+    })
+}
+
+/// What an end-to-end encrypted payload begins with here: whoever took it for VP8, VP9 or AV1 would find a keyframe
+/// in each packet, and counters to rewrite.
+const OPAQUE: &[u8] = &[0x9a, 0xe0, 0x81, 0x23, 0x45, 0x20, 0x10, 0x00];
+
+/// A packet that only its receiver can read.
+pub fn write_opaque(tag: &Tag, length: usize) -> Vec<u8> {
+    finish(OPAQUE.to_vec(), tag, length)
+}
+
+pub fn parse_opaque(payload: &[u8]) -> Option<VideoPacket> {
+    let tag = Tag::decode(payload.strip_prefix(OPAQUE)?)?;
+    Some(VideoPacket {
+        tag,
+        starts_frame: tag.packet == 0,
+        starts_keyframe: tag.packet == 0 && tag.is_keyframe(),
+        vp8: None,
+        vp9: None,
     })
 }
 
@@ -323,11 +484,13 @@ mod tests {
         Tag {
             source: 9,
             layer: 2,
+            spatial: 1,
             temporal: 1,
             frame: 77,
             packet,
             packets,
             reference,
+            below: None,
             captured,
         }
     }
@@ -344,6 +507,7 @@ mod tests {
                     long_picture_id,
                     tl0: Some(255),
                     temporal: Some(1),
+                    sync: packet == 1,
                 };
                 let read = parse_vp8(&write_vp8(&descriptor, &tag, (640, 360), 500)).unwrap();
                 assert_eq!(read.tag, tag);

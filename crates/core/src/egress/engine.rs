@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use str0m::Rtc;
+use str0m::format::Codec;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::{RtpWrite, Vp8Descriptor};
 
 use super::PayloadTypes;
+use crate::dependency::Raw;
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
 
@@ -31,7 +33,7 @@ pub(crate) fn write(
     packet: &Packet,
     rewritten: &Rewritten,
 ) -> bool {
-    let Some((pt, payload)) = payload(payload_types, packet) else {
+    let Some((pt, payload)) = payload(payload_types, packet, rewritten.empty) else {
         return false;
     };
     let mut api = rtc.direct_api();
@@ -41,6 +43,11 @@ pub(crate) fn write(
     let mut extensions = packet.extensions.clone();
     // Every packet names its m-line: browsers' demultiplexers latch on to the wrong one otherwise.
     extensions.mid = Some(mid);
+    if let Some(descriptor) = &packet.descriptor {
+        let mut raw = Vec::new();
+        descriptor.write(&mut raw, rewritten.frame_number, rewritten.active_targets);
+        extensions.user_values.set(Raw(raw.into()));
+    }
     let video = !packet.codec.codec.is_audio();
     let mut rtp = RtpWrite::new(
         pt,
@@ -60,8 +67,13 @@ pub(crate) fn write(
 }
 
 /// The payload as the receiver can take it.
-fn payload(payload_types: PayloadTypes, packet: &Packet) -> Option<(Pt, Arc<[u8]>)> {
+fn payload(
+    payload_types: PayloadTypes,
+    packet: &Packet,
+    empty: bool,
+) -> Option<(Pt, Arc<[u8]>)> {
     let (pt, from) = payload_types.choose(packet);
+    let from = if empty { packet.payload.len() } else { from };
     if from == 0 {
         return Some((pt, packet.payload.clone()));
     }
@@ -69,7 +81,9 @@ fn payload(payload_types: PayloadTypes, packet: &Packet) -> Option<(Pt, Arc<[u8]
 }
 
 fn vp8_patch(packet: &Packet, rewritten: &Rewritten) -> Option<str0m::rtp::Vp8Patch> {
-    packet.vp8?;
+    if packet.codec.codec != Codec::Vp8 || packet.counters.is_none() || rewritten.empty {
+        return None;
+    }
     let descriptor = Vp8Descriptor::parse(&packet.payload).ok()?;
     let mut patch = descriptor.patch();
     if let Some(id) = rewritten.picture_id {

@@ -3,6 +3,8 @@
 use str0m::media::{Frequency, Mid};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues};
 
+use crate::dependency::{self, Descriptor};
+
 const FIXED_BYTES: usize = 12;
 const VERSION: u8 = 2 << 6;
 const PADDING: u8 = 1 << 5;
@@ -47,6 +49,15 @@ pub(crate) struct Template {
     capture_time: Option<u8>,
     playout_delay: Option<u8>,
     content_type: Option<u8>,
+    descriptor: Option<u8>,
+}
+
+/// The dependency descriptor of a packet, where it has one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Dependency<'a> {
+    pub(crate) descriptor: &'a Descriptor,
+    pub(crate) frame_number: u16,
+    pub(crate) active_targets: Option<u32>,
 }
 
 impl Template {
@@ -65,6 +76,7 @@ impl Template {
             capture_time: id(Extension::AbsoluteCaptureTime),
             playout_delay: id(Extension::PlayoutDelay),
             content_type: id(Extension::VideoContentType),
+            descriptor: id(dependency::dependency_descriptor()),
         };
         let mid_id = id(Extension::RtpMid);
         let ids = [
@@ -76,6 +88,7 @@ impl Template {
             template.capture_time,
             template.playout_delay,
             template.content_type,
+            template.descriptor,
         ];
         let long = mid.len() > ONE_BYTE_VALUE_MAX;
         if long || ids.into_iter().flatten().any(|id| id > ONE_BYTE_ID_MAX) {
@@ -103,6 +116,7 @@ impl Template {
         fields: Fields,
         hop: Hop,
         values: &ExtensionValues,
+        dependency: Option<Dependency<'_>>,
     ) {
         let start = out.len();
         let [seq_1, seq_0] = fields.seq.to_be_bytes();
@@ -123,6 +137,9 @@ impl Template {
             self.element(out, self.send_time, &send_time);
         }
         self.passed_on(out, values);
+        if let (Some(id), Some(dependency)) = (self.descriptor, dependency) {
+            self.dependency(out, elements, id, dependency);
+        }
         let bytes = out.len() - elements;
         if bytes == 0 {
             out.truncate(start + FIXED_BYTES);
@@ -136,6 +153,42 @@ impl Template {
         #[expect(clippy::cast_possible_truncation, reason = "at most HEADER_BYTES_MAX")]
         if let Some(length) = out.get_mut(elements - 1) {
             *length = words as u8;
+        }
+    }
+
+    /// Appends the dependency descriptor. A structure is longer than the one-byte form can say: that packet's
+    /// elements, from `elements` on, are written in the two-byte form.
+    fn dependency(
+        &self,
+        out: &mut Vec<u8>,
+        elements: usize,
+        id: u8,
+        dependency: Dependency<'_>,
+    ) {
+        let Dependency {
+            descriptor,
+            frame_number,
+            active_targets,
+        } = dependency;
+        let start = out.len();
+        let header_bytes = if self.one_byte { 1 } else { 2 };
+        out.resize(start + header_bytes, 0);
+        let value = out.len();
+        descriptor.write(out, frame_number, active_targets);
+        let Ok(length) = u8::try_from(out.len() - value) else {
+            out.truncate(start);
+            return;
+        };
+        let fits = usize::from(length) <= ONE_BYTE_VALUE_MAX;
+        match out.get_mut(start..value) {
+            Some([head]) if fits => *head = (id << 4) | (length - 1),
+            Some([head]) => {
+                *head = id;
+                out.insert(value, length);
+                widen(out, elements, start);
+            }
+            Some([head, size]) => (*head, *size) = (id, length),
+            _ => {}
         }
     }
 
@@ -196,6 +249,27 @@ impl Template {
         out.extend_from_slice(value);
     }
 }
+
+/// Rewrites the elements in `from..to` from the one-byte form to the two-byte form.
+fn widen(out: &mut Vec<u8>, from: usize, to: usize) {
+    let (mut at, mut end) = (from, to);
+    while at < end {
+        let Some(head) = out.get_mut(at) else {
+            return;
+        };
+        let (id, length) = (*head >> 4, (*head & 0x0f) + 1);
+        *head = id;
+        out.insert(at + 1, length);
+        at += 2 + usize::from(length);
+        end += 1;
+    }
+    if let Some(profile) = out.get_mut(from - PROFILE_BYTES..from - PROFILE_BYTES + 2) {
+        profile.copy_from_slice(&TWO_BYTE_PROFILE);
+    }
+}
+
+/// The profile and the length in front of the elements.
+const PROFILE_BYTES: usize = 4;
 
 #[cfg(test)]
 mod tests {
@@ -295,7 +369,7 @@ mod tests {
                 send_time: None,
             };
             let mut out = Vec::new();
-            template.write(&mut out, FIELDS, hop, &values());
+            template.write(&mut out, FIELDS, hop, &values(), None);
             assert!(out.len() <= HEADER_BYTES_MAX, "{}", out.len());
             let fixed = [0x90, 0xe0, 0xff, 0xfe, 0xde, 0xad, 0xbe, 0xef, 1, 2, 3, 4];
             assert_eq!(out[..12], fixed);
@@ -329,7 +403,7 @@ mod tests {
             send_time: Some(0x0001_0203),
         };
         let mut out = Vec::new();
-        template.write(&mut out, FIELDS, hop, &ExtensionValues::default());
+        template.write(&mut out, FIELDS, hop, &ExtensionValues::default(), None);
         assert_eq!(elements(&out), [(9, vec![1, 2, 3])]);
     }
 
@@ -337,7 +411,7 @@ mod tests {
     fn without_negotiated_extensions_there_are_none() {
         let template = Template::new("0".into(), &ExtensionMap::empty());
         let mut out = Vec::new();
-        template.write(&mut out, FIELDS, Hop::default(), &values());
+        template.write(&mut out, FIELDS, Hop::default(), &values(), None);
         assert_eq!(out.len(), FIXED_BYTES);
         assert_eq!(out[0], 0x80);
     }
@@ -355,7 +429,7 @@ mod tests {
             let values = ExtensionValues { audio_level: Some(level), ..ExtensionValues::default() };
             let mut out = Vec::new();
             let hop = Hop { transport_seq: Some(7), send_time: None };
-            template.write(&mut out, FIELDS, hop, &values);
+            template.write(&mut out, FIELDS, hop, &values, None);
             let expected = [
                 (ids[0], b"a".to_vec()),
                 (ids[1], vec![0, 7]),

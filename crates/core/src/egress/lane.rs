@@ -15,7 +15,7 @@ use str0m::rtp::Ssrc;
 
 use super::PayloadTypes;
 use super::estimate::{BPS_MAX, BPS_MIN, Estimator, Probe};
-use super::header::{Hop, Template};
+use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
 use super::rtcp::{self, Message, Replay, SenderReport};
 use super::srtp::Keys;
@@ -400,6 +400,7 @@ impl Lane {
             return false;
         };
         let wire_bytes = payload.len() + OVERHEAD_BYTES;
+        let dependency = dependency(outgoing, content);
         let hop = Hop {
             transport_seq: stream
                 .template
@@ -415,7 +416,7 @@ impl Lane {
             let start = bytes.len();
             stream
                 .template
-                .write(bytes, fields, hop, &outgoing.packet.extensions);
+                .write(bytes, fields, hop, &outgoing.packet.extensions, dependency);
             let header_bytes = bytes.len() - start;
             write_payload(bytes, outgoing, content, payload)?;
             bytes.resize(bytes.len() + keys.rtp_tag_bytes(), 0);
@@ -487,6 +488,17 @@ impl Lane {
             keys.seal_rtcp(bytes, start, stream.ssrc, stream.report.srtcp_index)
         });
     }
+}
+
+/// What the receiver is told of the frame. Padding belongs to none.
+fn dependency(outgoing: &Outgoing, content: Content) -> Option<Dependency<'_>> {
+    let descriptor = outgoing.packet.descriptor.as_deref()?;
+    let of_frame = !outgoing.rewritten.empty && !matches!(content, Content::Padding(_));
+    of_frame.then_some(Dependency {
+        descriptor,
+        frame_number: outgoing.rewritten.frame_number,
+        active_targets: outgoing.rewritten.active_targets,
+    })
 }
 
 fn stream_of(streams: &mut [Option<Stream>], slot: usize) -> Option<&mut Stream> {

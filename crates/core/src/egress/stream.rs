@@ -64,6 +64,7 @@ impl Stream {
             ..
         } = outgoing;
         let (pt, from) = payload_types.choose(packet);
+        let from = if rewritten.empty { packet.payload.len() } else { from };
         let payload = packet.payload.get(from..)?;
         let (pt, ssrc, index, payload) = match content {
             Content::Media => (pt, self.ssrc, rewritten.seq, payload),
@@ -121,8 +122,8 @@ pub(super) fn write_payload(
     bytes.extend_from_slice(payload);
     if let Content::Padding(count) = content {
         *bytes.last_mut()? = count;
-    } else if let Some(vp8) = outgoing.packet.vp8 {
-        vp8.patch(bytes.get_mut(payload_at..)?, picture_id, tl0_pic_idx);
+    } else if let Some(counters) = outgoing.packet.counters.filter(|_| !payload.is_empty()) {
+        counters.patch(bytes.get_mut(payload_at..)?, picture_id, tl0_pic_idx);
     }
     Some(())
 }

@@ -55,7 +55,7 @@ impl Shard {
             let sends = layer.is_active(now);
             active |= sends;
             if sends && !layer.paused && at_home {
-                layer.rate.tick(now);
+                layer.tick(now);
             }
         }
         let is_video = track.spec.kind == MediaKind::Video;

@@ -7,6 +7,7 @@ use str0m::bwe::Bitrate;
 use super::Shard;
 use crate::allocate::{self, Demand, Grant};
 use crate::forward::Slot;
+use crate::layering::Target;
 use crate::peer;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, Quality, QualityReason, Why};
@@ -62,7 +63,7 @@ impl Shard {
         }
         for (index, grant) in places.iter().zip(&allocation.grants) {
             let (target, why) = match grant {
-                Grant::Layer(layer) => (Some(*layer), Why::NoKeyframe),
+                Grant::Layer(target) => (Some(*target), Why::NoKeyframe),
                 Grant::NoBandwidth => (None, Why::NoBandwidth),
                 Grant::Nothing => (None, Why::NoKeyframe),
             };
@@ -117,7 +118,7 @@ impl Shard {
                     height: source.tile.height,
                     min_height: source.tile.min_height,
                     priority: source.tile.priority,
-                    current: source.current.map(|(layer, _)| layer),
+                    current: source.standing(),
                 });
             }
         }
@@ -220,7 +221,7 @@ impl Shard {
     }
 }
 
-fn aim(slots: &mut [Slot], index: usize, target: Option<usize>, why: Why) {
+fn aim(slots: &mut [Slot], index: usize, target: Option<Target>, why: Why) {
     if let Some(slot) = slots.get_mut(index) {
         slot.aim(target, why);
     }

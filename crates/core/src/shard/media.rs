@@ -12,7 +12,7 @@ use super::{IDLE_AFTER, Shard};
 use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::peer::{self, Stream};
-use crate::publish::{self, PeerKey, TrackKey};
+use crate::publish::{self, Encoding, PeerKey, Read, TrackKey};
 use crate::relay::Arrived;
 use crate::{Event, RoomId};
 
@@ -132,9 +132,8 @@ impl Shard {
             .get(key)
             .and_then(|peer| peer.slots.get(slot))
             .and_then(|slot| slot.source.as_ref());
-        if let Some((track, Some((layer, _)))) = source.map(|source| (source.track, source.current))
-        {
-            self.want_keyframe(now, track, layer);
+        if let Some((track, Some(current))) = source.map(|source| (source.track, source.current)) {
+            self.want_keyframe(now, track, current.layer);
         }
     }
 
@@ -169,27 +168,66 @@ impl Shard {
             self.stats.packets_dropped_unknown += 1;
             return;
         };
-        let red = (params.red() == Some(pt)).then(|| params.pt());
+        let encoding = Encoding {
+            codec: params.spec(),
+            red: (params.red() == Some(pt)).then(|| params.pt()),
+        };
+        self.read(now, (key, stream), rtp, encoding);
+    }
+
+    fn read(
+        &mut self,
+        now: Instant,
+        (key, stream): (PeerKey, Stream),
+        rtp: RtpPacket,
+        encoding: Encoding,
+    ) {
+        let (Some(peer), Some(track)) = (self.peers.get_mut(key), self.tracks.get_mut(stream.track))
+        else {
+            return;
+        };
         let was_active = track
             .layers
             .get(stream.layer)
             .is_some_and(|layer| layer.is_active(now));
-        let audio_level = rtp.header.ext_vals.audio_level;
-        let Some(packet) = publish::read(rtp, stream, track, params.spec(), red, &peer.clock)
-        else {
-            return;
+        let packet = match publish::read(rtp, stream, track, encoding, &peer.clock) {
+            Read::Packet(packet) => packet,
+            Read::Later(rtp) => return self.read_later(now, stream, rtp),
+            Read::Refused => return,
         };
         self.stats.packets_in += 1;
-        if let Some(peer) = self.peers.get_mut(key) {
-            peer.busy_until = now + IDLE_AFTER;
-        }
+        peer.busy_until = now + IDLE_AFTER;
         let (room, is_audio) = (track.room, track.is_audio());
+        let audio_level = packet.extensions.audio_level;
+        let begins_sequence = packet
+            .descriptor
+            .as_ref()
+            .is_some_and(|descriptor| descriptor.begins_sequence);
+        let unread = match track.layers.get_mut(stream.layer) {
+            Some(layer) if begins_sequence => layer.take_unread(),
+            _ => Vec::new(),
+        };
+        let stopped = std::mem::take(&mut track.stopped);
         self.work.batch.push((stream.track, Arc::new(packet)));
-        if !was_active {
+        if !was_active || stopped || begins_sequence {
             self.on_layer_started(now, stream.track);
         }
         if is_audio {
             self.on_audio_level(now, room, stream.track, audio_level);
+        }
+        for rtp in unread {
+            self.read(now, (key, stream), rtp, encoding);
+        }
+    }
+
+    /// Keeps a packet that refers to a structure which has not come. Where it does not come, another is asked for.
+    fn read_later(&mut self, now: Instant, stream: Stream, rtp: RtpPacket) {
+        let layer = self
+            .tracks
+            .get_mut(stream.track)
+            .and_then(|track| track.layers.get_mut(stream.layer));
+        if layer.is_some_and(|layer| !layer.keep_unread(rtp)) {
+            self.want_keyframe(now, stream.track, stream.layer);
         }
     }
 

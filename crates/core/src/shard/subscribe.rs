@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::{Room, Shard};
 use crate::forward::{Slot, Tile};
+use crate::layering::Target;
 use crate::peer::Peer;
 use crate::publish::{PeerKey, Publisher, Subscriber, TrackKey};
 use crate::relay::Arrived;
@@ -285,7 +286,7 @@ impl Shard {
             };
             slot.assign(track, id, Tile::default());
             if let Some(source) = &mut slot.source {
-                source.target = Some(0);
+                source.target = Some(Target::whole(0));
             }
             assigned.push((track, index));
             for packet in self

@@ -105,13 +105,13 @@ impl Shard {
     }
 
     fn layer_name(&self, slot: &Slot) -> Option<LayerName> {
-        let (layer, _) = slot.carries()?;
+        let current = slot.carries()?;
         let layer = self
             .tracks
             .get(slot.source.as_ref()?.track)?
             .layers
-            .get(layer)?;
-        let (width, height) = layer.size.unwrap_or((0, 0));
+            .get(current.layer)?;
+        let (width, height) = layer.size_of(current.point).unwrap_or((0, 0));
         Some(LayerName {
             rid: layer.rid,
             width,

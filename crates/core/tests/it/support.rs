@@ -105,6 +105,7 @@ pub(crate) fn publish(shard: &mut Shard, now: Instant, peer: u64, track: u64, mi
         muted: false,
         width: Some(1280),
         height: Some(720),
+        encrypted: false,
     };
     shard.handle_command(
         now,

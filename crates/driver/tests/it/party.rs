@@ -123,6 +123,7 @@ impl Party {
             muted: false,
             width: Some(1_280),
             height: Some(720),
+            encrypted: false,
         };
         self.command(
             client,

@@ -292,5 +292,6 @@ fn spec(id: TrackId, publication: &Publication) -> TrackSpec {
         muted: publication.muted,
         width: publication.w,
         height: publication.h,
+        encrypted: false,
     }
 }

@@ -124,6 +124,7 @@ impl Room {
             muted: false,
             width: size(1_280),
             height: size(720),
+            encrypted: false,
         };
         self.tracks.push(id);
         self.command(Command::Publish {

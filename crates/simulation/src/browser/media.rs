@@ -9,7 +9,8 @@ use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
 
 use super::Browser;
 use crate::decoder::Received;
-use crate::encoder::{AudioEncoder, EncodedPacket, LayerSpec, VideoEncoder};
+use crate::dependency::DescriptorBytes;
+use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
 use crate::payload::Codec;
 
 /// A keyframe request that reached a publisher.
@@ -63,11 +64,20 @@ impl Browser {
         let seed = self.seed ^ u64::from(name);
         let start = self.config.start;
         let codec = self.config.video_codec;
-        let video =
-            |specs| Encoder::Video(VideoEncoder::new(name, codec, specs, start, seed), codec);
+        let video = |encoding, specs| {
+            Encoder::Video(VideoEncoder::new(name, encoding, specs, start, seed), codec)
+        };
+        let encoding = self.config.encoding();
+        let screen = Encoding {
+            svc: None,
+            ..encoding
+        };
         let encoder = match source {
-            Source::Camera => video(LayerSpec::camera()),
-            Source::Screen => video(LayerSpec::screen()),
+            Source::Camera if encoding.svc.is_some() => {
+                video(encoding, LayerSpec::layered_camera())
+            }
+            Source::Camera => video(encoding, LayerSpec::camera()),
+            Source::Screen => video(screen, LayerSpec::screen()),
             Source::Microphone | Source::ScreenAudio => {
                 let (dtx, level) = (self.config.dtx, self.config.audio_level);
                 Encoder::Audio(AudioEncoder::new(name, dtx, level, start, seed))
@@ -162,6 +172,12 @@ impl Browser {
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
             marker: packet.header.marker,
+            descriptor: packet
+                .header
+                .ext_vals
+                .user_values
+                .get::<DescriptorBytes>()
+                .map(|bytes| bytes.0.clone()),
             payload: packet.payload.to_vec(),
         };
         match self.kind_of_slot(mid) {
@@ -180,11 +196,14 @@ impl Browser {
         let Some(stream) = direct.stream_tx_by_mid(mid, packet.rid) else {
             return;
         };
-        let extensions = ExtensionValues {
+        let mut extensions = ExtensionValues {
             audio_level: packet.level,
             voice_activity: packet.level.map(|level| level > -127),
             ..ExtensionValues::default()
         };
+        if let Some(descriptor) = packet.descriptor {
+            extensions.user_values.set(DescriptorBytes(descriptor));
+        }
         stream.write_rtp(
             RtpWrite::new(
                 pt,
@@ -203,6 +222,8 @@ impl Browser {
         let wanted = match codec {
             Codec::Vp8 => RtcCodec::Vp8,
             Codec::H264 => RtcCodec::H264,
+            Codec::Vp9 => RtcCodec::Vp9,
+            Codec::Av1 => RtcCodec::Av1,
             Codec::Opus => RtcCodec::Opus,
         };
         self.rtc
@@ -224,6 +245,8 @@ impl Browser {
         match params.spec().codec {
             RtcCodec::Vp8 => Some(Codec::Vp8),
             RtcCodec::H264 => Some(Codec::H264),
+            RtcCodec::Vp9 => Some(Codec::Vp9),
+            RtcCodec::Av1 => Some(Codec::Av1),
             RtcCodec::Opus => Some(Codec::Opus),
             _ => None,
         }

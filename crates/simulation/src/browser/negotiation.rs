@@ -22,6 +22,7 @@ impl Browser {
     /// Everything that a call needs: data channel, four sendonly m-lines, the slots.
     pub fn first_offer(&mut self) -> String {
         let (audio_slots, video_slots) = (self.config.audio_slots, self.config.video_slots);
+        let simulcast = self.config.svc.is_none();
         let mut change = self.rtc.sdp_api();
         change.add_channel_with_config(ChannelConfig {
             label: "madang".to_owned(),
@@ -32,7 +33,8 @@ impl Browser {
         let mut send =
             |kind, simulcast| change.add_media(kind, Direction::SendOnly, None, None, simulcast);
         let microphone = send(MediaKind::Audio, None);
-        let camera = send(MediaKind::Video, Some(camera_simulcast()));
+        let streams = simulcast.then(camera_simulcast);
+        let camera = send(MediaKind::Video, streams);
         let screen = send(MediaKind::Video, None);
         let screen_audio = send(MediaKind::Audio, None);
         let mut slots = add_slots(&mut change, MediaKind::Audio, audio_slots);

@@ -126,6 +126,8 @@ impl Pair {
         let mut decoder = VideoDecoder::default();
         for (_, packet) in self.packets.iter().filter(|(of, _)| *of == mid) {
             let parse = match self.browser.config.video_codec {
+                Codec::Vp9 => crate::payload::parse_vp9,
+                Codec::Av1 => crate::payload::parse_av1,
                 Codec::H264 => crate::payload::parse_h264,
                 Codec::Vp8 | Codec::Opus => parse_vp8,
             };
@@ -135,6 +137,7 @@ impl Pair {
             decoder.receive(Received {
                 at: packet.timestamp - self.start,
                 codec: self.browser.config.video_codec,
+                descriptor: None,
                 ssrc: *packet.header.ssrc,
                 sequence: *packet.seq_no,
                 timestamp: packet.header.timestamp,
@@ -301,11 +304,13 @@ fn a_first_packet_without_its_mid_is_seen() {
         let tag = Tag {
             source: 1,
             layer: 0,
+            spatial: 0,
             temporal: 0,
             frame: 0,
             packet: 0,
             packets: 1,
             reference: None,
+            below: None,
             captured: pair.now,
         };
         let payload = crate::payload::write_opus(&tag, 80);

@@ -154,6 +154,7 @@ mod tests {
                 sequence: packet.sequence,
                 timestamp: packet.timestamp,
                 marker: packet.marker,
+                descriptor: None,
                 payload: packet.payload,
             };
             if spoil(i as usize, &mut received) {

@@ -5,9 +5,13 @@ use std::time::Duration;
 
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
-use crate::payload::{Codec, Tag, VideoPacket, Vp8Descriptor, parse_h264, parse_vp8};
+use super::descriptor::Descriptors;
+use crate::payload::{
+    Codec, Tag, VideoPacket, Vp8Descriptor, Vp9Descriptor, parse_av1, parse_h264, parse_opaque,
+    parse_vp8, parse_vp9,
+};
 
-/// A frame that could be decoded.
+/// A picture that could be decoded: the frame of its largest layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
     /// When its last packet arrived.
@@ -33,6 +37,9 @@ pub struct VideoDecoder {
     hole: bool,
     /// Something was lost since the last decoded frame of temporal layer 0: what cannot be decoded is no hidden loss.
     broken: bool,
+    /// All frames of the picture in progress could be decoded.
+    whole: bool,
+    descriptors: Descriptors,
     frames_undecodable: u64,
     packets: u64,
     first_packet_at: Option<Duration>,
@@ -44,10 +51,13 @@ pub struct VideoDecoder {
 struct Frame {
     tag: Tag,
     vp8: Option<Vp8Descriptor>,
+    vp9: Option<Vp9Descriptor>,
     timestamp: u32,
     first_at: Duration,
     next_packet: u16,
     damaged: bool,
+    /// Whether its last packet had the marker bit, once it has come.
+    marker: Option<bool>,
 }
 
 /// How long a receiver waits for a missing packet.
@@ -69,6 +79,8 @@ impl Default for VideoDecoder {
             // What was before the first packet is unknown.
             hole: true,
             broken: false,
+            whole: true,
+            descriptors: Descriptors::default(),
             frames_undecodable: 0,
             packets: 0,
             first_packet_at: None,
@@ -137,10 +149,16 @@ impl VideoDecoder {
     }
 
     fn accept(&mut self, packet: &Received) {
-        let parsed = match packet.codec {
-            Codec::H264 => parse_h264(&packet.payload),
-            Codec::Vp8 | Codec::Opus => parse_vp8(&packet.payload),
+        if packet.payload.is_empty() {
+            return;
+        }
+        let parse = match packet.codec {
+            Codec::H264 => parse_h264,
+            Codec::Vp9 => parse_vp9,
+            Codec::Av1 => parse_av1,
+            Codec::Vp8 | Codec::Opus => parse_vp8,
         };
+        let parsed = parse_opaque(&packet.payload).or_else(|| parse(&packet.payload));
         let Some(parsed) = parsed else {
             self.verdict.complain(
                 packet.at,
@@ -158,9 +176,19 @@ impl VideoDecoder {
         } else {
             self.begin_frame(packet, &parsed);
         }
-        if packet.marker != (parsed.tag.packet + 1 == parsed.tag.packets) {
+        // Whether the last packet has it rightly is known when the next frame comes.
+        if packet.marker && parsed.tag.packet + 1 != parsed.tag.packets {
             self.verdict
                 .complain(packet.at, Fault::Marker { packet: parsed.tag });
+        }
+        if let Some(what) = self.descriptors.accept(packet, &parsed.tag)
+            && !self.broken
+        {
+            let fault = Fault::Descriptor {
+                what,
+                tag: parsed.tag,
+            };
+            self.verdict.complain(packet.at, fault);
         }
         self.end_frame_if_complete(packet);
     }
@@ -210,6 +238,8 @@ impl VideoDecoder {
         let frame = Frame {
             tag,
             vp8: parsed.vp8,
+            vp9: parsed.vp9,
+            marker: None,
             timestamp: packet.timestamp,
             first_at: packet.at,
             next_packet: tag.packet + 1,
@@ -219,6 +249,9 @@ impl VideoDecoder {
             Some(before) if before.is_of(&tag) => {}
             Some(before) => self.check_succession(packet.at, &before, &frame),
             None => {}
+        }
+        if self.last.is_none_or(|before| !before.is_of_picture(&frame)) {
+            self.whole = true;
         }
         if frame.damaged {
             // The rest of a frame whose beginning is lost.
@@ -241,7 +274,12 @@ impl VideoDecoder {
             }
             self.decoded.clear();
         }
-        if before.timestamp == frame.timestamp {
+        let same_picture = before.is_of_picture(frame);
+        if !self.hole && before.marker == Some(same_picture) {
+            let packet = before.tag;
+            self.verdict.complain(at, Fault::Marker { packet });
+        }
+        if before.timestamp == frame.timestamp && !same_picture {
             let fault = Fault::TimestampWithinFrame {
                 frame: before.tag,
                 next: frame.tag,
@@ -262,6 +300,37 @@ impl VideoDecoder {
         );
         if !self.hole {
             self.check_vp8_counters(at, before, frame);
+            self.check_vp9_counters(at, before, frame, same_picture);
+        }
+    }
+
+    fn check_vp9_counters(&mut self, at: Duration, before: &Frame, frame: &Frame, same: bool) {
+        let (Some(old), Some(new)) = (before.vp9, frame.vp9) else {
+            return;
+        };
+        let tag = frame.tag;
+        // What is left out leaves a gap: pictures are referred to by their ids.
+        let ahead = new.picture_id.wrapping_sub(old.picture_id) & 0x7fff;
+        if (ahead == 0) != same || ahead > 0x3fff {
+            let fault = Fault::PictureId {
+                expected: old.picture_id,
+                found: new.picture_id,
+                tag,
+            };
+            self.verdict.complain(at, fault);
+        }
+        let begins = new.temporal == 0 && !same;
+        let expected = old.tl0.wrapping_add(u8::from(begins));
+        if expected != new.tl0 {
+            let found = new.tl0;
+            self.verdict.complain(
+                at,
+                Fault::Tl0 {
+                    expected,
+                    found,
+                    tag,
+                },
+            );
         }
     }
 
@@ -310,28 +379,38 @@ impl VideoDecoder {
             return;
         };
         self.current = None;
+        if let Some(last) = &mut self.last {
+            last.marker = Some(packet.marker);
+        }
         let tag = frame.tag;
-        let reference_there = tag
-            .reference
-            .is_none_or(|reference| self.decoded.contains(&reference));
+        let reference_there = [tag.reference, tag.below]
+            .iter()
+            .flatten()
+            .all(|reference| self.decoded.contains(reference));
         if frame.damaged || !reference_there {
             if !frame.damaged && !self.broken {
                 self.verdict
                     .complain(packet.at, Fault::HiddenLoss { frame: tag });
             }
             self.frames_undecodable += 1;
+            self.whole = false;
             return;
         }
         if tag.is_keyframe() {
             self.decoded.clear();
         }
-        if tag.temporal == 0 {
-            // All that follows is predicted from this frame or a later one.
+        if tag.temporal == 0 && packet.marker && self.whole {
+            // All that follows is predicted from this picture or a later one.
             self.broken = false;
         }
         self.decoded.insert(tag.frame);
+        self.descriptors.decoded(&tag);
         while self.decoded.len() > REFERENCES_KEPT {
             self.decoded.pop_first();
+        }
+        if !packet.marker {
+            // A larger layer of the picture is to come.
+            return;
         }
         let Frame {
             first_at,
@@ -355,6 +434,14 @@ const REFERENCES_KEPT: usize = 64;
 impl Frame {
     fn is_of(&self, tag: &Tag) -> bool {
         (self.tag.source, self.tag.layer, self.tag.frame) == (tag.source, tag.layer, tag.frame)
+    }
+
+    /// The other frame is of a larger layer of the same picture.
+    fn is_of_picture(&self, other: &Self) -> bool {
+        let place = |frame: &Self| (frame.tag.source, frame.tag.layer, frame.tag.captured);
+        place(self) == place(other)
+            && self.timestamp == other.timestamp
+            && self.tag.spatial < other.tag.spatial
     }
 
     fn continues_with(&self, tag: &Tag) -> bool {

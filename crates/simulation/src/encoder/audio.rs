@@ -84,11 +84,13 @@ impl AudioEncoder {
             } else {
                 0
             },
+            spatial: 0,
             temporal: 0,
             frame: self.packets,
             packet: self.in_spurt,
             packets: 1,
             reference: None,
+            below: None,
             captured,
         };
         let packet = EncodedPacket {
@@ -100,6 +102,7 @@ impl AudioEncoder {
             marker,
             captured,
             level: self.level_extension.then(|| self.talking.unwrap_or(-127)),
+            descriptor: None,
             payload: write_opus(&tag, AUDIO_PACKET_BYTES),
         };
         self.packets += 1;

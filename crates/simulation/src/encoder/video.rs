@@ -1,18 +1,22 @@
 //! A simulcast video encoder.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use fastrand::Rng;
 use str0m::media::Rid;
 
-use super::{EncodedPacket, LayerSpec, StartValues, media_ticks};
-use crate::payload::{Codec, Tag, Vp8Descriptor, write_h264, write_vp8};
+use super::{EncodedPacket, Encoding, LayerSpec, StartValues, media_ticks};
+use crate::dependency::{self, Place, cycle};
+use crate::payload::{
+    Codec, Tag, Vp8Descriptor, Vp9Descriptor, write_av1, write_h264, write_opaque, write_vp8,
+    write_vp9,
+};
 
-/// A simulcast video encoder.
+/// A video encoder: several streams of different sizes, or one with several layers, or both.
 #[derive(Debug)]
 pub struct VideoEncoder {
     source: u32,
-    codec: Codec,
     layers: Vec<VideoLayer>,
     /// Frames since the start.
     ticks: u64,
@@ -22,28 +26,47 @@ pub struct VideoEncoder {
 #[derive(Debug)]
 struct VideoLayer {
     spec: LayerSpec,
+    encoding: Encoding,
     sequence: u64,
     timestamp_base: u32,
     picture_id: u16,
     short_picture_id: bool,
     tl0: u8,
     frame: u32,
-    /// The last frame of temporal layer 0, and the last of 0 or 1.
-    base_frame: u32,
-    middle_frame: u32,
+    frame_number_base: u16,
+    /// Of the dependency structure: each keyframe has another.
+    id_offset: u8,
+    /// Pictures since the keyframe.
+    picture: u32,
+    /// The newest pictures' frames, newest first.
+    history: VecDeque<Vec<u32>>,
     wants_keyframe: bool,
+}
+
+/// A frame of one spatial layer, on its way.
+#[derive(Debug, Clone, Copy)]
+struct Frame {
+    spatial: u8,
+    temporal: u8,
+    keyframe: bool,
+    reference: Option<u32>,
+    below: Option<u32>,
 }
 
 const FRAMES_PER_SECOND: u32 = 30;
 /// RTP payload of a full packet.
 const PACKET_BYTES: usize = 1_050;
+/// Parts of a stream's bits that its spatial layers take, in percent.
+const SHARES: [&[usize]; 3] = [&[100], &[25, 75], &[8, 24, 68]];
+/// Pictures whose frames are referred to.
+const HISTORY: usize = 4;
 /// How much larger a keyframe is than the average frame.
 const KEYFRAME_FACTOR: usize = 4;
 
 impl VideoEncoder {
     pub fn new(
         source: u32,
-        codec: Codec,
+        encoding: Encoding,
         specs: Vec<LayerSpec>,
         start: StartValues,
         seed: u64,
@@ -51,11 +74,10 @@ impl VideoEncoder {
         let mut rng = Rng::with_seed(seed);
         let layers = specs
             .into_iter()
-            .map(|spec| VideoLayer::new(spec, start, &mut rng))
+            .map(|spec| VideoLayer::new(spec, encoding, start, &mut rng))
             .collect();
         Self {
             source,
-            codec,
             layers,
             ticks: 0,
             rng,
@@ -90,24 +112,29 @@ impl VideoEncoder {
             let varied = self.rng.u64(80..=120);
             let bytes = layer.spec.bitrate_bps * varied / 100 / 8 / u64::from(FRAMES_PER_SECOND);
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-            packets.extend(layer.encode(self.source, self.codec, layer_number, captured, bytes));
+            packets.extend(layer.encode(self.source, layer_number, captured, bytes));
         }
         packets
     }
 }
 
 impl VideoLayer {
-    fn new(spec: LayerSpec, start: StartValues, rng: &mut Rng) -> Self {
+    fn new(spec: LayerSpec, encoding: Encoding, start: StartValues, rng: &mut Rng) -> Self {
+        // Where all counters are to wrap, this one does, too.
+        let frame_number_base = start.picture_id.map_or(0xfff0, |id| id | 0x8000);
         Self {
             spec,
+            encoding,
             sequence: u64::from(start.sequence.unwrap_or_else(|| rng.u16(0..0x8000))),
             timestamp_base: start.timestamp.unwrap_or_else(|| rng.u32(..)),
             picture_id: start.picture_id.unwrap_or_else(|| rng.u16(0..0x8000)),
             short_picture_id: start.short_picture_id,
             tl0: start.tl0.unwrap_or_else(|| rng.u8(..)),
             frame: 0,
-            base_frame: 0,
-            middle_frame: 0,
+            frame_number_base,
+            id_offset: 0,
+            picture: 0,
+            history: VecDeque::new(),
             wants_keyframe: true,
         }
     }
@@ -116,63 +143,153 @@ impl VideoLayer {
         self.spec.rid.map(Rid::from)
     }
 
+    /// Encodes a picture: a frame for each spatial layer.
     fn encode(
         &mut self,
         source: u32,
-        codec: Codec,
         layer: u8,
         captured: Duration,
         bytes: usize,
     ) -> Vec<EncodedPacket> {
         let keyframe = std::mem::take(&mut self.wants_keyframe);
-        let (temporal, reference) = self.prediction(codec, keyframe);
-        let bytes = if keyframe {
-            bytes * KEYFRAME_FACTOR
-        } else {
-            bytes
+        let mode = self.encoding.mode();
+        self.picture = if keyframe { 0 } else { self.picture + 1 };
+        if keyframe {
+            self.history.clear();
+            self.id_offset = (self.id_offset + 23) % 64;
+        }
+        let shares = SHARES.get(usize::from(mode.spatial) - 1).copied();
+        let mut frames = Vec::new();
+        let mut packets = Vec::new();
+        for (spatial, share) in (0..mode.spatial).zip(shares.unwrap_or(&[100])) {
+            let frame = self.predict(spatial, keyframe, frames.last().copied());
+            if spatial == 0 && frame.temporal == 0 {
+                self.tl0 = self.tl0.wrapping_add(1);
+            }
+            let bytes = bytes * share / 100 * if keyframe { KEYFRAME_FACTOR } else { 1 };
+            packets.extend(self.packetize((source, layer), frame, captured, bytes));
+            frames.push(self.frame);
+            self.frame += 1;
+        }
+        self.history.push_front(frames);
+        self.history.truncate(HISTORY);
+        self.picture_id = (self.picture_id + 1) & 0x7fff;
+        packets
+    }
+
+    fn predict(&self, spatial: u8, keyframe: bool, below: Option<u32>) -> Frame {
+        let mode = self.encoding.mode();
+        let cycle = cycle(mode.temporal);
+        let position = usize::try_from(self.picture).unwrap_or_default() % cycle.len();
+        let (temporal, back) = match cycle.get(position) {
+            Some(place) if !keyframe => *place,
+            _ => (0, 0),
         };
+        let reference = usize::try_from(back)
+            .ok()
+            .and_then(|back| self.history.get(back.checked_sub(1)?))
+            .and_then(|picture| picture.get(usize::from(spatial)).copied());
+        Frame {
+            spatial,
+            temporal,
+            keyframe,
+            reference,
+            below: below.filter(|_| keyframe || !mode.key),
+        }
+    }
+
+    fn packetize(
+        &mut self,
+        (source, layer): (u32, u8),
+        frame: Frame,
+        captured: Duration,
+        bytes: usize,
+    ) -> Vec<EncodedPacket> {
         let slices = bytes.div_ceil(PACKET_BYTES).max(1);
-        let parameter_sets = usize::from(keyframe && codec == Codec::H264);
+        let own_packet = frame.keyframe && self.encoding.codec == Codec::H264;
+        let parameter_sets = usize::from(own_packet && !self.encoding.opaque);
         let packets = u16::try_from(slices + parameter_sets).unwrap_or(u16::MAX);
         let timestamp = self
             .timestamp_base
             .wrapping_add(media_ticks(captured, 90_000));
+        let last_layer = frame.spatial + 1 == self.encoding.mode().spatial;
         let encoded = (0..packets).map(|packet| {
             let tag = Tag {
                 source,
                 layer,
-                temporal,
+                spatial: frame.spatial,
+                temporal: frame.temporal,
                 frame: self.frame,
                 packet,
                 packets,
-                reference,
+                reference: frame.reference,
+                below: frame.below,
                 captured,
             };
-            let payload = self.payload(codec, &tag, bytes / slices);
-            let sequence = self.sequence + u64::from(packet);
-            let marker = packet + 1 == packets;
             EncodedPacket {
                 rid: self.rid(),
-                sequence,
+                sequence: self.sequence + u64::from(packet),
                 timestamp,
-                marker,
+                marker: last_layer && packet + 1 == packets,
                 captured,
                 level: None,
-                payload,
+                descriptor: self.descriptor(frame, (packet == 0, packet + 1 == packets)),
+                payload: self.payload(frame, &tag, bytes / slices),
             }
         });
         let encoded = encoded.collect();
         self.sequence += u64::from(packets);
-        self.frame += 1;
-        self.picture_id = (self.picture_id + 1) & 0x7fff;
         encoded
     }
 
-    fn payload(&self, codec: Codec, tag: &Tag, length: usize) -> Vec<u8> {
-        if codec == Codec::H264 {
-            return write_h264(tag, length);
+    /// Width and height of each spatial layer.
+    fn sizes(&self) -> Vec<(u16, u16)> {
+        let layers = self.encoding.mode().spatial;
+        (0..layers)
+            .map(|spatial| {
+                let scale = layers - 1 - spatial;
+                (self.spec.width >> scale, self.spec.height >> scale)
+            })
+            .collect()
+    }
+
+    fn descriptor(&self, frame: Frame, (first, last): (bool, bool)) -> Option<Vec<u8>> {
+        let place = Place {
+            spatial: frame.spatial,
+            keyframe: frame.keyframe,
+            picture: self.picture,
+        };
+        #[expect(clippy::cast_possible_truncation, reason = "frame numbers wrap")]
+        let number = self.frame_number_base.wrapping_add(self.frame as u16);
+        let begins = frame.keyframe && frame.spatial == 0;
+        let sizes = begins.then(|| self.sizes());
+        self.encoding.descriptors.then(|| {
+            dependency::write(
+                self.encoding.mode(),
+                place,
+                number,
+                self.id_offset,
+                (first, last),
+                sizes.as_deref(),
+            )
+        })
+    }
+
+    fn payload(&self, frame: Frame, tag: &Tag, length: usize) -> Vec<u8> {
+        let size = (self.spec.width, self.spec.height);
+        match self.encoding.codec {
+            _ if self.encoding.opaque => write_opaque(tag, length),
+            Codec::H264 => write_h264(tag, length),
+            Codec::Av1 => write_av1(tag, length),
+            Codec::Vp9 => self.vp9(frame, tag, length),
+            Codec::Vp8 | Codec::Opus => write_vp8(&self.vp8(frame, tag), tag, size, length),
         }
-        let descriptor = Vp8Descriptor {
+    }
+
+    fn vp8(&self, frame: Frame, tag: &Tag) -> Vp8Descriptor {
+        // The second of two frames of the top layer is predicted from the one between them.
+        let sync = frame.temporal > 0 && self.picture % 4 != 3;
+        Vp8Descriptor {
             start: tag.packet == 0,
             picture_id: Some(if self.short_picture_id {
                 self.picture_id & 0x7f
@@ -181,43 +298,26 @@ impl VideoLayer {
             }),
             long_picture_id: !self.short_picture_id,
             tl0: Some(self.tl0),
-            temporal: Some(tag.temporal),
-        };
-        write_vp8(
-            &descriptor,
-            tag,
-            (self.spec.width, self.spec.height),
-            length,
-        )
+            temporal: Some(frame.temporal),
+            sync,
+        }
     }
 
-    /// Temporal layer and reference of the next frame: VP8 as browsers send it, L1T3 in the order
-    /// 0 2 1 2; H.264 without temporal layers.
-    fn prediction(&mut self, codec: Codec, keyframe: bool) -> (u8, Option<u32>) {
-        let since_base = if keyframe {
-            0
-        } else {
-            self.frame.wrapping_sub(self.base_frame) % 4
+    fn vp9(&self, frame: Frame, tag: &Tag, length: usize) -> Vec<u8> {
+        let descriptor = Vp9Descriptor {
+            picture_id: self.picture_id,
+            tl0: self.tl0,
+            spatial: frame.spatial,
+            temporal: frame.temporal,
+            predicted: !frame.keyframe,
+            inter_layer: frame.below.is_some(),
+            start: tag.packet == 0,
+            end: tag.packet + 1 == tag.packets,
+            switching_up: frame.temporal + 1 < self.encoding.mode().temporal,
         };
-        let temporal = match (codec, since_base) {
-            (Codec::Vp8, 1 | 3) => 2,
-            (Codec::Vp8, 2) => 1,
-            _ => 0,
-        };
-        let reference = match temporal {
-            _ if keyframe => None,
-            0 => Some(self.base_frame),
-            1 => Some(self.base_frame),
-            _ => Some(self.middle_frame),
-        };
-        if temporal == 0 {
-            self.base_frame = self.frame;
-            self.tl0 = self.tl0.wrapping_add(1);
-        }
-        if temporal < 2 {
-            self.middle_frame = self.frame;
-        }
-        (temporal, reference)
+        let begins = frame.keyframe && frame.spatial == 0 && tag.packet == 0;
+        let sizes = begins.then(|| self.sizes());
+        write_vp9(&descriptor, sizes.as_deref(), tag, length)
     }
 }
 
@@ -227,7 +327,8 @@ mod tests {
     use crate::payload::parse_vp8;
 
     fn encoder(start: StartValues) -> VideoEncoder {
-        VideoEncoder::new(3, Codec::Vp8, LayerSpec::camera(), start, 1)
+        let encoding = Encoding::simulcast(Codec::Vp8);
+        VideoEncoder::new(3, encoding, LayerSpec::camera(), start, 1)
     }
 
     #[test]

@@ -67,7 +67,8 @@ fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
             let before = packets(world);
             world.run_until(ms(40_000));
             let came = packets(world) - before;
-            assert!(came > 150, "{came} video packets in ten seconds");
+            // Of its temporal layers, the first alone makes 75.
+            assert!(came > 60, "{came} video packets in ten seconds");
             let frames = world.frames("anna", "ben", Camera, ms(30_000));
             assert!(frames.iter().all(|frame| frame.tag.layer == 0));
         });

@@ -5,6 +5,7 @@ mod calls;
 mod continuity;
 mod demand;
 mod garbage;
+mod layers;
 mod links;
 mod send_paths;
 mod slots;

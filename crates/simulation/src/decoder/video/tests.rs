@@ -1,7 +1,7 @@
 //! A check that cannot fail proves nothing: each is fed a stream with its fault.
 
 use super::*;
-use crate::encoder::{LayerSpec, StartValues, VideoEncoder};
+use crate::encoder::{Encoding, LayerSpec, StartValues, VideoEncoder};
 
 /// Frames of two cameras, "1" and "2", in layers q (0) and f (2), at 30 frames per second.
 struct Studio {
@@ -22,7 +22,7 @@ impl Studio {
         let camera = |source| {
             VideoEncoder::new(
                 source,
-                codec,
+                Encoding::simulcast(codec),
                 LayerSpec::camera(),
                 StartValues::default(),
                 5,
@@ -76,6 +76,7 @@ impl Studio {
                 sequence,
                 timestamp,
                 marker,
+                descriptor: None,
                 payload,
             }
         });

@@ -1,0 +1,123 @@
+//! The steps of a track's quality, from the smallest to the best: layers, and operating points within them.
+
+use std::time::Instant;
+
+use crate::layering::{Point, Target};
+use crate::publish::Track;
+
+/// One step of a track's ladder of layers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rung {
+    pub(crate) layer: Target,
+    /// In pixels.
+    pub(crate) height: u32,
+    /// Measured rate in bit/s.
+    pub(crate) bps: u64,
+}
+
+/// The rungs of one picture size: they differ in frames per second.
+struct Step {
+    height: u32,
+    rungs: Vec<(Target, u64)>,
+}
+
+impl Step {
+    fn bps(&self) -> u64 {
+        self.rungs.last().map_or(0, |(_, bps)| *bps)
+    }
+}
+
+impl Track {
+    /// Layers to be had, from the smallest to the largest, by measured height and then rate: a rid's
+    /// name says nothing about its size.
+    pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
+        let mut steps = self.steps(now);
+        // A layer of which nothing is known yet would be taken for the smallest.
+        if steps.iter().any(|step| step.height > 0 || step.bps() > 0) {
+            steps.retain(|step| step.height > 0 || step.bps() > 0);
+        }
+        if steps.iter().all(|step| step.height > 0) {
+            steps.sort_by_key(|step| (step.height, step.bps()));
+        } else {
+            steps.sort_by_key(Step::bps);
+        }
+        self.guess_heights(&mut steps);
+        let mut ladder: Vec<Rung> = Vec::new();
+        for (step, number) in steps.iter().zip(0..) {
+            let rungs = &step.rungs;
+            // Faces that move smoothly are better than larger ones that do not: a camera's larger pictures come
+            // with all their frames. Shared screens have to be read.
+            let skip = if number == 0 || self.is_screen() {
+                0
+            } else {
+                rungs.len().saturating_sub(1)
+            };
+            for (at, (layer, bps)) in rungs.iter().enumerate().skip(skip) {
+                let rung = Rung {
+                    layer: *layer,
+                    height: step.height,
+                    bps: if *bps == 0 { guess_rate(step.height) } else { *bps },
+                };
+                let last = at + 1 == rungs.len();
+                if last || ladder.last().is_none_or(|below| rung.bps > below.bps) {
+                    ladder.push(rung);
+                }
+            }
+        }
+        ladder
+    }
+
+    fn steps(&self, now: Instant) -> Vec<Step> {
+        let mut steps: Vec<Step> = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            if !layer.paused && !layer.is_active(now) {
+                continue;
+            }
+            let choices = layer.choices(now);
+            if choices.is_empty() {
+                steps.push(Step {
+                    height: layer.size().map_or(0, |(_, height)| height),
+                    rungs: vec![(Target::whole(index), layer.bps())],
+                });
+            }
+            for row in choices.chunk_by(|a, b| a.spatial == b.spatial) {
+                let spatial = row.first().map_or(0, |choice| choice.spatial);
+                let size = layer.sizes.get(usize::from(spatial)).copied().flatten();
+                let target = |point: Point| Target {
+                    layer: index,
+                    point,
+                };
+                steps.push(Step {
+                    height: size.map_or(0, |(_, height)| height),
+                    rungs: row
+                        .iter()
+                        .map(|choice| (target(choice.point), choice.bps))
+                        .collect(),
+                });
+            }
+        }
+        steps
+    }
+
+    /// Codecs whose payload doesn't tell the size: the declared size belongs to the largest layer,
+    /// and each one below is half of the next, as browsers scale simulcast.
+    fn guess_heights(&self, steps: &mut [Step]) {
+        let mut height = self.spec.height.unwrap_or(720);
+        for step in steps.iter_mut().rev() {
+            if step.height == 0 {
+                step.height = height;
+            }
+            height = step.height / 2;
+        }
+    }
+}
+
+/// What browsers spend on a picture of this height; it stands in until the rate has been measured.
+fn guess_rate(height: u32) -> u64 {
+    match height {
+        0..=180 => 150_000,
+        181..=360 => 500_000,
+        361..=720 => 1_500_000,
+        _ => 3_000_000,
+    }
+}

@@ -1,0 +1,197 @@
+//! What the operating points of one stream take, and how large their pictures are.
+
+use std::time::{Duration, Instant};
+
+use str0m::rtp::vla::SimulcastStreamAllocation;
+
+use crate::codec::Sizes;
+use crate::dependency::Structure;
+use crate::layer::Rate;
+use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
+
+/// The operating points of a stream, smallest first. None where the stream has no layers, or nobody says so.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Operating {
+    points: Vec<Measured>,
+}
+
+/// An operating point.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    pub(crate) point: Point,
+    pub(crate) rate: Rate,
+    /// What the publisher says it may take, in bit/s.
+    pub(crate) declared_bps: u64,
+    /// Of its spatial layer.
+    last_packet: Option<Instant>,
+}
+
+impl Measured {
+    fn new(point: Point) -> Self {
+        Self {
+            point,
+            rate: Rate::default(),
+            declared_bps: 0,
+            last_packet: None,
+        }
+    }
+
+    /// In bit/s; 0 where nothing is known.
+    pub(crate) fn bps(&self) -> u64 {
+        match self.rate.bps() {
+            0 => self.declared_bps,
+            measured => measured,
+        }
+    }
+
+    pub(crate) fn state(&self) -> PointState {
+        PointState {
+            point: self.point,
+            bps: self.bps(),
+            last_packet: self.last_packet,
+        }
+    }
+}
+
+/// What a mirror has to know of an operating point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PointState {
+    pub(crate) point: Point,
+    pub(crate) bps: u64,
+    pub(crate) last_packet: Option<Instant>,
+}
+
+/// A stream has no more: that of the largest numbers of both layers.
+const POINTS_MAX: usize = SPATIAL_LAYERS as usize * TEMPORAL_LAYERS as usize;
+
+impl Operating {
+    /// The stream begins anew with this structure. What stays has been measured already.
+    pub(crate) fn begin(&mut self, structure: &Structure) {
+        let mut points: Vec<Point> = structure.operating_points().collect();
+        points.sort_unstable();
+        points.dedup();
+        self.points
+            .retain(|measured| points.contains(&measured.point));
+        for point in points {
+            self.add(point);
+        }
+    }
+
+    /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
+    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, bytes: usize, now: Instant) {
+        if *frame == Frame::PLAIN && self.points.is_empty() {
+            return;
+        }
+        if !structured {
+            self.add(frame.layer);
+        }
+        for measured in &mut self.points {
+            if frame.needed.contains(measured.point) {
+                measured.rate.add(bytes);
+            }
+            if frame.layer.spatial == measured.point.spatial {
+                measured.last_packet = Some(now);
+            }
+        }
+    }
+
+    pub(crate) fn tick(&mut self, now: Instant) {
+        for measured in &mut self.points {
+            measured.rate.tick(now);
+        }
+    }
+
+    /// Takes over what the publisher says of its layers. `true` where one has stopped.
+    pub(crate) fn declare(&mut self, allocation: &SimulcastStreamAllocation) -> bool {
+        let mut stopped = false;
+        for measured in &mut self.points {
+            let spatial = usize::from(measured.point.spatial);
+            let layer = allocation.spatial_layers.get(spatial);
+            let temporal = layer.map_or(&[][..], |layer| &layer.temporal_layers);
+            let Some(last) = temporal.last() else {
+                // Nothing is to come any more: that need not be waited for.
+                stopped |= measured.last_packet.take().is_some();
+                continue;
+            };
+            let own = temporal
+                .get(usize::from(measured.point.temporal))
+                .unwrap_or(last);
+            measured.declared_bps = own.cumulative_kbps.saturating_mul(1_000);
+        }
+        stopped
+    }
+
+    pub(crate) fn states(&self) -> Vec<PointState> {
+        self.points.iter().map(Measured::state).collect()
+    }
+
+    pub(crate) fn mirror(&mut self, states: &[PointState]) {
+        self.points = states
+            .iter()
+            .take(POINTS_MAX)
+            .map(|state| Measured {
+                declared_bps: state.bps,
+                last_packet: state.last_packet,
+                ..Measured::new(state.point)
+            })
+            .collect();
+    }
+
+    /// What there is to choose from, by spatial layer and then by rate. The last of a row stands for all temporal
+    /// layers, and the last row for all spatial ones: what is new in the stream is not left out until it is noticed.
+    pub(crate) fn choices(&self, now: Instant, silence: Duration) -> Vec<Choice> {
+        let mut choices: Vec<Choice> = self
+            .points
+            .iter()
+            .filter(|measured| {
+                measured
+                    .last_packet
+                    .is_some_and(|at| now.saturating_duration_since(at) < silence)
+            })
+            .map(|measured| Choice {
+                point: measured.point,
+                spatial: measured.point.spatial,
+                bps: measured.bps(),
+            })
+            .collect();
+        let top = self.points.last().map_or(0, |last| last.point.spatial);
+        let mut above: Option<u8> = None;
+        for choice in choices.iter_mut().rev() {
+            if above != Some(choice.spatial) {
+                choice.point.temporal = TEMPORAL_LAYERS - 1;
+            }
+            above = Some(choice.spatial);
+            if choice.spatial == top {
+                choice.point.spatial = SPATIAL_LAYERS - 1;
+            }
+        }
+        choices
+    }
+
+    fn add(&mut self, point: Point) {
+        let place = self
+            .points
+            .binary_search_by_key(&point, |measured| measured.point);
+        if let Err(at) = place
+            && self.points.len() < POINTS_MAX
+        {
+            self.points.insert(at, Measured::new(point));
+        }
+    }
+}
+
+/// An operating point that can be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Choice {
+    pub(crate) point: Point,
+    /// As the stream numbers it.
+    pub(crate) spatial: u8,
+    pub(crate) bps: u64,
+}
+
+/// Takes over the sizes that are known anew.
+pub(crate) fn merge_sizes(known: &mut Sizes, new: &Sizes) {
+    for (known, new) in known.iter_mut().zip(new) {
+        *known = new.or(*known);
+    }
+}

@@ -1,0 +1,250 @@
+//! Layers of each codec: spatial and temporal, in one stream and in several, plain and encrypted.
+
+use madang_core::Source::Camera;
+use madang_simulation::Action::{Downlink, Expect, JoinWith, LoseUp, Publish, Uplink};
+use madang_simulation::Expectation::Sees;
+use madang_simulation::network::LinkConfig;
+use madang_simulation::{BrowserConfig, Codec, Mode, Plan, World};
+
+use crate::{SEEDS, look_at, ms, one_slot, tile};
+
+/// A camera in one stream with layers.
+fn svc(video_codec: Codec, mode: Mode) -> BrowserConfig {
+    BrowserConfig {
+        video_codec,
+        svc: Some(mode),
+        ..BrowserConfig::default()
+    }
+}
+
+/// A camera in three streams.
+fn simulcast(video_codec: Codec) -> BrowserConfig {
+    BrowserConfig {
+        video_codec,
+        ..BrowserConfig::default()
+    }
+}
+
+const L3T3: Mode = Mode::new(3, 3);
+const L3T3_KEY: Mode = Mode::key(3, 3);
+
+/// Whether the largest layer is one of the stream's spatial ones, or a stream of its own.
+fn size_shown(world: &World, from: u64, to: u64) -> Vec<u8> {
+    let frames = world.frames("anna", "ben", Camera, ms(from));
+    let mut sizes: Vec<u8> = frames
+        .iter()
+        .filter(|frame| frame.at < ms(to))
+        .map(|frame| frame.tag.layer.max(frame.tag.spatial))
+        .collect();
+    sizes.dedup();
+    sizes
+}
+
+/// Pictures a second within a time.
+fn rate_shown(world: &World, from: u64, to: u64) -> f64 {
+    let frames = world.frames("anna", "ben", Camera, ms(from));
+    let count = frames.iter().filter(|frame| frame.at < ms(to)).count();
+    count as f64 * 1_000.0 / (to - from) as f64
+}
+
+fn start(title: &'static str, camera: BrowserConfig) -> Plan {
+    Plan::new(title)
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
+        .at(100, "at a size", look_at("anna", "ben"))
+}
+
+/// Sizes 2, 0 and 1 of three, one after the other.
+fn through_all_sizes(title: &'static str, camera: BrowserConfig) {
+    start(title, camera)
+        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(8_000, "small", [tile("anna", "ben", (160, 90))])
+        .at(11_000, "in the middle", [tile("anna", "ben", (640, 360))])
+        .at(15_000, "large again", [tile("anna", "ben", (1_280, 720))])
+        .at(23_000, "the end", [Expect(Sees("anna", "ben", Camera))])
+        .run(SEEDS, |world| {
+            assert_eq!(size_shown(world, 6_500, 8_000), [2], "large");
+            assert_eq!(size_shown(world, 9_500, 11_000), [0], "small");
+            assert_eq!(size_shown(world, 13_500, 15_000), [1], "in the middle");
+            assert_eq!(size_shown(world, 21_500, 23_000), [2], "large again");
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(2_000));
+            assert!(frozen < ms(300), "the picture stood still for {frozen:?}");
+            assert_eq!(world.lost_packets("anna"), 0);
+        });
+}
+
+/// A cap that only the smaller layers fit into, and its end.
+fn under_a_cap(title: &'static str, camera: BrowserConfig) {
+    start(title, camera)
+        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(
+            6_000,
+            "500 kbit/s are left",
+            [Downlink("anna", LinkConfig::rate(500_000))],
+        )
+        .at(
+            16_000,
+            "all is well again",
+            [Downlink("anna", LinkConfig::default())],
+        )
+        .at(45_000, "the end", [Expect(Sees("anna", "ben", Camera))])
+        .run(SEEDS, |world| {
+            let capped = size_shown(world, 12_000, 16_000);
+            assert!(!capped.contains(&2), "{capped:?} within 500 kbit/s");
+            assert_eq!(size_shown(world, 43_000, 45_000), [2]);
+        });
+}
+
+/// Random loss on both ways: what is left is repaired, and nothing is torn.
+fn with_loss(title: &'static str, camera: BrowserConfig) {
+    let lossy = LinkConfig {
+        loss: 0.03,
+        ..LinkConfig::default()
+    };
+    start(title, camera)
+        .at(200, "in the middle", [tile("anna", "ben", (640, 360))])
+        .at(
+            3_000,
+            "both links lose 3 %",
+            [Uplink("ben", lossy.clone()), Downlink("anna", lossy)],
+        )
+        .at(7_000, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(11_000, "small", [tile("anna", "ben", (160, 90))])
+        .at(15_000, "the end", [Expect(Sees("anna", "ben", Camera))])
+        .run(SEEDS, |world| {
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(4_000));
+            assert!(frozen < ms(1_000), "the picture stood still for {frozen:?}");
+        });
+}
+
+/// Not even all frames of the smallest layer fit.
+fn fewer_frames(title: &'static str, camera: BrowserConfig, kbps: u64) {
+    let narrow = LinkConfig {
+        queue: ms(500),
+        ..LinkConfig::rate(kbps * 1_000)
+    };
+    start(title, camera)
+        .at(4_000, "the link gets narrow", [Downlink("anna", narrow)])
+        .at(25_000, "much later", [])
+        .run(SEEDS, |world| {
+            let rate = rate_shown(world, 20_000, 25_000);
+            assert!(
+                (6.0..26.0).contains(&rate),
+                "{rate} pictures a second of 30"
+            );
+            assert_eq!(size_shown(world, 20_000, 25_000), [0]);
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(15_000));
+            assert!(frozen < ms(600), "the picture stood still for {frozen:?}");
+        });
+}
+
+macro_rules! stories {
+    ($name:ident, $camera:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn through_all_sizes() {
+                super::through_all_sizes(stringify!($name), $camera);
+            }
+
+            #[test]
+            fn under_a_cap() {
+                super::under_a_cap(stringify!($name), $camera);
+            }
+
+            #[test]
+            fn with_loss() {
+                super::with_loss(stringify!($name), $camera);
+            }
+        }
+    };
+}
+
+stories!(vp9_l3t3_key, svc(Codec::Vp9, L3T3_KEY));
+stories!(vp9_l3t3, svc(Codec::Vp9, L3T3));
+stories!(av1_l3t3_key, svc(Codec::Av1, L3T3_KEY));
+stories!(av1_l3t3, svc(Codec::Av1, L3T3));
+stories!(av1_l3t1_key, svc(Codec::Av1, Mode::key(3, 1)));
+stories!(
+    vp9_l3t3_by_its_payload,
+    BrowserConfig {
+        descriptors: false,
+        ..svc(Codec::Vp9, L3T3)
+    }
+);
+stories!(vp9_simulcast, simulcast(Codec::Vp9));
+stories!(av1_simulcast, simulcast(Codec::Av1));
+stories!(vp8_simulcast, simulcast(Codec::Vp8));
+stories!(
+    h264_simulcast_with_temporal_layers,
+    BrowserConfig {
+        temporal_layers: Some(3),
+        ..simulcast(Codec::H264)
+    }
+);
+stories!(
+    encrypted_av1_l3t3_key,
+    BrowserConfig {
+        opaque: true,
+        ..svc(Codec::Av1, L3T3_KEY)
+    }
+);
+stories!(
+    encrypted_vp8_simulcast,
+    BrowserConfig {
+        opaque: true,
+        ..simulcast(Codec::Vp8)
+    }
+);
+
+#[test]
+fn fewer_frames_of_vp8() {
+    fewer_frames("VP8, 100 kbit/s", simulcast(Codec::Vp8), 100);
+}
+
+#[test]
+fn fewer_frames_of_h264() {
+    let camera = BrowserConfig {
+        temporal_layers: Some(3),
+        ..simulcast(Codec::H264)
+    };
+    fewer_frames("H.264, 100 kbit/s", camera, 100);
+}
+
+#[test]
+fn fewer_frames_of_vp9_and_av1() {
+    fewer_frames("VP9 L3T3_KEY, 110 kbit/s", svc(Codec::Vp9, L3T3_KEY), 110);
+    fewer_frames("AV1 L3T3, 110 kbit/s", svc(Codec::Av1, L3T3), 110);
+    let by_payload = BrowserConfig {
+        descriptors: false,
+        ..svc(Codec::Vp9, Mode::new(3, 2))
+    };
+    fewer_frames("VP9 L3T2 by its payload, 110 kbit/s", by_payload, 110);
+}
+
+#[test]
+fn the_structure_of_a_keyframe_is_lost_and_comes_late() {
+    let lose = LoseUp {
+        publisher: "ben",
+        source: Camera,
+        rid: None,
+        packets: 1,
+        retransmissions: 0,
+    };
+    start("the first packet of a keyframe is lost", svc(Codec::Av1, L3T3_KEY))
+        .at(4_000, "cleo comes, for whom a keyframe is made", [])
+        .at(4_001, "and the next packet is lost", [lose, JoinWith("cleo", one_slot())])
+        .at(9_000, "all see ben", [
+            Expect(Sees("anna", "ben", Camera)),
+            Expect(Sees("cleo", "ben", Camera)),
+        ])
+        .run(SEEDS, |world| {
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(3_000));
+            assert!(frozen < ms(500), "{frozen:?}");
+        });
+}
