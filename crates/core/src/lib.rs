@@ -21,6 +21,7 @@ mod crypto;
 pub mod demux;
 mod egress;
 mod event;
+mod explain;
 mod forward;
 mod h264;
 mod ids;
@@ -43,6 +44,9 @@ pub use egress::{SendPath, Wallclock};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
     SlotName, Slots, VideoSlot, Why,
+};
+pub use explain::{
+    Change, Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation, PublishedLayer,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

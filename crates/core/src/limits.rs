@@ -43,6 +43,9 @@ impl Default for Limits {
 /// more than 2,000 bytes.
 pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
 
+/// Changes of its slots that a peer keeps, for whoever asks how they came about.
+pub const CHANGES_KEPT_MAX: usize = 30;
+
 /// The largest datagram that a peer may send; longer ones are dropped before they are parsed.
 pub const DATAGRAM_BYTES_MAX: usize = 1_500;
 
