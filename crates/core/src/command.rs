@@ -46,6 +46,11 @@ pub enum Command {
         peers: Vec<PeerId>,
         payload: Bytes,
     },
+    /// How the peer's media does, and why. Answered by [`crate::Event::Explained`] with the same number.
+    Explain {
+        peer: PeerId,
+        request: u64,
+    },
     /// Ends the peer: DTLS is closed and everything freed. Answered by [`crate::Event::Closed`].
     Leave {
         peer: PeerId,

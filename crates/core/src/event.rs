@@ -4,7 +4,7 @@ use bytes::Bytes;
 use str0m::media::{Mid, Rid};
 
 use crate::sdp::{AnswerSdp, SdpError};
-use crate::{MediaKind, PeerId, RoomId, TrackId};
+use crate::{Explanation, MediaKind, PeerId, RoomId, TrackId};
 
 #[derive(Debug)]
 pub enum Event {
@@ -48,6 +48,12 @@ pub enum Event {
         room: RoomId,
         peer: PeerId,
         quality: Quality,
+    },
+    /// The answer to [`crate::Command::Explain`]; nothing where there is no such peer.
+    Explained {
+        peer: PeerId,
+        request: u64,
+        explanation: Option<Box<Explanation>>,
     },
     /// A message from the peer's data channel.
     Data { peer: PeerId, payload: Bytes },

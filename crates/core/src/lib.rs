@@ -22,6 +22,7 @@ mod dependency;
 pub mod demux;
 mod egress;
 mod event;
+mod explain;
 mod forward;
 mod gaps;
 mod h264;
@@ -49,6 +50,9 @@ pub use egress::{SendPath, Wallclock};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
     SlotName, Slots, VideoSlot, Why,
+};
+pub use explain::{
+    Change, Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation, PublishedLayer,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

@@ -47,6 +47,9 @@ pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
 /// small layer has fewer, and one of a large layer is asked for again.
 pub const UNREAD_PACKETS_MAX: usize = 128;
 
+/// Changes of its slots that a peer keeps, for whoever asks how they came about.
+pub const CHANGES_KEPT_MAX: usize = 30;
+
 /// The largest datagram that a peer may send; longer ones are dropped before they are parsed.
 pub const DATAGRAM_BYTES_MAX: usize = 1_500;
 

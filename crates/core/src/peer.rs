@@ -11,6 +11,7 @@ use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
 use crate::egress::Egress;
+use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
 use crate::{CloseReason, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
@@ -56,6 +57,7 @@ pub(crate) struct Peer {
     pub(crate) addresses: Vec<SocketAddr>,
     /// What the control plane was last told.
     pub(crate) told: Told,
+    pub(crate) changes: Changes,
 }
 
 /// Where packets of one SSRC belong.
@@ -161,6 +163,7 @@ impl Peer {
             ufrags: Vec::new(),
             addresses: Vec::new(),
             told: Told::default(),
+            changes: Changes::default(),
         }
     }
 

@@ -88,6 +88,8 @@ pub(crate) struct Track {
     /// The newest packets of an audio track: a listener who gets the track when somebody starts to
     /// speak gets the first syllable too.
     pub(crate) recent: VecDeque<Arc<Packet>>,
+    /// Share of packets that did not arrive at the first attempt lately, 0 to 1.
+    pub(crate) loss: f32,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
     /// The publisher has said that a layer is no more, and nobody has looked yet who had it.
@@ -127,6 +129,7 @@ impl Track {
             layers: Vec::new(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
+            loss: 0.0,
             due: None,
             stopped: false,
         }

@@ -1,6 +1,7 @@
 //! One worker's state, and the order in which it is driven.
 
 mod commands;
+mod explain;
 mod housekeeping;
 mod keyframes;
 mod lane;
@@ -215,6 +216,7 @@ impl Shard {
             Command::Mute { peer, track, muted } => self.mute(peer, track, muted),
             Command::View { peer, view } => self.view(peer, view),
             Command::Data { peers, payload } => self.data(now, &peers, &payload),
+            Command::Explain { peer, request } => self.explain(now, peer, request),
             Command::Leave { peer } => self.leave(now, peer),
         }
     }

@@ -76,7 +76,8 @@ impl EventQueue {
             | Event::Closed { .. }
             | Event::Slots { .. }
             | Event::Layers { .. }
-            | Event::NeedSlots { .. } => false,
+            | Event::NeedSlots { .. }
+            | Event::Explained { .. } => false,
         };
         if droppable {
             stats.events_dropped += 1;

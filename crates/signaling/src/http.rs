@@ -12,13 +12,17 @@ use axum::routing::get;
 use crate::hub::{Hub, HubConfig, WebSocketPlace, client_prefix};
 use crate::limits::{FRAME_BYTES_SLACK, READ_BUFFER_BYTES};
 use crate::protocol::SUBPROTOCOL;
+use crate::quality;
 use crate::token::Auth;
 use crate::ws;
 
 /// The routes of signalling. They need the client's address: serve them with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
 pub fn router(hub: Arc<Hub>) -> Router {
-    Router::new().route("/v1/rtc", get(rtc)).with_state(hub)
+    Router::new()
+        .route("/v1/rtc", get(rtc))
+        .merge(quality::routes())
+        .with_state(hub)
 }
 
 async fn rtc(

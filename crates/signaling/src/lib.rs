@@ -10,6 +10,7 @@ mod hub;
 mod limits;
 mod media;
 pub mod protocol;
+mod quality;
 mod room;
 mod session;
 mod token;

@@ -163,5 +163,9 @@ pub(crate) const CLOSE_LINGER: Duration = Duration::from_secs(2);
 /// Data channel messages that wait for a busy worker; more are dropped, as that channel's messages may be.
 pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 
+/// Questions how a participant does that wait for their answers, of all administrators together: each costs a worker
+/// about as much as a new view does.
+pub(crate) const EXPLANATIONS_WAITING_MAX: usize = 64;
+
 /// How often gauges are set and the table of addresses that have joined lately is tidied.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -208,6 +208,8 @@ impl World {
             | Event::NeedSlots { peer, .. }
             | Event::Quality { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
+            // Asked for by tests, which read it themselves.
+            Event::Explained { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
             } => {
@@ -399,6 +401,7 @@ impl World {
             Event::Answered { .. }
             | Event::Connected { .. }
             | Event::Speakers { .. }
+            | Event::Explained { .. }
             | Event::Data { .. } => {}
         }
     }

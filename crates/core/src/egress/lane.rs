@@ -198,6 +198,15 @@ impl Lane {
         self.estimator.estimate_bps().or(self.remb_bps)
     }
 
+    pub(crate) fn round_trip(&self) -> Option<Duration> {
+        self.estimator.rtt()
+    }
+
+    /// The share of packets that was lost lately, 0 to 1.
+    pub(crate) fn loss(&self) -> f32 {
+        self.estimator.loss()
+    }
+
     pub(crate) fn take_stats(&mut self) -> LaneStats {
         std::mem::take(&mut self.stats)
     }

@@ -13,11 +13,16 @@ pub struct Wallclock {
 impl Wallclock {
     /// The NTP timestamp of a moment (RFC 3550 section 4).
     pub(crate) fn ntp_at(&self, at: Instant) -> u64 {
+        ntp(self.time_at(at))
+    }
+
+    /// What people call this moment.
+    pub(crate) fn time_at(&self, at: Instant) -> SystemTime {
         let time = match at.checked_duration_since(self.at) {
             Some(later) => self.time.checked_add(later),
             None => self.time.checked_sub(self.at.saturating_duration_since(at)),
         };
-        ntp(time.unwrap_or(self.time))
+        time.unwrap_or(self.time)
     }
 
     /// The moment as absolute send time: seconds modulo 64, in 6.18 bits fixed point.

@@ -64,6 +64,7 @@ impl Shard {
             .iter_mut()
             .map(|layer| layer.take_loss())
             .fold(0.0, f32::max);
+        track.loss = loss;
         self.tell_mirrors_layers(key);
         if is_video {
             // Rates have moved, or a layer has stopped.

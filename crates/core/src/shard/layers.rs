@@ -25,13 +25,13 @@ const QUALITY_STANDS: Duration = Duration::from_secs(2);
 
 /// What a peer's slots ask for.
 #[derive(Default)]
-struct Demands {
+pub(super) struct Demands {
     /// Slots of the demands, in the same order.
-    places: Vec<usize>,
-    demands: Vec<Demand>,
+    pub(super) places: Vec<usize>,
+    pub(super) demands: Vec<Demand>,
     /// Slots that get nothing, whatever the bandwidth.
     hidden: Vec<(usize, Why)>,
-    audio_bps: u64,
+    pub(super) audio_bps: u64,
 }
 
 /// What a peer's slots need of its bandwidth, in bit/s.
@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// The visible tiles of a peer and what else wants bandwidth.
-    fn demands(&self, now: Instant, key: PeerKey) -> Demands {
+    pub(super) fn demands(&self, now: Instant, key: PeerKey) -> Demands {
         let mut found = Demands::default();
         let Some(peer) = self.peers.get(key) else {
             return found;

@@ -42,6 +42,9 @@ impl Shard {
                     slots,
                 });
                 if let Some(peer) = self.peers.get_mut(key) {
+                    let before = peer.told.slots.video.as_deref().unwrap_or_default();
+                    let video = now_are.video.as_deref().unwrap_or_default();
+                    peer.changes.note(now, peer.estimate_bps, before, video);
                     peer.told.slots = now_are;
                 }
             }

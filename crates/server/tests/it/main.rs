@@ -12,5 +12,6 @@ mod client;
 mod command_line;
 mod lifecycle;
 mod process;
+mod quality;
 mod sessions;
 mod workers;

@@ -54,6 +54,11 @@ impl Hub {
                 peer,
                 quality,
             } => state.quality(room, peer, quality),
+            Event::Explained {
+                request,
+                explanation,
+                ..
+            } => state.explained(request, explanation),
             Event::Connected { peer } => tracing::debug!(peer = peer.0, "media is connected"),
             Event::Disconnected { peer } => tracing::debug!(peer = peer.0, "media is disconnected"),
         }

@@ -11,6 +11,7 @@
 mod addresses;
 mod commands;
 mod events;
+mod explain;
 mod join;
 mod placement;
 mod requests;

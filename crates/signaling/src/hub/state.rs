@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use madang_core::{Command, PeerId, RoomId, TrackId};
+use tokio::sync::oneshot;
 
 use super::Counts;
 use super::addresses::PerAddress;
 use super::commands::{Lines, Workers};
+use super::explain::Explained;
 use super::join::Joining;
 use super::placement::Placement;
 use crate::limits::Limits;
@@ -30,6 +32,8 @@ pub(super) struct State {
     pub(super) websockets: PerAddress,
     pub(super) placement: Placement,
     pub(super) lines: Lines,
+    /// Those who wait for how a participant does, by their request.
+    pub(super) explaining: BTreeMap<u64, oneshot::Sender<Explained>>,
     pub(super) draining: bool,
 }
 
@@ -39,12 +43,18 @@ pub(super) struct Ids {
     peers: u64,
     tracks: u64,
     rooms: u64,
+    requests: u64,
 }
 
 impl Ids {
     pub(super) fn next_peer(&mut self) -> PeerId {
         self.peers += 1;
         PeerId(self.peers)
+    }
+
+    pub(super) fn next_request(&mut self) -> u64 {
+        self.requests += 1;
+        self.requests
     }
 
     fn next_room(&mut self) -> RoomId {
@@ -74,6 +84,7 @@ impl State {
             websockets: PerAddress::default(),
             placement: Placement::new(workers),
             lines: Lines::new(workers),
+            explaining: BTreeMap::new(),
             draining: false,
         }
     }

@@ -10,6 +10,7 @@ mod calls;
 mod garbage;
 mod harness;
 mod limits;
+mod quality;
 mod refusals;
 mod resume;
 mod rooms;

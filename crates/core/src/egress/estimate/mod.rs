@@ -233,10 +233,6 @@ impl Estimator {
     }
 
     /// The share of packets that was lost lately.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for the statistics that clients are shown")
-    )]
     #[expect(clippy::cast_possible_truncation, reason = "a share needs no 64 bits")]
     pub(crate) fn loss(&self) -> f32 {
         self.loss.reported() as f32

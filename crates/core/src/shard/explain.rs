@@ -1,0 +1,115 @@
+//! What the control plane is told when it asks how a peer does.
+
+use std::time::Instant;
+
+use super::Shard;
+use crate::allocate::{self, Grant};
+use crate::explain::{Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, PublishedLayer};
+use crate::forward::Slot;
+use crate::peer::Peer;
+use crate::publish::{PeerKey, PublishedMid, TrackKey};
+use crate::{Event, Explanation, LayerName, MediaKind, PeerId};
+
+impl Shard {
+    /// Answers at once; with nothing where there is no such peer.
+    pub(super) fn explain(&mut self, now: Instant, id: PeerId, request: u64) {
+        let explanation = self
+            .peer_keys
+            .get(&id)
+            .and_then(|key| self.explanation(now, *key));
+        self.events.push_back(Event::Explained {
+            peer: id,
+            request,
+            explanation: explanation.map(Box::new),
+        });
+    }
+
+    fn explanation(&self, now: Instant, key: PeerKey) -> Option<Explanation> {
+        let peer = self.peers.get(key)?;
+        let asked = self.demands(now, key);
+        let plenty = allocate::allocate(&asked.demands, None);
+        let wishes = asked.places.iter().zip(&plenty.grants);
+        let wished: Vec<(usize, usize)> = wishes
+            .filter_map(|(slot, grant)| match grant {
+                Grant::Layer(layer) => Some((*slot, *layer)),
+                Grant::NoBandwidth | Grant::Nothing => None,
+            })
+            .collect();
+        let slots = peer.slots.iter().enumerate();
+        let slots: Vec<ExplainedSlot> = slots
+            .filter(|(_, slot)| slot.kind == MediaKind::Video)
+            .map(|(index, slot)| {
+                let wanted = wished.iter().find(|(slot, _)| *slot == index);
+                self.explained_slot(slot, wanted.map(|(_, layer)| *layer))
+            })
+            .collect();
+        let lane = peer.egress.as_lane();
+        Some(Explanation {
+            downlink: Downlink {
+                estimate_bps: peer.estimate_bps,
+                given_bps: total(slots.iter().filter_map(|slot| slot.given.as_ref())),
+                audio_bps: asked.audio_bps,
+                wanted_bps: total(slots.iter().filter_map(|slot| slot.wanted.as_ref())),
+                round_trip: lane.and_then(|lane| lane.round_trip()),
+                loss: lane.map(|lane| lane.loss()),
+            },
+            slots,
+            published: self.explained_tracks(now, peer),
+            changes: peer.changes.dated(|at| self.config.wallclock.time_at(at)),
+        })
+    }
+
+    fn explained_slot(&self, slot: &Slot, wanted: Option<usize>) -> ExplainedSlot {
+        let source = slot.source.as_ref();
+        let layer = |layer: Option<usize>| self.explained_layer(source?.track, layer?);
+        let tile = source.map(|source| source.tile).unwrap_or_default();
+        ExplainedSlot {
+            mid: slot.mid,
+            track: source.map(|source| source.id),
+            why: slot.why(),
+            tile_height: tile.height,
+            priority: tile.priority,
+            wanted: layer(wanted),
+            given: layer(source.and_then(|source| source.target)),
+            sent: layer(slot.carries().map(|(layer, _)| layer)),
+        }
+    }
+
+    fn explained_layer(&self, track: TrackKey, layer: usize) -> Option<ExplainedLayer> {
+        let layer = self.tracks.get(track)?.layers.get(layer)?;
+        let (width, height) = layer.size.unwrap_or_default();
+        Some(ExplainedLayer {
+            name: LayerName {
+                rid: layer.rid,
+                width,
+                height,
+            },
+            bps: layer.rate.bps(),
+        })
+    }
+
+    fn explained_tracks(&self, now: Instant, peer: &Peer) -> Vec<ExplainedTrack> {
+        let explain = |published: &PublishedMid| {
+            let track = self.tracks.get(published.track)?;
+            let layers = track.layers.iter().enumerate();
+            let layers = layers.filter_map(|(index, layer)| {
+                Some(PublishedLayer {
+                    layer: self.explained_layer(published.track, index)?,
+                    paused: layer.paused,
+                    active: layer.is_active(now),
+                })
+            });
+            Some(ExplainedTrack {
+                track: track.spec.id,
+                kind: track.spec.kind,
+                loss: track.loss,
+                layers: layers.collect(),
+            })
+        };
+        peer.published.iter().filter_map(explain).collect()
+    }
+}
+
+fn total<'a>(layers: impl Iterator<Item = &'a ExplainedLayer>) -> u64 {
+    layers.map(|layer| layer.bps).sum()
+}
