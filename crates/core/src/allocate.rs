@@ -32,6 +32,17 @@ pub(crate) enum Grant {
     Nothing,
 }
 
+/// How a peer's downlink is used, in bit/s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Downlink {
+    /// `None` while nothing is known.
+    pub estimate_bps: Option<u64>,
+    /// What the pictures that the slots are given take.
+    pub used_bps: u64,
+    /// What they would take if bandwidth were plentiful.
+    pub wanted_bps: u64,
+}
+
 /// The outcome for all tiles of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allocation {

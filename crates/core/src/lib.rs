@@ -37,6 +37,7 @@ mod store;
 mod timers;
 mod view;
 
+pub use allocate::Downlink;
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::{SendPath, Wallclock};

@@ -10,6 +10,7 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
+use crate::allocate::Downlink;
 use crate::egress::Egress;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
@@ -35,6 +36,8 @@ pub(crate) struct Peer {
     pub(crate) video_asked: bool,
     /// What the estimator was last asked to look for, in bit/s.
     pub(crate) desired_bps: u64,
+    /// What the last allocation has found.
+    pub(crate) downlink: Downlink,
     pub(crate) channel: Option<ChannelId>,
     pub(crate) connected: bool,
     /// When the peer is ended unless it connects, or is heard of again.
@@ -148,6 +151,7 @@ impl Peer {
             estimate_bps: None,
             video_asked: false,
             desired_bps: 0,
+            downlink: Downlink::default(),
             channel: None,
             connected: false,
             give_up_at: None,

@@ -16,9 +16,11 @@
 )]
 
 mod browser;
+pub mod catalogue;
 mod control;
 pub mod decoder;
 mod encoder;
+pub mod measure;
 pub mod network;
 mod observe;
 mod page;
@@ -33,4 +35,4 @@ pub use payload::{Codec, Tag};
 pub use plan::{
     Action, ENGINE_VARIABLE, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step,
 };
-pub use world::{SERVER, Seat, World, WorldConfig};
+pub use world::{SERVER, Sample, Seat, World, WorldConfig};

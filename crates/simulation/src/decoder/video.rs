@@ -1,7 +1,7 @@
 //! A video receiver: frames, references, timestamps, picture ids.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
@@ -16,6 +16,8 @@ pub struct Shown {
     pub first_at: Duration,
     pub tag: Tag,
     pub timestamp: u32,
+    /// When it was captured, as sender reports tell it.
+    pub told_captured: Option<SystemTime>,
 }
 
 /// Checks the stream of one video slot.
@@ -343,6 +345,7 @@ impl VideoDecoder {
             first_at,
             tag,
             timestamp,
+            told_captured: packet.told_captured(CLOCK_RATE),
         });
     }
 }
