@@ -33,6 +33,17 @@ pub(crate) enum Grant {
     Nothing,
 }
 
+/// How a peer's downlink is used, in bit/s.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Downlink {
+    /// `None` while nothing is known.
+    pub estimate_bps: Option<u64>,
+    /// What the pictures that the slots are given take.
+    pub used_bps: u64,
+    /// What they would take if bandwidth were plentiful.
+    pub wanted_bps: u64,
+}
+
 /// The outcome for all tiles of a peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Allocation {
@@ -214,13 +225,22 @@ mod tests {
     #[test]
     fn no_estimate_is_not_zero() {
         let allocation = allocate(&[tile(720, 0), tile(180, 0)], None);
-        assert_eq!(allocation.grants, [Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]);
+        assert_eq!(
+            allocation.grants,
+            [
+                Grant::Layer(Target::whole(2)),
+                Grant::Layer(Target::whole(0))
+            ]
+        );
     }
 
     #[test]
     fn the_most_important_tile_always_gets_its_base_layer() {
         let allocation = allocate(&[tile(720, 0), tile(720, 5)], Some(1_000));
-        assert_eq!(allocation.grants, [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]);
+        assert_eq!(
+            allocation.grants,
+            [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]
+        );
     }
 
     #[test]
@@ -228,7 +248,11 @@ mod tests {
         let allocation = allocate(&[tile(720, 9), tile(720, 0), tile(720, 0)], Some(700_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0))]
+            [
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(0))
+            ]
         );
     }
 
@@ -247,7 +271,11 @@ mod tests {
         let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_450_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]
+            [
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(2)),
+                Grant::Layer(Target::whole(0))
+            ]
         );
     }
 

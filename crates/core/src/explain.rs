@@ -11,7 +11,7 @@ use crate::{LayerName, MediaKind, TrackId, VideoSlot, Why};
 /// How a peer's media does, and how it has come to that.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
-    pub downlink: Downlink,
+    pub downlink: ExplainedDownlink,
     /// The video slots, in m-line order.
     pub slots: Vec<ExplainedSlot>,
     pub published: Vec<ExplainedTrack>,
@@ -21,7 +21,7 @@ pub struct Explanation {
 
 /// The way from the server to the peer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Downlink {
+pub struct ExplainedDownlink {
     /// The bandwidth estimate in bit/s; `None` while nothing is known.
     pub estimate_bps: Option<u64>,
     /// What the layers that the slots have been given need of it, and what the peer's audio slots do, in bit/s.

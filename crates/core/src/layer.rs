@@ -216,6 +216,11 @@ impl Layer {
         }
     }
 
+    /// Rate in bit/s of what a receiver of this operating point gets.
+    pub(crate) fn bps_of(&self, point: Point) -> u64 {
+        self.operating.bps_of(point).unwrap_or_else(|| self.bps())
+    }
+
     /// What there is to choose from within the layer; none where it can only be had whole.
     pub(crate) fn choices(&self, now: Instant) -> Vec<Choice> {
         let silence = if self.paused {

@@ -18,8 +18,8 @@ mod audio;
 mod codec;
 mod command;
 mod crypto;
-mod dependency;
 pub mod demux;
+mod dependency;
 mod egress;
 mod event;
 mod explain;
@@ -44,6 +44,7 @@ mod timers;
 mod view;
 mod vp9;
 
+pub use allocate::Downlink;
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::{SendPath, Wallclock};
@@ -52,7 +53,8 @@ pub use event::{
     SlotName, Slots, VideoSlot, Why,
 };
 pub use explain::{
-    Change, Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation, PublishedLayer,
+    Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
+    PublishedLayer,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

@@ -77,6 +77,15 @@ impl Operating {
         }
     }
 
+    /// What a receiver of this point gets, in bit/s; `None` where the stream has no points.
+    pub(crate) fn bps_of(&self, point: Point) -> Option<u64> {
+        let mut within = self
+            .points
+            .iter()
+            .filter(|measured| point.covers(measured.point));
+        within.next_back().map(Measured::bps)
+    }
+
     /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
     pub(crate) fn count(&mut self, frame: &Frame, structured: bool, bytes: usize, now: Instant) {
         if *frame == Frame::PLAIN && self.points.is_empty() {

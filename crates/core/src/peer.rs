@@ -10,6 +10,7 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
+use crate::allocate::Downlink;
 use crate::egress::Egress;
 use crate::explain::Changes;
 use crate::forward::Slot;
@@ -36,6 +37,8 @@ pub(crate) struct Peer {
     pub(crate) video_asked: bool,
     /// What the estimator was last asked to look for, in bit/s.
     pub(crate) desired_bps: u64,
+    /// What the last allocation has found.
+    pub(crate) downlink: Downlink,
     pub(crate) channel: Option<ChannelId>,
     pub(crate) connected: bool,
     /// When the peer is ended unless it connects, or is heard of again.
@@ -150,6 +153,7 @@ impl Peer {
             estimate_bps: None,
             video_asked: false,
             desired_bps: 0,
+            downlink: Downlink::default(),
             channel: None,
             connected: false,
             give_up_at: None,

@@ -9,7 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use madang_core::{
-    Change, Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation, PublishedLayer,
+    Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
+    PublishedLayer,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -145,8 +146,8 @@ impl QualityReport {
     }
 }
 
-impl From<Downlink> for DownlinkReport {
-    fn from(downlink: Downlink) -> Self {
+impl From<ExplainedDownlink> for DownlinkReport {
+    fn from(downlink: ExplainedDownlink) -> Self {
         Self {
             estimate_bps: downlink.estimate_bps,
             wanted_bps: downlink.wanted_bps,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use str0m::bwe::{Bitrate, BweKind};
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -41,6 +42,9 @@ pub struct BrowserConfig {
     pub audio_level: bool,
     /// The microphone sends nothing in silence.
     pub dtx: bool,
+    /// The camera's encoder follows the estimate of the uplink, and pauses layers that nobody wants, as browsers do.
+    /// Otherwise it sends all layers at their full rates, whatever the link.
+    pub adaptive: bool,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -56,6 +60,7 @@ impl Default for BrowserConfig {
             opaque: false,
             audio_level: true,
             dtx: false,
+            adaptive: false,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -109,12 +114,18 @@ pub struct Browser {
     asked_keyframe_at: BTreeMap<Mid, Duration>,
     pub connected_at: Option<Duration>,
     pub ice: Vec<(Duration, IceConnectionState)>,
+    /// What the uplink is estimated to carry, in bit/s.
+    uplink_bps: Option<u64>,
+    /// What the encoders would take if there were bandwidth, as the estimator was last told.
+    desired_bps: u64,
     /// Messages that came over the data channel.
     pub data: Vec<Vec<u8>>,
     due: Instant,
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
 }
 
+/// Where browsers begin (libwebrtc's default).
+const START_BITRATE: Bitrate = Bitrate::kbps(300);
 /// How often a receiver asks for a keyframe at the most.
 const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -126,7 +137,12 @@ impl Browser {
         start: Instant,
         (now, seed): (Duration, u64),
     ) -> Self {
-        let rtc = Rtc::builder()
+        let builder = if config.adaptive {
+            Rtc::builder().enable_bwe(Some(START_BITRATE))
+        } else {
+            Rtc::builder()
+        };
+        let rtc = builder
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
@@ -157,6 +173,8 @@ impl Browser {
             asked_keyframe_at: BTreeMap::new(),
             connected_at: None,
             ice: Vec::new(),
+            uplink_bps: None,
+            desired_bps: 0,
             data: Vec::new(),
             due: start + now,
             outgoing: Vec::new(),
@@ -169,6 +187,11 @@ impl Browser {
 
     pub fn config(&self) -> &BrowserConfig {
         &self.config
+    }
+
+    /// What the browser believes that its uplink carries, in bit/s; `None` where it does not ask.
+    pub fn uplink_bps(&self) -> Option<u64> {
+        self.uplink_bps
     }
 
     pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -245,6 +268,10 @@ impl Browser {
             Event::IceConnectionStateChange(state) => self.ice.push((now, state)),
             Event::KeyframeRequest(request) => {
                 self.keyframe_requested(now, request.mid, request.rid);
+            }
+            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
+                self.uplink_bps = Some(estimate.as_u64());
+                self.share_uplink();
             }
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
             Event::ChannelOpen(id, _) => self.channel = Some(id),

@@ -54,7 +54,7 @@ pub(crate) struct Control {
 const ROOM: RoomId = RoomId(1);
 
 /// Ids of peers are the numbers of the seats, moved so that they are not positions by accident.
-fn peer_of(seat: usize) -> PeerId {
+pub(crate) fn peer_of(seat: usize) -> PeerId {
     PeerId(1_000 + seat as u64)
 }
 
@@ -392,7 +392,12 @@ impl World {
                 }
             }
             Event::Layers { track, layers, .. } => {
-                page.layers.insert(track, layers);
+                let told = page.tracks.iter().find(|known| known.id == track);
+                let source = told.map(|known| known.source);
+                page.layers.insert(track, layers.clone());
+                if let Some(source) = source {
+                    self.seat_mut(seat).browser.want_layers(source, &layers);
+                }
             }
             Event::NeedSlots { audio, video, .. } => page.slots_needed = Some((audio, video)),
             Event::Quality { quality, .. } => page.quality = Some(quality),

@@ -16,10 +16,12 @@
 )]
 
 mod browser;
+pub mod catalogue;
 mod control;
 pub mod decoder;
 mod dependency;
 mod encoder;
+pub mod measure;
 pub mod network;
 mod observe;
 mod page;
@@ -34,4 +36,4 @@ pub use payload::{Codec, Mode, Tag};
 pub use plan::{
     Action, ENGINE_VARIABLE, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step,
 };
-pub use world::{SERVER, Seat, World, WorldConfig};
+pub use world::{SERVER, Sample, Seat, World, WorldConfig};

@@ -1,91 +1,22 @@
 //! One direction of one browser's connection: rate, queue, delay, jitter, loss, reordering,
 //! duplication, corruption, outage. All chance comes from the link's own seeded generator.
 
-use std::collections::BTreeMap;
+mod burst;
+mod config;
+mod trace;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// How a link treats datagrams. The default is a perfect wire with 10 ms of delay.
-#[derive(Debug, Clone, PartialEq)]
-pub struct LinkConfig {
-    /// In bit/s; `None` is infinitely fast.
-    pub rate_bps: Option<u64>,
-    /// How long a datagram may wait for its turn; one that would wait longer is dropped (tail drop).
-    pub queue: Duration,
-    /// Propagation delay.
-    pub delay: Duration,
-    /// Up to this much is added to the delay. Jitter alone does not reorder.
-    pub jitter: Duration,
-    /// Probabilities, 0 to 1, for each datagram.
-    pub loss: f64,
-    pub duplicate: f64,
-    /// Of being overtaken by the datagrams of the next [`REORDER_DELAY`].
-    pub reorder: f64,
-    /// Of a damaged copy arriving beside the datagram.
-    pub corrupt: f64,
-    /// Of a copy with another SSRC arriving beside an RTP packet.
-    pub forge_ssrc: f64,
-    /// Nothing gets through.
-    pub outage: bool,
-}
+pub use burst::Bursts;
+use burst::Weather;
+pub use config::LinkConfig;
+pub use trace::Trace;
 
 /// How long a reordered datagram is held up.
 pub const REORDER_DELAY: Duration = Duration::from_millis(8);
-
-impl Default for LinkConfig {
-    fn default() -> Self {
-        Self {
-            rate_bps: None,
-            queue: Duration::from_millis(300),
-            delay: Duration::from_millis(10),
-            jitter: Duration::ZERO,
-            loss: 0.0,
-            duplicate: 0.0,
-            reorder: 0.0,
-            corrupt: 0.0,
-            forge_ssrc: 0.0,
-            outage: false,
-        }
-    }
-}
-
-impl LinkConfig {
-    /// A narrow link with the default delay.
-    pub fn rate(bps: u64) -> Self {
-        Self {
-            rate_bps: Some(bps),
-            ..Self::default()
-        }
-    }
-
-    /// A link that loses this part of the datagrams.
-    pub fn loss(probability: f64) -> Self {
-        Self {
-            loss: probability,
-            ..Self::default()
-        }
-    }
-
-    /// A bad mobile network: everything at once, all of it mild.
-    pub fn messy() -> Self {
-        Self {
-            delay: Duration::from_millis(30),
-            jitter: Duration::from_millis(10),
-            loss: 0.01,
-            duplicate: 0.01,
-            reorder: 0.02,
-            ..Self::default()
-        }
-    }
-
-    pub fn outage() -> Self {
-        Self {
-            outage: true,
-            ..Self::default()
-        }
-    }
-}
 
 /// RTP packets that a test takes out of the stream by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -118,14 +49,41 @@ pub struct LinkStats {
 pub struct Link {
     config: LinkConfig,
     rng: Rng,
+    /// When the link got its configuration.
+    configured: Duration,
+    weather: Weather,
     /// When the last accepted datagram has left the queue.
     busy_until: Duration,
+    /// What has not left the queue yet: when it will have, and how large it is.
+    queued: VecDeque<(Duration, usize)>,
     last_arrival: Duration,
     scripted: Vec<ScriptedDrop>,
     /// When each SSRC was first sent, and when a scripted drop took a packet.
     first_sent: BTreeMap<u32, Duration>,
     taken: Vec<(Duration, u32)>,
     stats: LinkStats,
+    log: Option<Vec<Passage>>,
+}
+
+/// What became of a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Passage {
+    pub at: Duration,
+    /// On the wire, with the headers of UDP and IP.
+    pub bytes: usize,
+    /// SSRC and sequence number of an RTP packet.
+    pub rtp: Option<(u32, u16)>,
+    pub fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// When.
+    Arrives(Duration),
+    /// By chance, or by design of the test.
+    Lost,
+    /// The queue was full.
+    Dropped,
 }
 
 impl Link {
@@ -133,17 +91,40 @@ impl Link {
         Self {
             config,
             rng: Rng::with_seed(seed),
+            configured: Duration::ZERO,
+            weather: Weather::default(),
             busy_until: Duration::ZERO,
+            queued: VecDeque::new(),
             last_arrival: Duration::ZERO,
             scripted: Vec::new(),
             first_sent: BTreeMap::new(),
             taken: Vec::new(),
             stats: LinkStats::default(),
+            log: None,
         }
     }
 
-    pub fn set_config(&mut self, config: LinkConfig) {
+    pub fn set_config(&mut self, now: Duration, config: LinkConfig) {
         self.config = config;
+        self.configured = now;
+    }
+
+    /// Remembers every datagram from now on.
+    pub fn keep_log(&mut self) {
+        self.log.get_or_insert_default();
+    }
+
+    pub fn log(&self) -> &[Passage] {
+        self.log.as_deref().unwrap_or_default()
+    }
+
+    /// What the link carries at a moment, in bit/s; `None` where it is infinitely fast.
+    pub fn rate_at(&self, now: Duration) -> Option<u64> {
+        let since = now.saturating_sub(self.configured);
+        let traced = self.config.trace.as_ref();
+        traced
+            .map(|trace| trace.rate_at(since))
+            .or(self.config.rate_bps)
     }
 
     pub fn config(&self) -> &LinkConfig {
@@ -173,14 +154,41 @@ impl Link {
     pub fn send(&mut self, now: Duration, datagram: &[u8]) -> Vec<Arrival> {
         self.stats.sent += 1;
         self.stats.bytes += datagram.len() as u64;
-        if self.takes_scripted(now, datagram) || self.config.outage || self.chance(self.config.loss)
-        {
-            self.stats.lost += 1;
-            return Vec::new();
+        let fate = self.fate(now, datagram);
+        if let Some(log) = &mut self.log {
+            log.push(Passage {
+                at: now,
+                bytes: datagram.len() + UDP_IP_HEADER_BYTES,
+                rtp: rtp_ssrc(datagram).zip(rtp_sequence(datagram)),
+                fate,
+            });
         }
-        let Some(departure) = self.departure(now, datagram.len()) else {
-            self.stats.dropped += 1;
-            return Vec::new();
+        match fate {
+            Fate::Arrives(at) => self.arrivals(at, datagram),
+            Fate::Lost => {
+                self.stats.lost += 1;
+                Vec::new()
+            }
+            Fate::Dropped => {
+                self.stats.dropped += 1;
+                Vec::new()
+            }
+        }
+    }
+
+    fn fate(&mut self, now: Duration, datagram: &[u8]) -> Fate {
+        let bytes = datagram.len() + UDP_IP_HEADER_BYTES;
+        let bursts = self.config.bursts;
+        if self.takes_scripted(now, datagram)
+            || self.config.outage
+            || self.config.mtu.is_some_and(|mtu| bytes > mtu)
+            || self.chance(self.config.loss)
+            || bursts.is_some_and(|bursts| self.weather.is_bad(now, bursts, &mut self.rng))
+        {
+            return Fate::Lost;
+        }
+        let Some(departure) = self.departure(now, bytes) else {
+            return Fate::Dropped;
         };
         let jitter = self.config.jitter.mul_f64(self.rng.f64());
         let mut at = departure + self.config.delay + jitter;
@@ -190,6 +198,10 @@ impl Link {
             at = at.max(self.last_arrival);
             self.last_arrival = at;
         }
+        Fate::Arrives(at)
+    }
+
+    fn arrivals(&mut self, at: Duration, datagram: &[u8]) -> Vec<Arrival> {
         let mut arrivals = vec![Arrival {
             at,
             datagram: datagram.to_vec(),
@@ -216,16 +228,31 @@ impl Link {
 
     /// When a datagram has been put on the wire completely; `None` where the queue is full.
     fn departure(&mut self, now: Duration, bytes: usize) -> Option<Duration> {
-        let Some(rate) = self.config.rate_bps else {
-            return Some(now);
-        };
+        while self.queued.front().is_some_and(|(left, _)| *left <= now) {
+            self.queued.pop_front();
+        }
         let start = self.busy_until.max(now);
-        if start - now > self.config.queue {
+        let departure = match (&self.config.trace, self.config.rate_bps) {
+            (Some(trace), _) => {
+                let since = start.saturating_sub(self.configured);
+                self.configured + trace.finish(since, bytes as u64 * 8)
+            }
+            (None, Some(rate)) => {
+                start + Duration::from_nanos(bytes as u64 * 8 * 1_000_000_000 / rate.max(1))
+            }
+            (None, None) => return Some(now),
+        };
+        let waiting: usize = self.queued.iter().map(|(_, bytes)| bytes).sum();
+        let room = self
+            .config
+            .queue_bytes
+            .is_none_or(|most| waiting + bytes <= most);
+        if start - now > self.config.queue || !room {
             return None;
         }
-        let nanos = (bytes as u64 + UDP_IP_HEADER_BYTES) * 8 * 1_000_000_000 / rate.max(1);
-        self.busy_until = start + Duration::from_nanos(nanos);
-        Some(self.busy_until)
+        self.queued.push_back((departure, bytes));
+        self.busy_until = departure;
+        Some(departure)
     }
 
     fn takes_scripted(&mut self, now: Duration, datagram: &[u8]) -> bool {
@@ -251,7 +278,7 @@ impl Link {
 }
 
 /// What a datagram takes on the wire beside its payload.
-const UDP_IP_HEADER_BYTES: u64 = 28;
+const UDP_IP_HEADER_BYTES: usize = 28;
 
 /// The SSRC of an RTP packet; `None` for everything else, RTCP included (RFC 5761: payload types
 /// 64 to 95 with the marker bit are RTCP).
@@ -261,6 +288,13 @@ pub fn rtp_ssrc(datagram: &[u8]) -> Option<u32> {
     };
     let is_rtp = (128..=191).contains(&first) && !(192..=223).contains(&second);
     is_rtp.then(|| u32::from_be_bytes([a, b, c, d]))
+}
+
+fn rtp_sequence(datagram: &[u8]) -> Option<u16> {
+    let [_, _, high, low, ..] = *datagram else {
+        return None;
+    };
+    Some(u16::from_be_bytes([high, low]))
 }
 
 /// A copy with a few flipped bits, sometimes cut short, sometimes with a tail.
@@ -280,111 +314,4 @@ pub fn corrupted(datagram: &[u8], rng: &mut Rng) -> Vec<u8> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: Duration = Duration::from_millis(1);
-
-    fn rtp(ssrc: u32) -> Vec<u8> {
-        let mut packet = vec![0x80, 96, 0, 1, 0, 0, 0, 0];
-        packet.extend_from_slice(&ssrc.to_be_bytes());
-        packet.resize(1_000, 0);
-        packet
-    }
-
-    fn arrivals(config: LinkConfig, seed: u64, count: u32) -> Vec<Arrival> {
-        let mut link = Link::new(config, seed);
-        (0..count)
-            .flat_map(|i| {
-                link.send(
-                    MS * i,
-                    &[
-                        20,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        0,
-                        u8::try_from(i % 256).unwrap(),
-                    ],
-                )
-            })
-            .collect()
-    }
-
-    #[test]
-    fn one_seed_is_one_run() {
-        assert_eq!(
-            arrivals(LinkConfig::messy(), 7, 500),
-            arrivals(LinkConfig::messy(), 7, 500)
-        );
-        assert_ne!(
-            arrivals(LinkConfig::messy(), 7, 500),
-            arrivals(LinkConfig::messy(), 8, 500)
-        );
-    }
-
-    #[test]
-    fn loss_and_duplication_are_as_configured() {
-        let config = LinkConfig {
-            loss: 0.2,
-            ..LinkConfig::default()
-        };
-        let through = arrivals(config, 1, 10_000).len();
-        assert!((7_800..8_200).contains(&through), "{through}");
-        let config = LinkConfig {
-            duplicate: 0.2,
-            ..LinkConfig::default()
-        };
-        let through = arrivals(config, 1, 10_000).len();
-        assert!((11_800..12_200).contains(&through), "{through}");
-    }
-
-    #[test]
-    fn jitter_keeps_the_order_and_reordering_breaks_it() {
-        let in_order = |config| arrivals(config, 3, 1_000).is_sorted_by_key(|arrival| arrival.at);
-        assert!(in_order(LinkConfig {
-            jitter: 20 * MS,
-            ..LinkConfig::default()
-        }));
-        assert!(!in_order(LinkConfig {
-            reorder: 0.05,
-            ..LinkConfig::default()
-        }));
-    }
-
-    #[test]
-    fn a_narrow_link_delays_and_then_drops() {
-        let mut link = Link::new(
-            LinkConfig {
-                queue: 100 * MS,
-                ..LinkConfig::rate(100_000)
-            },
-            1,
-        );
-        let at: Vec<_> = (0..20)
-            .flat_map(|_| link.send(Duration::ZERO, &rtp(1)))
-            .map(|a| a.at)
-            .collect();
-        // 1,028 bytes at 100 kbit/s take 82 ms: the first, and the second that waits for it.
-        assert_eq!(at.len(), 2, "{at:?}");
-        assert!(
-            at.is_sorted() && at.iter().all(|at| *at >= 92 * MS),
-            "{at:?}"
-        );
-        assert_eq!(link.stats().dropped, 18);
-    }
-
-    #[test]
-    fn scripted_drops_hit_their_ssrc_alone() {
-        let mut link = Link::new(LinkConfig::default(), 1);
-        link.drop_next(ScriptedDrop { ssrc: 5, count: 2 });
-        let through = [5, 6, 5, 5].map(|ssrc| link.send(Duration::ZERO, &rtp(ssrc)).len());
-        assert_eq!(through, [0, 1, 0, 1]);
-    }
-}
+mod tests;

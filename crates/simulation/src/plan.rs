@@ -61,6 +61,8 @@ pub enum Action {
     Audio(Name, AudioView),
     Uplink(Name, LinkConfig),
     Downlink(Name, LinkConfig),
+    /// The NAT forgets the browser's mapping and gives it another port, and nobody is told.
+    Rebind(Name),
     /// Loses the next packets of one layer on the way to the server, and their retransmissions.
     LoseUp {
         publisher: Name,
@@ -144,37 +146,60 @@ impl Plan {
             .iter()
             .zip(WORKERS.into_iter().cycle())
         {
-            let mut config = WorldConfig::new(*seed);
-            config.workers = workers;
-            if std::env::var_os(ENGINE_VARIABLE).is_some() {
-                config.send_path = SendPath::Engine;
-            }
-            config.send_path = self.send_path.unwrap_or(config.send_path);
-            (self.configure)(&mut config);
-            let mut told = Told {
-                plan: self,
-                seed: *seed,
-                done: 0,
-                now: Duration::ZERO,
-            };
-            let mut world = World::new(config);
-            for step in &self.steps {
-                world.run_until(step.at);
-                told.done += 1;
-                told.now = step.at;
-                for action in &step.actions {
-                    perform::perform(&mut world, action);
-                }
-            }
-            verdict(&mut world);
-            let complaints = world.complaints();
-            let first: Vec<&String> = complaints.iter().take(10).collect();
-            assert!(
-                complaints.is_empty(),
-                "{} complaints, first: {first:#?}",
-                complaints.len()
-            );
+            self.play(*seed, workers, &[], |world| {
+                verdict(world);
+                let complaints = world.complaints();
+                let first: Vec<&String> = complaints.iter().take(10).collect();
+                assert!(
+                    complaints.is_empty(),
+                    "{} complaints, first: {first:#?}",
+                    complaints.len()
+                );
+            });
         }
+    }
+
+    /// Runs the story once. `verdict` looks at the end; a panic there, or on the way, prints the story. What happens
+    /// to the people of `watched` is recorded.
+    pub fn play(
+        &self,
+        seed: u64,
+        workers: usize,
+        watched: &[&'static str],
+        verdict: impl FnOnce(&mut World),
+    ) {
+        let mut config = WorldConfig::new(seed);
+        config.workers = workers;
+        if std::env::var_os(ENGINE_VARIABLE).is_some() {
+            config.send_path = SendPath::Engine;
+        }
+        config.send_path = self.send_path.unwrap_or(config.send_path);
+        (self.configure)(&mut config);
+        let mut told = Told {
+            plan: self,
+            seed,
+            done: 0,
+            now: Duration::ZERO,
+        };
+        let mut world = World::new(config);
+        world.watch(watched);
+        for step in &self.steps {
+            world.run_until(step.at);
+            told.done += 1;
+            told.now = step.at;
+            for action in &step.actions {
+                perform::perform(&mut world, action);
+            }
+        }
+        verdict(&mut world);
+    }
+
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
     }
 }
 

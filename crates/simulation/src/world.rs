@@ -6,11 +6,12 @@ use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
 use madang_core::{
-    Address, Command, Datagram, Identity, SendPath, Shard, ShardConfig, ShardStats, Wallclock,
+    Address, Command, Datagram, Downlink, Identity, SendPath, Shard, ShardConfig, ShardStats,
+    Wallclock,
 };
 
 use crate::browser::{Browser, BrowserConfig};
-use crate::control::{Connection, Control, Request, SIGNALLING_DELAY, Told};
+use crate::control::{Connection, Control, Request, SIGNALLING_DELAY, Told, peer_of};
 use crate::network::{Link, LinkConfig};
 use crate::page::Page;
 
@@ -51,6 +52,21 @@ pub struct Seat {
     /// From the server to the browser.
     pub down: Link,
     pub(crate) connection: Connection,
+    /// From where the server sees the browser's datagrams come: what a NAT has made of its address, the newest last.
+    mappings: Vec<SocketAddr>,
+    /// What was recorded of somebody who is watched.
+    pub samples: Vec<Sample>,
+}
+
+/// What the server thinks of somebody's downlink at a moment.
+#[derive(Debug, Clone, Copy)]
+pub struct Sample {
+    pub at: Duration,
+    pub downlink: Downlink,
+    /// What the link carries, in bit/s; `None` where it is infinitely fast.
+    pub capacity_bps: Option<u64>,
+    /// What the browser believes that its own uplink carries, in bit/s.
+    pub uplink_bps: Option<u64>,
 }
 
 /// Everything, at one moment of virtual time.
@@ -69,12 +85,16 @@ pub struct World {
     touched: bool,
     /// How often a shard's timeout was due.
     timeouts: u64,
+    /// Those whose links and estimates are recorded.
+    watched: Vec<&'static str>,
 }
 
 /// Something on its way.
 #[derive(Debug)]
 pub(crate) enum Delivery {
     ToShard {
+        /// Who has sent it; nobody whom the simulation knows.
+        seat: Option<usize>,
         source: SocketAddr,
         datagram: Vec<u8>,
     },
@@ -94,6 +114,8 @@ pub(crate) enum Delivery {
 
 /// The step of virtual time. What falls due within a step is handled as one batch.
 const TICK: Duration = Duration::from_millis(1);
+/// How often the links and estimates of those who are watched are looked at.
+const SAMPLE_INTERVAL_MS: u128 = 100;
 /// A shard whose timeout is due more often than this at one moment is in a busy loop.
 const TIMEOUTS_PER_TICK_MAX: usize = 10_000;
 
@@ -103,6 +125,14 @@ const WALLCLOCK_START: Duration = Duration::from_secs(1_790_000_000);
 /// Where the simulated server listens (RFC 5737).
 pub const SERVER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), 3478);
+
+impl Seat {
+    /// From where the server sees the browser's datagrams come.
+    fn mapping(&self) -> SocketAddr {
+        let newest = self.mappings.last().copied();
+        newest.unwrap_or_else(|| self.browser.address())
+    }
+}
 
 impl World {
     pub fn new(config: WorldConfig) -> Self {
@@ -145,6 +175,7 @@ impl World {
             deliveries: 0,
             touched: true,
             timeouts: 0,
+            watched: Vec::new(),
         }
     }
 
@@ -162,7 +193,14 @@ impl World {
             up: Link::new(LinkConfig::default(), seed.wrapping_add(1)),
             down: Link::new(LinkConfig::default(), seed.wrapping_add(2)),
             connection: Connection::default(),
+            mappings: vec![address],
+            samples: Vec::new(),
         });
+        if self.watched.contains(&name) {
+            let seat = self.seat_mut(seat);
+            seat.up.keep_log();
+            seat.down.keep_log();
+        }
         seat
     }
 
@@ -236,7 +274,42 @@ impl World {
 
     /// Puts a datagram before the server, as if it came from `source`.
     pub fn inject(&mut self, source: SocketAddr, datagram: Vec<u8>) {
-        self.deliver_after(TICK, Delivery::ToShard { source, datagram });
+        let seat = self
+            .seats
+            .iter()
+            .position(|seat| seat.mappings.contains(&source));
+        self.deliver_after(
+            TICK,
+            Delivery::ToShard {
+                seat,
+                source,
+                datagram,
+            },
+        );
+    }
+
+    /// Records what happens to these people, from their coming on.
+    pub(crate) fn watch(&mut self, names: &[&'static str]) {
+        self.watched = names.to_vec();
+    }
+
+    pub(crate) fn set_uplink(&mut self, name: &str, config: LinkConfig) {
+        let now = self.now;
+        self.seat_named(name).up.set_config(now, config);
+    }
+
+    pub(crate) fn set_downlink(&mut self, name: &str, config: LinkConfig) {
+        let now = self.now;
+        self.seat_named(name).down.set_config(now, config);
+    }
+
+    /// What goes to the mapping that was is lost from now on.
+    pub(crate) fn rebind(&mut self, name: &str) {
+        let seat = self.seat_named(name);
+        if let Some(mut mapping) = seat.mappings.last().copied() {
+            mapping.set_port(mapping.port() + 1);
+            seat.mappings.push(mapping);
+        }
     }
 
     pub fn run_until(&mut self, end: Duration) {
@@ -260,21 +333,42 @@ impl World {
             self.tick_browser(seat);
         }
         self.drive_shards();
+        if !self.watched.is_empty() && self.now.as_millis().is_multiple_of(SAMPLE_INTERVAL_MS) {
+            self.sample();
+        }
+    }
+
+    fn sample(&mut self) {
+        let now = self.now;
+        for seat in 0..self.seats.len() {
+            let name = self.seat_mut(seat).name;
+            if self.watched.contains(&name) {
+                let peer = peer_of(seat);
+                let downlink = self.shard_of(seat).downlink(peer).unwrap_or_default();
+                let state = self.seat_mut(seat);
+                state.samples.push(Sample {
+                    at: now,
+                    downlink,
+                    capacity_bps: state.down.rate_at(now),
+                    uplink_bps: state.browser.uplink_bps(),
+                });
+            }
+        }
     }
 
     fn arrive(&mut self, delivery: Delivery) {
         match delivery {
-            Delivery::ToShard { source, datagram } => {
+            Delivery::ToShard {
+                seat,
+                source,
+                datagram,
+            } => {
                 let datagram = Datagram {
                     source,
                     destination: SERVER,
                     contents: &datagram,
                 };
                 let now = self.start + self.now;
-                let seat = self
-                    .seats
-                    .iter()
-                    .position(|seat| seat.browser.address() == source);
                 self.shard_of(seat.unwrap_or(0))
                     .handle_datagram(now, datagram);
                 self.touched = true;
@@ -294,7 +388,7 @@ impl World {
         let now = self.now;
         let state = self.seat_mut(seat);
         state.browser.tick(now);
-        let source = state.browser.address();
+        let source = state.mapping();
         let mut arrivals = Vec::new();
         for (destination, datagram) in state.browser.take_outgoing() {
             if destination == SERVER {
@@ -305,6 +399,7 @@ impl World {
             self.deliver_at(
                 arrival.at,
                 Delivery::ToShard {
+                    seat: Some(seat),
                     source,
                     datagram: arrival.datagram,
                 },
@@ -382,7 +477,7 @@ impl World {
             let to = self
                 .seats
                 .iter()
-                .position(|seat| seat.browser.address() == transmit.destination);
+                .position(|seat| seat.mapping() == transmit.destination);
             if let Some((number, seat)) =
                 to.and_then(|number| Some((number, self.seats.get_mut(number)?)))
             {

@@ -165,7 +165,11 @@ fn receivers_are_told_what_is_left_for_them() {
     assert_eq!((again.frame_number, again.active), (9, 0b0011));
     assert_eq!(again.structure, first.structure);
     let delta = read(&first.structure, &[0x80 | ((61 + 2) % 64), 0, 1]).unwrap();
-    assert_eq!(delta.told_active(Point::WHOLE), None, "no frame of the base layer");
+    assert_eq!(
+        delta.told_active(Point::WHOLE),
+        None,
+        "no frame of the base layer"
+    );
 }
 
 #[test]

@@ -4,8 +4,11 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::allocate::{self, Grant};
-use crate::explain::{Downlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, PublishedLayer};
+use crate::explain::{
+    ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, PublishedLayer,
+};
 use crate::forward::Slot;
+use crate::layering::Target;
 use crate::peer::Peer;
 use crate::publish::{PeerKey, PublishedMid, TrackKey};
 use crate::{Event, Explanation, LayerName, MediaKind, PeerId};
@@ -29,7 +32,7 @@ impl Shard {
         let asked = self.demands(now, key);
         let plenty = allocate::allocate(&asked.demands, None);
         let wishes = asked.places.iter().zip(&plenty.grants);
-        let wished: Vec<(usize, usize)> = wishes
+        let wished: Vec<(usize, Target)> = wishes
             .filter_map(|(slot, grant)| match grant {
                 Grant::Layer(layer) => Some((*slot, *layer)),
                 Grant::NoBandwidth | Grant::Nothing => None,
@@ -45,7 +48,7 @@ impl Shard {
             .collect();
         let lane = peer.egress.as_lane();
         Some(Explanation {
-            downlink: Downlink {
+            downlink: ExplainedDownlink {
                 estimate_bps: peer.estimate_bps,
                 given_bps: total(slots.iter().filter_map(|slot| slot.given.as_ref())),
                 audio_bps: asked.audio_bps,
@@ -59,9 +62,9 @@ impl Shard {
         })
     }
 
-    fn explained_slot(&self, slot: &Slot, wanted: Option<usize>) -> ExplainedSlot {
+    fn explained_slot(&self, slot: &Slot, wanted: Option<Target>) -> ExplainedSlot {
         let source = slot.source.as_ref();
-        let layer = |layer: Option<usize>| self.explained_layer(source?.track, layer?);
+        let layer = |target: Option<Target>| self.explained_layer(source?.track, target?);
         let tile = source.map(|source| source.tile).unwrap_or_default();
         ExplainedSlot {
             mid: slot.mid,
@@ -71,20 +74,23 @@ impl Shard {
             priority: tile.priority,
             wanted: layer(wanted),
             given: layer(source.and_then(|source| source.target)),
-            sent: layer(slot.carries().map(|(layer, _)| layer)),
+            sent: layer(slot.carries().map(|current| Target {
+                layer: current.layer,
+                point: current.point,
+            })),
         }
     }
 
-    fn explained_layer(&self, track: TrackKey, layer: usize) -> Option<ExplainedLayer> {
-        let layer = self.tracks.get(track)?.layers.get(layer)?;
-        let (width, height) = layer.size.unwrap_or_default();
+    fn explained_layer(&self, track: TrackKey, target: Target) -> Option<ExplainedLayer> {
+        let layer = self.tracks.get(track)?.layers.get(target.layer)?;
+        let (width, height) = layer.size_of(target.point).unwrap_or_default();
         Some(ExplainedLayer {
             name: LayerName {
                 rid: layer.rid,
                 width,
                 height,
             },
-            bps: layer.rate.bps(),
+            bps: layer.bps_of(target.point),
         })
     }
 
@@ -94,7 +100,7 @@ impl Shard {
             let layers = track.layers.iter().enumerate();
             let layers = layers.filter_map(|(index, layer)| {
                 Some(PublishedLayer {
-                    layer: self.explained_layer(published.track, index)?,
+                    layer: self.explained_layer(published.track, Target::whole(index))?,
                     paused: layer.paused,
                     active: layer.is_active(now),
                 })

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 use str0m::bwe::Bitrate;
 
 use super::Shard;
-use crate::allocate::{self, Demand, Grant};
+use crate::allocate::{self, Demand, Downlink, Grant};
 use crate::forward::Slot;
 use crate::layering::Target;
 use crate::peer;
 use crate::publish::PeerKey;
-use crate::{Event, MediaKind, Quality, QualityReason, Why};
+use crate::{Event, MediaKind, PeerId, Quality, QualityReason, Why};
 
 /// What a microphone takes until its rate has been measured: Opus at 40 kbit/s.
 const AUDIO_BPS: u64 = 40_000;
@@ -43,6 +43,16 @@ struct Ask {
 }
 
 impl Shard {
+    /// How a peer's downlink is used; `None` where there is no such peer.
+    pub fn downlink(&self, peer: PeerId) -> Option<Downlink> {
+        let key = self.peer_keys.get(&peer)?;
+        let peer = self.peers.get(*key)?;
+        Some(Downlink {
+            estimate_bps: peer.estimate_bps,
+            ..peer.downlink
+        })
+    }
+
     /// Gives each video slot the layer that the peer's bandwidth allows.
     pub(super) fn allocate(&mut self, now: Instant, key: PeerKey) {
         let Demands {
@@ -58,6 +68,11 @@ impl Shard {
             &demands,
             peer.estimate_bps.map(|bps| bps.saturating_sub(audio_bps)),
         );
+        peer.downlink = Downlink {
+            estimate_bps: peer.estimate_bps,
+            used_bps: allocation.used_bps,
+            wanted_bps: allocation.wanted_bps,
+        };
         for (index, why) in hidden {
             aim(&mut peer.slots, index, None, why);
         }

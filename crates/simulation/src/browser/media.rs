@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use madang_core::Source;
+use madang_core::{LayerWanted, Source};
+use str0m::bwe::Bitrate;
 use str0m::format::Codec as RtcCodec;
 use str0m::media::{MediaKind, Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
@@ -34,6 +35,9 @@ enum Encoder {
     Video(VideoEncoder, Codec),
     Audio(AudioEncoder),
 }
+
+/// What a microphone takes of the uplink, with its headers.
+const AUDIO_BPS: u64 = 60_000;
 
 /// The name that a publication has in every [`crate::Tag`].
 pub fn source_number(browser: u32, source: Source) -> u32 {
@@ -113,6 +117,47 @@ impl Browser {
         }
     }
 
+    /// What the server wants of a source: layers that nobody looks at are paused.
+    pub(crate) fn want_layers(&mut self, source: Source, layers: &[LayerWanted]) {
+        let mid = self.mid_of(source);
+        if let Some(Publication {
+            encoder: Encoder::Video(encoder, _),
+            ..
+        }) = mid.and_then(|mid| self.publications.get_mut(&mid))
+            && self.config.adaptive
+        {
+            for layer in layers {
+                encoder.want(layer.rid, layer.active);
+            }
+        }
+        self.share_uplink();
+    }
+
+    /// Gives each encoder what the uplink carries beside audio, the screen first, and tells the estimator what more
+    /// would be of use.
+    pub(super) fn share_uplink(&mut self) {
+        let Some(estimate_bps) = self.uplink_bps else {
+            return;
+        };
+        let mut left = estimate_bps.saturating_sub(AUDIO_BPS);
+        let (mut used, mut desired) = (AUDIO_BPS, AUDIO_BPS);
+        let videos = self.publications.values_mut().rev();
+        for publication in videos.filter(|publication| !publication.muted) {
+            if let Encoder::Video(encoder, _) = &mut publication.encoder {
+                let taken = encoder.share(left);
+                left = left.saturating_sub(taken);
+                used += taken;
+                desired += encoder.desired_bps();
+            }
+        }
+        if self.desired_bps != desired {
+            self.desired_bps = desired;
+            self.rtc
+                .bwe()
+                .set_bitrate(Bitrate::bps(used), Bitrate::bps(desired));
+        }
+    }
+
     /// SSRC and RTX SSRC under which a source is sent.
     pub fn sent_ssrcs(&mut self, source: Source, rid: Option<&str>) -> Option<(u32, Option<u32>)> {
         let mid = self.mid_of(source)?;
@@ -171,6 +216,9 @@ impl Browser {
             ssrc: *ssrc,
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
+            reported: packet
+                .last_sender_info
+                .map(|info| (info.ntp_time, info.rtp_time.numer())),
             marker: packet.header.marker,
             descriptor: packet
                 .header

@@ -141,6 +141,7 @@ impl Pair {
                 ssrc: *packet.header.ssrc,
                 sequence: *packet.seq_no,
                 timestamp: packet.header.timestamp,
+                reported: None,
                 marker: packet.header.marker,
                 payload: packet.payload.to_vec(),
             });

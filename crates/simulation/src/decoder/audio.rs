@@ -1,6 +1,6 @@
 //! An audio receiver: gaps, talk spurts, timestamps.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
@@ -13,6 +13,8 @@ pub struct Heard {
     pub tag: Tag,
     pub marker: bool,
     pub timestamp: u32,
+    /// When it was captured, as sender reports tell it.
+    pub told_captured: Option<SystemTime>,
 }
 
 /// Checks the stream of one audio slot.
@@ -95,6 +97,7 @@ impl AudioDecoder {
             tag,
             marker: packet.marker,
             timestamp: packet.timestamp,
+            told_captured: packet.told_captured(CLOCK_RATE),
         };
         if let Some(before) = self.last {
             self.check_succession(&before, &heard);
@@ -153,6 +156,7 @@ mod tests {
                 ssrc: 1,
                 sequence: packet.sequence,
                 timestamp: packet.timestamp,
+                reported: None,
                 marker: packet.marker,
                 descriptor: None,
                 payload: packet.payload,

@@ -1,11 +1,11 @@
 //! A video receiver: frames, references, timestamps, picture ids.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use super::descriptor::Descriptors;
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
-use super::descriptor::Descriptors;
 use crate::payload::{
     Codec, Tag, VideoPacket, Vp8Descriptor, Vp9Descriptor, parse_av1, parse_h264, parse_opaque,
     parse_vp8, parse_vp9,
@@ -20,6 +20,8 @@ pub struct Shown {
     pub first_at: Duration,
     pub tag: Tag,
     pub timestamp: u32,
+    /// When it was captured, as sender reports tell it.
+    pub told_captured: Option<SystemTime>,
 }
 
 /// Checks the stream of one video slot.
@@ -422,6 +424,7 @@ impl VideoDecoder {
             first_at,
             tag,
             timestamp,
+            told_captured: packet.told_captured(CLOCK_RATE),
         });
     }
 }

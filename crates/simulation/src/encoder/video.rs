@@ -41,6 +41,10 @@ struct VideoLayer {
     /// The newest pictures' frames, newest first.
     history: VecDeque<Vec<u32>>,
     wants_keyframe: bool,
+    /// The server has a use for it.
+    wanted: bool,
+    /// Its share of the uplink, in bit/s; 0 is too little to encode anything.
+    share_bps: u64,
 }
 
 /// A frame of one spatial layer, on its way.
@@ -54,6 +58,10 @@ struct Frame {
 }
 
 const FRAMES_PER_SECOND: u32 = 30;
+/// A layer gets at least this share of its full rate or nothing.
+const LAYER_PERCENT_MIN: u64 = 50;
+/// The least that the smallest layer is encoded with (libwebrtc's minimum).
+const SMALLEST_BPS: u64 = 30_000;
 /// RTP payload of a full packet.
 const PACKET_BYTES: usize = 1_050;
 /// Parts of a stream's bits that its spatial layers take, in percent.
@@ -97,6 +105,41 @@ impl VideoEncoder {
         }
     }
 
+    /// Pauses a layer, or goes on with it.
+    pub fn want(&mut self, rid: Option<Rid>, wanted: bool) {
+        for layer in self.layers.iter_mut().filter(|layer| layer.rid() == rid) {
+            layer.wanted = wanted;
+        }
+    }
+
+    /// What the layers that somebody wants would take, in bit/s.
+    pub fn desired_bps(&self) -> u64 {
+        let wanted = self.layers.iter().filter(|layer| layer.wanted);
+        wanted.map(|layer| layer.spec.bitrate_bps).sum()
+    }
+
+    /// Fits the layers into a rate, as browsers do: the smallest first, each up to its full rate, and a larger one
+    /// only where there is enough for a picture worth looking at. What is taken, in bit/s.
+    pub fn share(&mut self, bps: u64) -> u64 {
+        let mut left = bps;
+        for (position, layer) in self.layers.iter_mut().enumerate() {
+            let full = layer.spec.bitrate_bps;
+            let enough = full * LAYER_PERCENT_MIN / 100;
+            let share = match left.min(full) {
+                _ if !layer.wanted => 0,
+                share if share >= enough => share,
+                // The smallest goes on whatever happens.
+                share if position == 0 => share.max(SMALLEST_BPS),
+                _ => 0,
+            };
+            // A layer that comes back starts with a keyframe.
+            layer.wants_keyframe |= layer.share_bps == 0 && share > 0;
+            layer.share_bps = share;
+            left = left.saturating_sub(share);
+        }
+        bps.saturating_sub(left)
+    }
+
     /// Lets one frame pass without encoding it: the source is muted. What follows the pause is
     /// predicted from what was before it, as in a browser.
     pub fn skip_frame(&mut self) {
@@ -110,7 +153,10 @@ impl VideoEncoder {
         for (position, layer) in self.layers.iter_mut().enumerate() {
             let layer_number = u8::try_from(position).unwrap_or(u8::MAX);
             let varied = self.rng.u64(80..=120);
-            let bytes = layer.spec.bitrate_bps * varied / 100 / 8 / u64::from(FRAMES_PER_SECOND);
+            if !layer.wanted || layer.share_bps == 0 {
+                continue;
+            }
+            let bytes = layer.share_bps * varied / 100 / 8 / u64::from(FRAMES_PER_SECOND);
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             packets.extend(layer.encode(self.source, layer_number, captured, bytes));
         }
@@ -123,7 +169,6 @@ impl VideoLayer {
         // Where all counters are to wrap, this one does, too.
         let frame_number_base = start.picture_id.map_or(0xfff0, |id| id | 0x8000);
         Self {
-            spec,
             encoding,
             sequence: u64::from(start.sequence.unwrap_or_else(|| rng.u16(0..0x8000))),
             timestamp_base: start.timestamp.unwrap_or_else(|| rng.u32(..)),
@@ -136,6 +181,9 @@ impl VideoLayer {
             picture: 0,
             history: VecDeque::new(),
             wants_keyframe: true,
+            wanted: true,
+            share_bps: spec.bitrate_bps,
+            spec,
         }
     }
 

@@ -28,8 +28,8 @@ pub(super) fn perform(world: &mut World, action: &Action) {
             world.seat_mut(seat).browser.close(now);
         }
         Action::Vanish(name) => {
-            world.seat_named(name).up.set_config(LinkConfig::outage());
-            world.seat_named(name).down.set_config(LinkConfig::outage());
+            world.set_uplink(name, LinkConfig::outage());
+            world.set_downlink(name, LinkConfig::outage());
             let seat = world.position(name);
             world.set_signalling(seat, false);
         }
@@ -39,8 +39,9 @@ pub(super) fn perform(world: &mut World, action: &Action) {
         Action::Unmute(name, source) => world.page_mutes(world.position(name), *source, false),
         Action::Talk(name, level) => world.seat_named(name).browser.talk(Some(*level)),
         Action::Hush(name) => world.seat_named(name).browser.talk(None),
-        Action::Uplink(name, config) => world.seat_named(name).up.set_config(config.clone()),
-        Action::Downlink(name, config) => world.seat_named(name).down.set_config(config.clone()),
+        Action::Uplink(name, config) => world.set_uplink(name, config.clone()),
+        Action::Downlink(name, config) => world.set_downlink(name, config.clone()),
+        Action::Rebind(name) => world.rebind(name),
         Action::SignallingLost(name) => world.set_signalling(world.position(name), false),
         Action::SignallingBack(name) => world.set_signalling(world.position(name), true),
         Action::RestartIce(name) => world.page_restarts_ice(world.position(name)),

@@ -75,6 +75,7 @@ impl Studio {
                 ssrc: 7,
                 sequence,
                 timestamp,
+                reported: None,
                 marker,
                 descriptor: None,
                 payload,

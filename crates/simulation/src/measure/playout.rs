@@ -1,0 +1,190 @@
+//! A receiver's jitter buffers, and what people notice of them: pictures that stand still, sound that is made up.
+//!
+//! Both buffers wait as long as most of what came lately needed: libwebrtc's are finer, but have the same aim.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::decoder::{Heard, Shown};
+
+/// The delays that a buffer remembers: three seconds of video, two of audio.
+const VIDEO_DELAYS: usize = 90;
+const AUDIO_DELAYS: usize = 100;
+/// Share of them, in percent, that a buffer waits for.
+const VIDEO_PERCENT: usize = 95;
+const AUDIO_PERCENT: usize = 97;
+/// What a buffer of sound holds beyond that: NetEq waits for a packet of 20 ms at the least.
+const AUDIO_SPARE: Duration = Duration::from_millis(20);
+
+/// libwebrtc's freeze (`VideoQualityObserver`): a frame that stands longer than three times the average of the last 30,
+/// and longer than that average and 150 ms.
+const AVERAGED: usize = 30;
+const AVERAGED_MIN: usize = 5;
+const FREEZE_FACTOR: u32 = 3;
+const FREEZE_SPARE: Duration = Duration::from_millis(150);
+
+/// When frames are shown.
+pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
+    let mut buffer = Buffer::new(VIDEO_DELAYS, VIDEO_PERCENT);
+    let mut last = Duration::ZERO;
+    let mut times = Vec::new();
+    for frame in frames {
+        let wait = buffer.add(frame.at.saturating_sub(frame.tag.captured));
+        last = frame.at.max(frame.tag.captured + wait).max(last);
+        times.push(last);
+    }
+    times
+}
+
+/// The pauses between frames that count as freezes.
+pub(super) fn freezes(rendered: &[Duration]) -> Vec<Range<Duration>> {
+    let mut intervals: VecDeque<Duration> = VecDeque::new();
+    let mut freezes = Vec::new();
+    for pair in rendered.windows(2) {
+        let [before, after] = *pair else { continue };
+        let interval = after - before;
+        let count = u32::try_from(intervals.len()).unwrap_or(u32::MAX).max(1);
+        let average = intervals.iter().sum::<Duration>() / count;
+        let limit = (average * FREEZE_FACTOR).max(average + FREEZE_SPARE);
+        if intervals.len() >= AVERAGED_MIN && interval >= limit {
+            freezes.push(before..after);
+        }
+        intervals.push_back(interval);
+        if intervals.len() > AVERAGED {
+            intervals.pop_front();
+        }
+    }
+    freezes
+}
+
+/// Share of a voice that did not come in time to be played.
+pub(super) fn concealed(heard: &[Heard]) -> f64 {
+    let (Some(first), Some(last)) = (heard.first(), heard.last()) else {
+        return 0.0;
+    };
+    let expected = last.tag.frame.saturating_sub(first.tag.frame) + 1;
+    let mut buffer = Buffer::new(AUDIO_DELAYS, AUDIO_PERCENT);
+    let mut wait = None;
+    let mut played = 0;
+    for packet in heard {
+        let delay = packet.at.saturating_sub(packet.tag.captured);
+        played += u32::from(wait.is_none_or(|wait| delay <= wait + AUDIO_SPARE));
+        wait = Some(buffer.add(delay));
+    }
+    1.0 - f64::from(played) / f64::from(expected)
+}
+
+/// Remembers delays, and says how long to wait.
+struct Buffer {
+    delays: VecDeque<Duration>,
+    most: usize,
+    percent: usize,
+}
+
+impl Buffer {
+    fn new(most: usize, percent: usize) -> Self {
+        Self {
+            delays: VecDeque::new(),
+            most,
+            percent,
+        }
+    }
+
+    fn add(&mut self, delay: Duration) -> Duration {
+        self.delays.push_back(delay);
+        if self.delays.len() > self.most {
+            self.delays.pop_front();
+        }
+        let mut sorted: Vec<Duration> = self.delays.iter().copied().collect();
+        sorted.sort_unstable();
+        let place = (sorted.len() * self.percent / 100).min(sorted.len() - 1);
+        sorted.get(place).copied().unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::payload::Tag;
+
+    const FRAME: Duration = Duration::from_millis(33);
+
+    /// Frames that take so long, one after the other, to come.
+    fn shown(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
+        let frames = (0u32..).zip(delays_ms).map(|(frame, delay)| {
+            let captured = FRAME * frame;
+            let at = captured + Duration::from_millis(delay);
+            let tag = Tag {
+                source: 1,
+                layer: 0,
+                temporal: 0,
+                frame,
+                packet: 0,
+                packets: 1,
+                reference: None,
+                captured,
+            };
+            Shown {
+                at,
+                first_at: at,
+                tag,
+                timestamp: 0,
+                told_captured: None,
+            }
+        });
+        frames.collect()
+    }
+
+    #[test]
+    fn a_frame_that_is_late_once_is_a_freeze_and_a_path_that_is_always_late_is_none() {
+        let once = shown((0..60).map(|i| if i == 40 { 300 } else { 20 }));
+        assert_eq!(freezes(&render_times(&once)).len(), 1);
+        let little = shown((0..60).map(|i| if i == 40 { 120 } else { 20 }));
+        assert_eq!(freezes(&render_times(&little)).len(), 0);
+        let always = shown((0..60).map(|_| 300));
+        assert_eq!(freezes(&render_times(&always)).len(), 0);
+    }
+
+    #[test]
+    fn frames_that_are_missing_are_a_freeze() {
+        let mut frames = shown((0..60).map(|_| 20));
+        frames.drain(30..37);
+        let freezes = freezes(&render_times(&frames));
+        assert_eq!(freezes.len(), 1);
+        assert_eq!(freezes[0].end - freezes[0].start, FRAME * 8);
+    }
+
+    #[test]
+    fn a_jitter_buffer_hides_what_comes_again_and_again() {
+        let jitter = shown((0..200).map(|i| if i % 10 == 0 { 230 } else { 20 }));
+        let late: Vec<_> = freezes(&render_times(&jitter));
+        assert!(late.len() <= 1, "{late:?}");
+    }
+
+    #[test]
+    fn what_does_not_come_or_comes_late_is_concealed() {
+        let heard = |lost: u32, late: u32| -> Vec<Heard> {
+            (0..200)
+                .filter(|frame| *frame != lost)
+                .map(|frame| {
+                    let captured = Duration::from_millis(20) * frame;
+                    let delay = if frame == late { 200 } else { 30 };
+                    let at = captured + Duration::from_millis(delay);
+                    let mut tag = shown([0])[0].tag;
+                    (tag.frame, tag.captured) = (frame, captured);
+                    Heard {
+                        at,
+                        tag,
+                        marker: false,
+                        timestamp: 0,
+                        told_captured: None,
+                    }
+                })
+                .collect()
+        };
+        assert!(concealed(&heard(999, 999)) < 1e-9);
+        assert!((concealed(&heard(50, 999)) - 0.005).abs() < 1e-9);
+        assert!((concealed(&heard(50, 90)) - 0.01).abs() < 1e-9);
+    }
+}
