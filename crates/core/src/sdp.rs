@@ -1,5 +1,7 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
+use std::net::IpAddr;
+
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{MediaKind, Mid};
@@ -121,15 +123,15 @@ pub struct RemoteCandidate {
 }
 
 impl RemoteCandidate {
-    /// `Ok(None)` for what is legal and of no use here: the end of candidates, an mDNS name
-    /// (its owner is found as a peer-reflexive candidate), TCP.
+    /// `Ok(None)` for what is legal and of no use here: the end of candidates, a name instead of an address
+    /// (mDNS; its owner is found as a peer-reflexive candidate), TCP.
     pub fn parse(line: &str) -> Result<Option<Self>, SdpError> {
         let line = line.trim().trim_start_matches("a=");
         let mut words = line.split_ascii_whitespace();
         let transport = words.nth(2).unwrap_or_default();
         let address = words.nth(1).unwrap_or_default();
-        if line.is_empty() || address.ends_with(".local") || !transport.eq_ignore_ascii_case("udp")
-        {
+        let is_name = !address.is_empty() && address.parse::<IpAddr>().is_err();
+        if line.is_empty() || is_name || !transport.eq_ignore_ascii_case("udp") {
             return if line.is_empty() || line.starts_with("candidate:") {
                 Ok(None)
             } else {

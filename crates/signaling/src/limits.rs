@@ -49,6 +49,10 @@ pub struct Limits {
     pub joins_per_second_per_address: u32,
     pub joins_burst_per_address: u32,
 
+    /// Requests of one client address about WHIP and WHEP sessions that are there.
+    pub requests_per_second_per_address: u32,
+    pub requests_burst_per_address: u32,
+
     /// Frames that wait for one WebSocket. A client that lets it fill up is disconnected and may resume.
     pub outgoing_frames: usize,
     /// Events that a session keeps for a `resume`, by number and by size in bytes.
@@ -82,6 +86,8 @@ impl Default for Limits {
             websockets_per_address: 1_000,
             joins_per_second_per_address: 20,
             joins_burst_per_address: 500,
+            requests_per_second_per_address: 100,
+            requests_burst_per_address: 1_000,
             outgoing_frames: 256,
             replay_frames: 256,
             replay_bytes: 128 * 1024,

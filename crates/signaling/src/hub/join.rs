@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use governor::DefaultDirectRateLimiter;
 use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter};
 use madang_core::sdp::{Offer, SdpError};
 use madang_core::{Answer, Command, PeerId, RoomId};
 use tokio::sync::oneshot;
@@ -17,6 +17,18 @@ use crate::protocol::{ErrorCode, Fault, Join, Joined, ServerMessage, SlotInfo, V
 use crate::room::{Participant, nothing};
 use crate::session::{Session, Socket};
 use crate::token::{Access, Renewal};
+
+/// Somebody who may enter.
+#[derive(Debug)]
+pub(crate) struct Entrant {
+    /// The `id` of the request, for its reply.
+    pub(crate) re: u64,
+    pub(crate) room: String,
+    pub(crate) participant: Participant,
+    /// For the next token, where the first one can be signed anew.
+    pub(crate) renewal: Option<Renewal>,
+    pub(crate) offer: Offer,
+}
 
 /// Somebody who waits for the answer.
 #[derive(Debug)]
@@ -83,23 +95,37 @@ impl Hub {
         check_fields(&room, &access, &join, &self.config.limits)?;
         let offer = Offer::parse(&join.offer)?;
         tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");
+        let entrant = Entrant {
+            re,
+            room,
+            renewal: access.renewal.take(),
+            participant: participant(access, &mut join),
+            offer,
+        };
+        self.admit(entrant, address, socket).await
+    }
 
-        let may_receive = access.grants.subscribe;
-        let renewal = access.renewal.take();
-        let participant = participant(access, &mut join);
+    /// Lets somebody in who may enter: asks the media engine for the answer, and makes the session.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        entrant: Entrant,
+        address: IpAddr,
+        socket: Socket,
+    ) -> Result<Attached, Fault> {
+        let may_receive = entrant.participant.grants.subscribe;
         let (peer, worker, answered) = {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
             let limits = &self.config.limits;
-            let (room, worker) =
-                state.take_places(&room, address, &participant.identity, limits)?;
+            let identity = &entrant.participant.identity;
+            let (room, worker) = state.take_places(&entrant.room, address, identity, limits)?;
             let peer = state.ids.next_peer();
             let joining = Joining {
-                re,
+                re: entrant.re,
                 room,
                 worker,
-                participant,
-                renewal,
+                participant: entrant.participant,
+                renewal: entrant.renewal,
                 address,
                 socket,
                 done,
@@ -108,7 +134,7 @@ impl Hub {
             let join = madang_core::Join {
                 peer,
                 room,
-                offer,
+                offer: entrant.offer,
                 // An administrator may allow it later.
                 subscribe: true,
             };
@@ -148,13 +174,33 @@ impl Hub {
         }
     }
 
-    pub(super) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
-        self.joins.check_key(&address).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            let text = "too many attempts to join from your address";
-            Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
-        })
+    pub(crate) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
+        check_address(
+            &self.joins,
+            address,
+            "too many attempts to join from your address",
+        )
     }
+
+    /// Refuses requests about sessions without a WebSocket that come too fast.
+    pub(crate) fn check_request_rate(&self, address: IpAddr) -> Result<(), Fault> {
+        check_address(
+            &self.requests,
+            address,
+            "too many requests from your address",
+        )
+    }
+}
+
+fn check_address(
+    rates: &DefaultKeyedRateLimiter<IpAddr>,
+    address: IpAddr,
+    text: &str,
+) -> Result<(), Fault> {
+    rates.check_key(&address).map_err(|not_until| {
+        let wait = not_until.wait_time_from(DefaultClock::default().now());
+        Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
+    })
 }
 
 impl State {
@@ -300,7 +346,7 @@ pub(super) fn check_version(v: u32) -> Result<(), Fault> {
 }
 
 /// The token's room wins; the client names one where the token is good for all.
-fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
+pub(crate) fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
     match (&access.room, asked) {
         (Some(room), Some(asked)) if *room != asked => {
             let text = format!("the token is for the room '{}'", room.escape_debug());
@@ -315,14 +361,19 @@ fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
     }
 }
 
-fn check_fields(room: &str, access: &Access, join: &Join, limits: &Limits) -> Result<(), Fault> {
+/// Refuses a name that no room can have.
+pub(crate) fn check_room_name(room: &str, limits: &Limits) -> Result<(), Fault> {
     if room.trim().is_empty() || room.chars().any(char::is_control) {
         return Err(Fault::new(
             ErrorCode::BadRequest,
             "the room's name is empty or has control characters",
         ));
     }
-    limits.check_name("room", room)?;
+    limits.check_name("room", room)
+}
+
+fn check_fields(room: &str, access: &Access, join: &Join, limits: &Limits) -> Result<(), Fault> {
+    check_room_name(room, limits)?;
     limits.check_name("the token's 'sub'", &access.identity)?;
     for name in [&access.name, &join.name].into_iter().flatten() {
         limits.check_name("name", name)?;

@@ -30,6 +30,8 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use addresses::{WebSocketPlace, client_prefix};
+pub(crate) use join::{Entrant, check_room_name, room_name};
+pub(crate) use requests::check_rate;
 pub(crate) use resume::Resume;
 
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
@@ -51,10 +53,26 @@ pub struct HubConfig {
     /// Pages that may open a WebSocket, such as `https://meet.example.org`. Empty: with tokens any
     /// page (a token is not a cookie, so a foreign page has none), in development pages of this host only.
     pub allowed_origins: Vec<String>,
-    /// Take the client's address from the last entry of `X-Forwarded-For`. Only behind a proxy that
-    /// sets it: else a client could choose its address.
+    /// Take the client's address from the last entry of `X-Forwarded-For`, and what the client has called this server from
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets them: else a client could choose them.
     pub trust_forwarded_for: bool,
+    /// Under which address clients reach this server, such as `https://live.example.org`; `None`: what their requests say.
+    pub public_url: Option<String>,
+    pub live: Live,
     pub limits: Limits,
+}
+
+/// What differs between deployments of WHIP and WHEP.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Clients must name the ICE session in `If-Match` when they change it.
+    pub strict_etags: bool,
+    /// Rooms that may be watched without a token; `*` stands for all.
+    pub open: Vec<String>,
+    /// Viewers of a room in which nobody publishes are refused.
+    pub require_publisher: bool,
+    /// The others in the room see viewers come and go.
+    pub visible_viewers: bool,
 }
 
 impl HubConfig {
@@ -67,6 +85,8 @@ impl HubConfig {
             resume_ttl: Duration::from_secs(30),
             allowed_origins: Vec::new(),
             trust_forwarded_for: false,
+            public_url: None,
+            live: Live::default(),
             limits: Limits::default(),
         }
     }
@@ -90,6 +110,8 @@ pub struct Hub {
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     state: Mutex<State>,
     joins: DefaultKeyedRateLimiter<IpAddr>,
+    /// Requests about sessions that have no WebSocket.
+    requests: DefaultKeyedRateLimiter<IpAddr>,
 }
 
 /// The way to a media worker.
@@ -121,9 +143,14 @@ impl Hub {
             limits.joins_per_second_per_address,
             limits.joins_burst_per_address,
         );
+        let requests = quota(
+            limits.requests_per_second_per_address,
+            limits.requests_burst_per_address,
+        );
         Arc::new(Self {
             state: Mutex::new(State::new(workers.len())),
             joins: DefaultKeyedRateLimiter::keyed(joins),
+            requests: DefaultKeyedRateLimiter::keyed(requests),
             config,
             workers: workers
                 .into_iter()
@@ -187,6 +214,14 @@ impl Hub {
         self.state.lock().counts()
     }
 
+    /// Whether anybody publishes in a room, or this participant does.
+    pub(crate) fn is_live(&self, room: &str, participant: Option<&str>) -> bool {
+        self.state
+            .lock()
+            .room_of_name(room)
+            .is_some_and(|room| room.is_live(participant))
+    }
+
     pub(crate) fn config(&self) -> &HubConfig {
         &self.config
     }
@@ -238,6 +273,7 @@ impl Hub {
 
     fn housekeeping(&self) {
         self.joins.retain_recent();
+        self.requests.retain_recent();
         self.state
             .lock()
             .renew_due_tokens(jsonwebtoken::get_current_timestamp());

@@ -45,8 +45,12 @@ impl Hub {
         self.state.lock().attach(peer, &resume, answer, socket)
     }
 
-    /// An ICE restart on behalf of a session whose WebSocket is not there yet.
-    async fn restart(self: &Arc<Self>, peer: PeerId, offer: Offer) -> Result<Answer, Fault> {
+    /// An ICE restart whose answer goes to the caller: on behalf of a session whose WebSocket is not there yet, or that has none.
+    pub(crate) async fn restart(
+        self: &Arc<Self>,
+        peer: PeerId,
+        offer: Offer,
+    ) -> Result<Answer, Fault> {
         let (done, answered) = oneshot::channel();
         let worker = {
             let mut state = self.state.lock();

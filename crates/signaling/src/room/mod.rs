@@ -179,6 +179,17 @@ impl Room {
         self.participants.keys().copied()
     }
 
+    /// Whether anybody publishes, or the participant of this identity or name does.
+    pub(crate) fn is_live(&self, participant: Option<&str>) -> bool {
+        self.tracks.values().any(|track| {
+            let publisher = self.participants.get(&track.info.peer.0);
+            participant.is_none_or(|who| {
+                publisher
+                    .is_some_and(|publisher| publisher.identity == who || publisher.name == who)
+            })
+        })
+    }
+
     /// Whether the others know of this participant.
     pub(crate) fn is_announced(&self, peer: PeerId) -> bool {
         self.announced(peer).is_some()

@@ -49,6 +49,32 @@ impl Browser {
         sdp
     }
 
+    /// What a WHIP client offers: microphone and camera, and where it is.
+    pub fn whip_offer(&mut self) -> String {
+        self.candidate();
+        let mut change = self.rtc.sdp_api();
+        let stream = || Some("live".to_owned());
+        let mut send = |kind, simulcast| {
+            change.add_media(kind, Direction::SendOnly, stream(), None, simulcast)
+        };
+        let microphone = send(MediaKind::Audio, None);
+        let camera = send(MediaKind::Video, Some(camera_simulcast()));
+        let offer = change.apply();
+        self.mids.sources = vec![(Source::Microphone, microphone), (Source::Camera, camera)];
+        self.finish_offer_of(offer)
+    }
+
+    /// What a WHEP client offers: one slot for sound and one for a picture, and where it is.
+    pub fn whep_offer(&mut self) -> String {
+        self.candidate();
+        let mut change = self.rtc.sdp_api();
+        let mut slots = add_slots(&mut change, MediaKind::Audio, 1);
+        slots.extend(add_slots(&mut change, MediaKind::Video, 1));
+        let offer = change.apply();
+        self.mids.slots = slots;
+        self.finish_offer_of(offer)
+    }
+
     /// More video slots, in the same session.
     pub(crate) fn more_slots_offer(&mut self, count: usize) -> String {
         let mut change = self.rtc.sdp_api();
