@@ -34,6 +34,7 @@ mod rewrite;
 pub mod sdp;
 mod shard;
 mod store;
+mod stun;
 mod timers;
 mod view;
 

@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use str0m::channel::ChannelId;
-use str0m::media::Mid;
+use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
@@ -25,6 +25,10 @@ pub(crate) struct Peer {
     pub(crate) published: Vec<PublishedMid>,
     /// Where packets of an SSRC belong, learned from their first packet.
     pub(crate) streams: HashMap<Ssrc, Stream>,
+    /// Payload types that say to which m-line a packet belongs, where the packets themselves do not.
+    pub(crate) unmarked: Vec<(Pt, Mid)>,
+    /// SSRCs that have been told apart so.
+    pub(crate) expected: Vec<Ssrc>,
     pub(crate) clock: PublisherClock,
     pub(crate) view: View,
     /// Packets of the batch that this peer's slots may take: slot and place in the batch.
@@ -142,6 +146,8 @@ impl Peer {
             slots: Vec::new(),
             published: Vec::new(),
             streams: HashMap::new(),
+            unmarked: Vec::new(),
+            expected: Vec::new(),
             clock: PublisherClock::default(),
             view: View::default(),
             pending: Vec::new(),

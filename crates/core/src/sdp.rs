@@ -1,5 +1,7 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
+mod repair;
+
 use std::net::IpAddr;
 
 use str0m::Candidate;
@@ -91,6 +93,7 @@ pub enum SdpError {
 impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        let sdp = &repair::repair(sdp);
         let stereo = |section: &&str| wants_stereo(section);
         let stereo_mids = sections(sdp)
             .filter(stereo)

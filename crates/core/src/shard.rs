@@ -2,6 +2,7 @@
 
 mod commands;
 mod housekeeping;
+mod ingress;
 mod keyframes;
 mod lane;
 mod layers;
@@ -16,14 +17,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use str0m::net::{Protocol, Receive};
-use str0m::{Input, Rtc};
+use str0m::Rtc;
 
 use crate::audio::Levels;
 use crate::crypto::{self, Identity};
-use crate::demux;
-use crate::egress::{self, Heard};
-use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
+use crate::egress::Heard;
+use crate::limits::Limits;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
 use crate::relay::{Arrived, Mailboxes};
@@ -216,58 +215,6 @@ impl Shard {
         }
     }
 
-    /// Takes in one datagram. Media waits for [`Shard::flush`].
-    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
-        self.stats.datagrams_in += 1;
-        self.stats.bytes_in += datagram.contents.len() as u64;
-        let kind = demux::classify(datagram.contents);
-        let key = match kind {
-            demux::Datagram::StunRequest(ufrag) => self.by_ufrag.get(&ufrag.number),
-            demux::Datagram::Stun | demux::Datagram::Media => self.by_address.get(&datagram.source),
-            demux::Datagram::Unknown => None,
-        };
-        let Some(&key) = key.filter(|_| datagram.contents.len() <= DATAGRAM_BYTES_MAX) else {
-            self.stats.datagrams_dropped_unknown += 1;
-            return;
-        };
-        if kind == demux::Datagram::Media
-            && egress::is_rtcp(datagram.contents)
-            && self.on_rtcp(now, key, datagram.contents)
-        {
-            return;
-        }
-        let received = Receive::new(
-            Protocol::Udp,
-            datagram.source,
-            datagram.destination,
-            datagram.contents,
-        );
-        let Ok(received) = received else {
-            self.stats.datagrams_dropped_unknown += 1;
-            return;
-        };
-        let answers_from = self.outbox.position();
-        self.drive(now, key, |rtc| {
-            // One bad datagram is no reason to end a peer: whoever can send to us could do it.
-            if let Err(error) = rtc.handle_input(Input::Receive(now, received)) {
-                tracing::trace!(%error, "a datagram was refused");
-            }
-        });
-        if matches!(kind, demux::Datagram::StunRequest(_))
-            && self.outbox.answered_stun(answers_from, datagram.source)
-        {
-            self.learn_address(key, datagram.source);
-            self.learned = Some(datagram.source);
-            self.follow_route(now, key, datagram.source);
-        }
-    }
-
-    /// The remote address of a peer here, where the datagram before has proven it: by a STUN request whose integrity
-    /// held. Until then nobody knows to whom an address belongs, whatever a request says.
-    pub fn take_learned(&mut self) -> Option<SocketAddr> {
-        self.learned.take()
-    }
-
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some((at, timer)) = self.timers.pop_due(now) {
@@ -424,31 +371,6 @@ impl Shard {
             return;
         }
         self.drive(now, key, |rtc| peer::pass_time(rtc, now));
-    }
-
-    /// A STUN request of this peer came from there and was answered: its integrity held.
-    fn learn_address(&mut self, key: PeerKey, address: SocketAddr) {
-        /// A client has a few interfaces, and a few NAT mappings for each.
-        const ADDRESSES_MAX: usize = 32;
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        if peer.addresses.contains(&address) {
-            return;
-        }
-        if peer.addresses.len() == ADDRESSES_MAX {
-            let oldest = peer.addresses.remove(0);
-            self.by_address.remove(&oldest);
-        }
-        peer.addresses.push(address);
-        if let Some(before) = self
-            .by_address
-            .insert(address, key)
-            .filter(|before| *before != key)
-            && let Some(other) = self.peers.get_mut(before)
-        {
-            other.addresses.retain(|known| *known != address);
-        }
     }
 
     fn mark_stale(&mut self, key: PeerKey, mark: impl FnOnce(&mut peer::Stale)) {

@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use str0m::IceConnectionState;
 use str0m::bwe::BweKind;
-use str0m::media::{KeyframeRequest, SenderFeedback};
+use str0m::format::PayloadParams;
+use str0m::media::{KeyframeRequest, Pt, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::{IDLE_AFTER, Shard};
@@ -149,7 +150,8 @@ impl Shard {
             .peers
             .get(key)
             .and_then(|peer| peer.streams.get(&ssrc).copied());
-        let Some(stream) = known.or_else(|| self.learn_stream(key, ssrc)) else {
+        let pt = rtp.header.payload_type;
+        let Some(stream) = known.or_else(|| self.learn_stream(key, ssrc, pt)) else {
             self.stats.packets_dropped_unknown += 1;
             return;
         };
@@ -160,7 +162,6 @@ impl Shard {
         if track.spec.muted || rtp.payload.is_empty() {
             return;
         }
-        let pt = rtp.header.payload_type;
         let params = peer
             .rtc
             .codec_config()
@@ -194,12 +195,22 @@ impl Shard {
     }
 
     /// Finds the track and layer of an SSRC that has not been seen before.
-    fn learn_stream(&mut self, key: PeerKey, ssrc: Ssrc) -> Option<Stream> {
+    fn learn_stream(&mut self, key: PeerKey, ssrc: Ssrc, pt: Pt) -> Option<Stream> {
         let limit = self.config.limits.layers_per_track;
         let peer = self.peers.get_mut(key)?;
+        let sends_again = {
+            let codecs = peer.rtc.codec_config();
+            codecs
+                .find(|params| params.pt() == pt)
+                .is_some_and(PayloadParams::fb_nack)
+        };
         let (mid, rid) = {
             let mut api = peer.rtc.direct_api();
             let stream = api.stream_rx(&ssrc)?;
+            if sends_again {
+                // By itself str0m asks only those for missing packets who send them again by RTX.
+                stream.suppress_nack(false);
+            }
             (stream.mid(), stream.rid())
         };
         let track_key = peer

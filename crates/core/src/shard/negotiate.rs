@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use str0m::bwe::Bitrate;
 use str0m::change::SdpAnswer;
 use str0m::config::DtlsVersion;
-use str0m::media::{Direction, Mid};
+use str0m::media::{Direction, Mid, Pt};
+use str0m::rtp::Extension;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::Shard;
@@ -70,6 +71,7 @@ impl Shard {
             &mut self.random,
         )?;
         check_codecs(&peer.rtc, &peer.slots)?;
+        peer.unmarked = unmarked(&peer.rtc, &negotiated.media);
         let answer = answer(&peer, negotiated.answer, None, stereo);
         let key = self.peers.insert(peer);
         self.peer_keys.insert(join.peer, key);
@@ -259,6 +261,8 @@ struct Negotiated {
     answer: SdpAnswer,
     /// All send m-lines of ours.
     slots: Vec<(Mid, MediaKind)>,
+    /// All m-lines of audio and video.
+    media: Vec<(Mid, MediaKind)>,
     driven: Driven,
     said: Vec<str0m::Event>,
 }
@@ -274,7 +278,7 @@ fn negotiate(
 ) -> Option<Result<Negotiated, SdpError>> {
     let mut accepted = None;
     let mut said = Vec::new();
-    let mut slots = offer.media;
+    let mut slots = offer.media.clone();
     let accept = |rtc: &mut Rtc| {
         egress.declare(rtc);
         accepted = Some(rtc.sdp_api().accept_offer(offer.sdp));
@@ -305,6 +309,7 @@ fn negotiate(
     Some(Ok(Negotiated {
         answer,
         slots,
+        media: offer.media,
         driven,
         said,
     }))
@@ -329,6 +334,29 @@ fn add_slots(
         peer.slots.push(Slot::new(mid, kind, seq, timestamp));
     }
     Ok(())
+}
+
+/// Payload types by which the media of m-lines is told apart whose packets carry no MID. One that several m-lines have
+/// tells nothing.
+fn unmarked(rtc: &Rtc, media: &[(Mid, MediaKind)]) -> Vec<(Pt, Mid)> {
+    let receiving = media.iter().filter_map(|(mid, _)| {
+        let media = rtc.media(*mid)?;
+        media.direction().is_receiving().then_some(media)
+    });
+    let mut found: Vec<(Pt, Mid)> = Vec::new();
+    let mut shared: Vec<Pt> = Vec::new();
+    let mut marked = false;
+    for media in receiving {
+        marked |= media.remote_extmap().id_of(Extension::RtpMid).is_some();
+        for pt in media.remote_pts() {
+            if found.iter().any(|(other, _)| other == pt) {
+                shared.push(*pt);
+            }
+            found.push((*pt, media.mid()));
+        }
+    }
+    found.retain(|(pt, _)| !marked && !shared.contains(pt));
+    found
 }
 
 fn check_codecs(rtc: &Rtc, slots: &[Slot]) -> Result<(), SdpError> {
