@@ -31,8 +31,7 @@ fn ffmpeg(with_audio: bool) -> String {
 
 /// OBS 32 with simulcast: the first rid is the highest; no extension but those for it.
 fn obs() -> String {
-    format!(
-        "v=0\r\no=rtc 1 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=group:LS 0 1\r\n\
+    "v=0\r\no=rtc 1 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=group:BUNDLE 0 1\r\na=group:LS 0 1\r\n\
          a=msid-semantic:WMS *\r\na=setup:actpass\r\na=ice-ufrag:abcd\r\na=ice-pwd:0123456789abcdef01234567\r\na=ice-options:ice2,trickle\r\n\
          a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n\
          m=audio 53270 UDP/TLS/RTP/SAVPF 111\r\nc=IN IP4 192.0.2.1\r\na=mid:0\r\na=sendonly\r\na=ssrc:21 cname:obs\r\na=ssrc:21 msid:stream audio\r\na=msid:stream audio\r\na=rtcp-mux\r\n\
@@ -42,7 +41,7 @@ fn obs() -> String {
          a=rid:0 send\r\na=rid:1 send\r\na=rid:2 send\r\na=simulcast:send 0;1;2\r\n\
          a=rtpmap:96 H264/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 goog-remb\r\n\
          a=fmtp:96 profile-level-id=42e01f;packetization-mode=1;level-asymmetry-allowed=1\r\n"
-    )
+        .to_owned()
 }
 
 fn answer(sdp: &str) -> String {
@@ -105,7 +104,7 @@ fn check(username: &str, password: &str) -> Vec<u8> {
     request.resize(request.len().next_multiple_of(4), 0);
     request.extend_from_slice(&[0, 0x25, 0, 0]);
     let length = u16::try_from(request.len() - 20 + 24).unwrap();
-    request[2..4].copy_from_slice(&length.to_be_bytes());
+    request.splice(2..4, length.to_be_bytes());
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     let tag = hmac::sign(&key, &request);
     request.extend_from_slice(&[0, 8, 0, 20]);

@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Engine {
     #[default]
     Accepts,
+    /// With this SDP, and the same slots.
+    Answers(&'static str),
     Refuses(SdpError),
     Hangs,
 }
@@ -195,9 +197,14 @@ impl Server {
 
 fn answer(command: &Command, engine: &Engine) -> Option<Event> {
     let answered = |peer, generation| {
+        let sdp = if let Engine::Answers(sdp) = engine {
+            (*sdp).to_owned()
+        } else {
+            format!("answer {generation}")
+        };
         let result = match engine {
-            Engine::Accepts => Ok(Answer {
-                sdp: format!("answer {generation}").into(),
+            Engine::Accepts | Engine::Answers(_) => Ok(Answer {
+                sdp: sdp.into(),
                 slots: vec![
                     SlotName {
                         mid: "1".into(),

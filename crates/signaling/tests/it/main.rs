@@ -9,9 +9,13 @@
 mod calls;
 mod garbage;
 mod harness;
+mod http;
 mod limits;
 mod refusals;
 mod resume;
 mod rooms;
 mod tokens;
+mod whep;
+mod whip;
+mod whip_session;
 mod workers;

@@ -1,0 +1,143 @@
+//! WHEP as its clients see it, where it differs from WHIP.
+
+use madang_core::{AudioView, Command, TrackId};
+use serde_json::json;
+
+use crate::harness::{Engine, Server, config};
+use crate::http::request;
+use crate::whip::{offer, path_of, post, reception, start};
+
+const SDP: &str = "content-type: application/sdp";
+
+#[tokio::test]
+async fn whep_30_only_offers_that_receive_are_accepted() {
+    let server = start().await;
+    let with = |direction: &str| reception().replace("a=recvonly", &format!("a={direction}"));
+    for direction in ["recvonly", "sendrecv"] {
+        let created = post(&server, "/whep/r", "ann", &with(direction)).await;
+        assert!(path_of(&server, &created).starts_with("/whep/r/sessions/"));
+    }
+    for direction in ["sendonly", "inactive"] {
+        let refused = post(&server, "/whep/r", "ann", &with(direction)).await;
+        assert_eq!(refused.status, 422, "{direction}");
+        refused.problem();
+    }
+}
+
+#[tokio::test]
+async fn whep_30_single_m_lines_may_be_refused() {
+    let server = start().await;
+    let answer = "v=0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=mid:0\r\nm=video 0 UDP/TLS/RTP/SAVPF 0\r\na=mid:1\r\n";
+    *server.engine.lock() = Engine::Answers(answer);
+    let created = post(&server, "/whep/r", "ann", &reception()).await;
+    assert_eq!(created.status, 201);
+    assert!(created.body.contains("m=video 0 "));
+}
+
+#[tokio::test]
+async fn whep_31_who_comes_first_waits_unless_a_publisher_is_required() {
+    let patient = start().await;
+    assert_eq!(
+        post(&patient, "/whep/r", "ann", &reception()).await.status,
+        201
+    );
+
+    let mut config = config();
+    config.live.require_publisher = true;
+    let server = Server::start(config).await;
+    let refused = post(&server, "/whep/r", "ann", &reception()).await;
+    assert_eq!(refused.status, 409);
+    assert!(refused.header("retry-after").is_some());
+    refused.problem();
+    post(&server, "/whip/r", "bob", &offer()).await;
+    assert_eq!(
+        post(&server, "/whep/r", "ann", &reception()).await.status,
+        201
+    );
+    let other = post(&server, "/whep/r?participant=cat", "ann", &reception()).await;
+    assert_eq!(other.status, 409);
+    let bob = post(&server, "/whep/r?participant=bob", "ann", &reception()).await;
+    assert_eq!(bob.status, 201);
+}
+
+#[tokio::test]
+async fn whep_32_head_tells_that_this_is_an_endpoint() {
+    let server = start().await;
+    let head = request(server.address, "HEAD /whep/r", "").await;
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("content-type"), Some("application/sdp"));
+}
+
+#[tokio::test]
+async fn a_viewer_sees_whoever_speaks() {
+    let mut server = start().await;
+    post(&server, "/whep/r", "ann", &reception()).await;
+    let view = server.view().await;
+    let auto = view.auto.unwrap();
+    assert_eq!((auto.max, auto.pin), (1, None));
+    assert!(auto.height >= 1_080);
+    assert_eq!(view.audio, AudioView::Loudest { pin: vec![] });
+}
+
+#[tokio::test]
+async fn a_viewer_sees_the_participant_who_is_named() {
+    let mut server = start().await;
+    post(&server, "/whep/r?participant=bob", "ann", &reception()).await;
+    let empty = server.view().await;
+    assert_eq!((empty.video, empty.auto), (vec![], None));
+    assert_eq!(empty.audio, AudioView::List(vec![]));
+    post(&server, "/whip/r", "cat", &offer()).await;
+    post(&server, "/whip/r", "bob", &offer()).await;
+    let view = loop {
+        let view = server.view().await;
+        if !view.video.is_empty() {
+            break view;
+        }
+    };
+    assert_eq!(view.video[0].track, TrackId(4));
+    assert_eq!(view.audio, AudioView::List(vec![TrackId(3)]));
+}
+
+#[tokio::test]
+async fn viewers_are_nobody_to_the_others_unless_configured() {
+    for visible in [false, true] {
+        let mut config = config();
+        config.live.visible_viewers = visible;
+        let server = Server::start(config).await;
+        let mut bob = server.join("bob").await;
+        // Several come with the same token.
+        post(&server, "/whep/r", "ann", &reception()).await;
+        post(&server, "/whep/r", "ann", &reception()).await;
+        assert_eq!(server.hub.counts().participants, 3);
+        let seen = bob.all().await;
+        let seen = seen.iter().filter(|frame| frame["t"] == "peers").count();
+        assert_eq!(seen, if visible { 2 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn an_open_room_is_watched_without_a_token() {
+    let mut config = config();
+    config.live.open = vec!["r".into()];
+    let server = Server::start(config).await;
+    let send = |path: &str, sdp: String| {
+        let head = format!("POST {path}\n{SDP}");
+        async move { request(server.address, &head, &sdp).await.status }
+    };
+    assert_eq!(send("/whep/r", reception()).await, 201);
+    assert_eq!(send("/whep/other", reception()).await, 401);
+    assert_eq!(send("/whip/r", offer()).await, 401);
+}
+
+#[tokio::test]
+async fn a_viewer_needs_the_grant_to_receive_and_gets_no_other() {
+    let mut server = start().await;
+    let token = crate::harness::token("ann", json!({"subscribe": false}));
+    let head = format!("POST /whep/r\n{SDP}\nauthorization: Bearer {token}");
+    let refused = request(server.address, &head, &reception()).await;
+    assert_eq!(refused.status, 403);
+    refused.problem();
+    post(&server, "/whep/r", "ann", &reception()).await;
+    let joined = |command| matches!(command, Command::Join(_)).then_some(());
+    server.command(joined).await;
+}
