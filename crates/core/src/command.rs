@@ -4,7 +4,7 @@ use bytes::Bytes;
 use str0m::media::Mid;
 
 use crate::sdp::{Offer, RemoteCandidate};
-use crate::{MediaKind, PeerId, RoomId, Source, TrackId, View};
+use crate::{LayerChoice, MediaKind, PeerId, RoomId, Source, TrackId, View};
 
 #[derive(Debug)]
 pub enum Command {
@@ -40,6 +40,11 @@ pub enum Command {
     View {
         peer: PeerId,
         view: View,
+    },
+    /// Which layers the peer wants in its slots; replaces what it has chosen before.
+    Choose {
+        peer: PeerId,
+        choices: Vec<LayerChoice>,
     },
     /// A message over the data channel of each of these peers; dropped where the channel isn't open.
     Data {

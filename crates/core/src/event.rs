@@ -37,6 +37,13 @@ pub enum Event {
         track: TrackId,
         layers: Vec<LayerWanted>,
     },
+    /// The layers that there are of a track, from the smallest to the largest, after they have changed. Told by the worker of
+    /// the publisher.
+    Available {
+        room: RoomId,
+        track: TrackId,
+        layers: Vec<LayerAvailable>,
+    },
     /// The peer's view wants more slots than it has.
     NeedSlots {
         peer: PeerId,
@@ -140,6 +147,17 @@ pub struct LayerWanted {
     pub rid: Option<Rid>,
     pub active: bool,
     pub max_fps: Option<u32>,
+}
+
+/// A layer that receivers may choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerAvailable {
+    pub rid: Option<Rid>,
+    /// Size in pixels, 0 where unknown.
+    pub width: u32,
+    pub height: u32,
+    /// Measured rate in bit/s, rounded; 0 until it has been measured.
+    pub bps: u64,
 }
 
 /// Connection quality as people rate calls: 5 is excellent, 1 is bad.

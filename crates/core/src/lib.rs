@@ -42,11 +42,11 @@ pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::{SendPath, Wallclock};
 pub use event::{
-    Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
-    SlotName, Slots, VideoSlot, Why,
+    Answer, AudioSlot, CloseReason, Event, LayerAvailable, LayerName, LayerWanted, Quality,
+    QualityReason, SlotName, Slots, VideoSlot, Why,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};
 pub use relay::{Control, Media, Relayed};
 pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
-pub use view::{AudioView, AutoView, MediaKind, Source, TileView, View};
+pub use view::{AudioView, AutoView, LayerChoice, MediaKind, Source, TileView, View};

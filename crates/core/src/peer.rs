@@ -13,7 +13,7 @@ use str0m::{Input, Output, Rtc};
 use crate::egress::Egress;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
-use crate::{CloseReason, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
+use crate::{CloseReason, LayerChoice, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
 
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
@@ -31,6 +31,7 @@ pub(crate) struct Peer {
     pub(crate) expected: Vec<Ssrc>,
     pub(crate) clock: PublisherClock,
     pub(crate) view: View,
+    pub(crate) choices: Vec<LayerChoice>,
     /// Packets of the batch that this peer's slots may take: slot and place in the batch.
     pub(crate) pending: Vec<(usize, usize)>,
     /// The bandwidth estimate in bit/s.
@@ -150,6 +151,7 @@ impl Peer {
             expected: Vec::new(),
             clock: PublisherClock::default(),
             view: View::default(),
+            choices: Vec::new(),
             pending: Vec::new(),
             estimate_bps: None,
             video_asked: false,

@@ -12,7 +12,7 @@ use crate::codec::{self, Vp8};
 use crate::layer::Layer;
 use crate::peer::Stream;
 use crate::relay::{Elsewhere, LayerState};
-use crate::{MediaKind, PeerId, RoomId, Source, TrackSpec};
+use crate::{LayerAvailable, LayerChoice, MediaKind, PeerId, RoomId, Source, TrackSpec};
 
 /// Place of a track in the shard.
 pub(crate) type TrackKey = usize;
@@ -83,6 +83,8 @@ pub(crate) struct Track {
     /// The newest packets of an audio track: a listener who gets the track when somebody starts to
     /// speak gets the first syllable too.
     pub(crate) recent: VecDeque<Arc<Packet>>,
+    /// The layers that the control plane knows of.
+    pub(crate) told_layers: Vec<LayerAvailable>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
 }
@@ -120,6 +122,7 @@ impl Track {
             layers: Vec::new(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
+            told_layers: Vec::new(),
             due: None,
         }
     }
@@ -180,6 +183,52 @@ impl Track {
         ladder
     }
 
+    /// Leaves what a receiver has chosen. A choice of which there is nothing to be had leaves the ladder as it is: another
+    /// picture is better than none.
+    pub(crate) fn restrict(&self, ladder: &mut Vec<Rung>, choice: &LayerChoice) {
+        let size = |rung: &Rung| {
+            let layer = self.layers.get(rung.layer);
+            layer
+                .and_then(|layer| layer.size)
+                .unwrap_or((0, rung.height))
+        };
+        let rid = |rung: &Rung| self.layers.get(rung.layer).and_then(|layer| layer.rid);
+        let ranked = choice.rank.map(|rank| {
+            ladder
+                .get(rank.min(ladder.len().saturating_sub(1)))
+                .copied()
+        });
+        let fits = |rung: &Rung| {
+            let (width, height) = size(rung);
+            choice.rid.is_none_or(|wanted| rid(rung) == Some(wanted))
+                && ranked.is_none_or(|ranked| ranked == Some(*rung))
+                && choice.max_width.is_none_or(|most| width <= most)
+                && choice.max_height.is_none_or(|most| height <= most)
+        };
+        if ladder.iter().any(fits) {
+            ladder.retain(fits);
+        } else if choice.max_width.or(choice.max_height).is_some() {
+            ladder.truncate(1);
+        }
+    }
+
+    /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
+    /// when they have changed by much.
+    pub(crate) fn available(&self, now: Instant) -> Vec<LayerAvailable> {
+        let ladder = self.ladder(now).into_iter();
+        let named = ladder.filter_map(|rung| {
+            let layer = self.layers.get(rung.layer)?;
+            let (width, height) = layer.size.unwrap_or((0, 0));
+            Some(LayerAvailable {
+                rid: layer.rid,
+                width,
+                height,
+                bps: rounded(layer.rate.bps()),
+            })
+        });
+        named.collect()
+    }
+
     /// Codecs whose payload doesn't tell the size: the declared size belongs to the largest layer,
     /// and each one below is half of the next, as browsers scale simulcast.
     fn guess_heights(&self, ladder: &mut [Rung]) {
@@ -234,6 +283,12 @@ impl Track {
 /// 60 ms of audio: what passes between the start of a word and a level that says so.
 const RECENT_PACKETS: usize = 3;
 const RECENT_AGE: Duration = Duration::from_millis(120);
+
+/// To the first two binary digits.
+fn rounded(bps: u64) -> u64 {
+    let digits = bps.checked_ilog2().unwrap_or(0);
+    bps - bps % (1 << digits.saturating_sub(1))
+}
 
 /// What browsers spend on a picture of this height; it stands in until the rate has been measured.
 fn guess_rates(ladder: &mut [Rung]) {

@@ -210,6 +210,7 @@ impl Shard {
             Command::Unpublish { peer, track } => self.unpublish(peer, track),
             Command::Mute { peer, track, muted } => self.mute(peer, track, muted),
             Command::View { peer, view } => self.view(peer, view),
+            Command::Choose { peer, choices } => self.choose(peer, choices),
             Command::Data { peers, payload } => self.data(now, &peers, &payload),
             Command::Leave { peer } => self.leave(now, peer),
         }

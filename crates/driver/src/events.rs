@@ -76,6 +76,7 @@ impl EventQueue {
             | Event::Closed { .. }
             | Event::Slots { .. }
             | Event::Layers { .. }
+            | Event::Available { .. }
             | Event::NeedSlots { .. } => false,
         };
         if droppable {

@@ -165,5 +165,14 @@ pub(crate) const CLOSE_LINGER: Duration = Duration::from_secs(2);
 /// Data channel messages that wait for a busy worker; more are dropped, as that channel's messages may be.
 pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 
+/// Streams of events of one viewer: a player has one, and another after its connection broke.
+pub(crate) const EVENT_STREAMS_MAX: usize = 4;
+
+/// Events that wait for one stream; one that is behind further misses some.
+pub(crate) const EVENTS_WAITING_MAX: usize = 32;
+
+/// Size of the small JSON bodies of WHEP extensions, in bytes.
+pub(crate) const EXTENSION_BODY_BYTES_MAX: usize = 4 * 1024;
+
 /// How often gauges are set and the table of addresses that have joined lately is tidied.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);

@@ -208,6 +208,7 @@ impl World {
             | Event::NeedSlots { peer, .. }
             | Event::Quality { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
+            Event::Available { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
             } => {
@@ -398,6 +399,7 @@ impl World {
             Event::Answered { .. }
             | Event::Connected { .. }
             | Event::Speakers { .. }
+            | Event::Available { .. }
             | Event::Data { .. } => {}
         }
     }

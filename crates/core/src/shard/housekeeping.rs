@@ -69,6 +69,7 @@ impl Shard {
             // Rates have moved, or a layer has stopped.
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
+            self.tell_available(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -149,6 +150,26 @@ impl Shard {
                 layers,
             });
             self.tell_mirrors_layers(key);
+        }
+    }
+
+    /// Tells which layers there are to choose from, after that has changed.
+    fn tell_available(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self
+            .tracks
+            .get_mut(key)
+            .filter(|track| matches!(track.publisher, Publisher::Here(_)))
+        else {
+            return;
+        };
+        let layers = track.available(now);
+        if layers != track.told_layers {
+            track.told_layers.clone_from(&layers);
+            self.events.push_back(Event::Available {
+                room: track.room,
+                track: track.spec.id,
+                layers,
+            });
         }
     }
 

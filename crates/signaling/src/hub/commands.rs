@@ -84,6 +84,7 @@ fn peer_of(command: &Command) -> Option<PeerId> {
         | Command::Unpublish { peer, .. }
         | Command::Mute { peer, .. }
         | Command::View { peer, .. }
+        | Command::Choose { peer, .. }
         | Command::Leave { peer } => Some(*peer),
         Command::Data { .. } => None,
     }

@@ -41,6 +41,11 @@ impl Hub {
                 track,
                 layers,
             } => state.tell(peer, |media| media.take_layers(track, &layers)),
+            Event::Available {
+                room,
+                track,
+                layers,
+            } => state.available(room, track, layers),
             Event::NeedSlots { peer, audio, video } => {
                 state.tell(peer, |media| media.take_need_slots(audio, video));
             }

@@ -271,6 +271,7 @@ impl State {
         let joining = self.joining.remove(&peer)?;
         let room = self.rooms.get_mut(&joining.room)?;
         room.release();
+        let is_viewer = joining.participant.viewer;
         let effects = room.enter(peer, joining.participant);
         let limits = &config.limits;
         let rate = quota(limits.frames_per_second, limits.frames_burst);
@@ -309,6 +310,9 @@ impl State {
             rate,
         };
         self.insert_session(peer, session);
+        if is_viewer {
+            self.tell_newcomer(peer, joining.room);
+        }
         let given = self.apply(joining.room, effects);
         if joining.done.send(Ok(attached)).is_err()
             && let Some(session) = self.sessions.get_mut(&peer)
@@ -411,5 +415,6 @@ fn participant(access: Access, join: &mut Join) -> Participant {
         meta: choose(own, access.meta, join.meta.take()),
         identity: access.identity,
         grants: access.grants,
+        viewer: false,
     }
 }

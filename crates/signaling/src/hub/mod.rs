@@ -12,6 +12,7 @@ mod addresses;
 mod commands;
 mod events;
 mod join;
+mod live;
 mod placement;
 mod requests;
 mod resume;
@@ -185,9 +186,17 @@ impl Hub {
     /// Takes no new sessions from now on, and sends everybody away to join again. Returns when the
     /// workers have got all commands.
     pub async fn drain(&self) {
-        {
+        let viewers = {
             let mut state = self.state.lock();
             state.draining = true;
+            state.send_viewers_away()
+        };
+        if viewers {
+            // They look for another server while this one still sends.
+            tokio::time::sleep(DRAIN_SPREAD).await;
+        }
+        {
+            let mut state = self.state.lock();
             state.end_all(|| Bye {
                 code: ErrorCode::Draining,
                 msg: "this server stops; join again".into(),
@@ -274,9 +283,11 @@ impl Hub {
     fn housekeeping(&self) {
         self.joins.retain_recent();
         self.requests.retain_recent();
-        self.state
-            .lock()
-            .renew_due_tokens(jsonwebtoken::get_current_timestamp());
+        {
+            let mut state = self.state.lock();
+            state.renew_due_tokens(jsonwebtoken::get_current_timestamp());
+            state.tell_viewers();
+        }
         let counts = self.counts();
         for (name, value) in [
             ("madang_rooms", counts.rooms),

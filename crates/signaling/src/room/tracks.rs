@@ -1,5 +1,7 @@
 //! Publishing and muting.
 
+use std::sync::Arc;
+
 use madang_core::{Command, PeerId, TrackId, TrackSpec};
 
 use super::{Effects, Room, Track, TrackIds, bad_request};
@@ -237,6 +239,7 @@ impl Track {
             cid: publication.cid,
             mid: publication.mid,
             muted_by: None,
+            layers: Arc::default(),
         }
     }
 }

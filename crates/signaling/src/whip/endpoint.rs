@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use super::offer::OfferText;
 use super::problem::{Problem, RETRY_SECONDS};
 use super::request::{client, is_type, text, token};
-use super::resource::{Agent, Ice, Resource, Scene};
+use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};
 use crate::hub::{Entrant, check_room_name, room_name};
@@ -182,6 +182,9 @@ impl Gateway {
         let resource = Arc::new(Resource {
             at,
             ice: tokio::sync::Mutex::new(ice),
+            pictures: pictures(&joined),
+            choices: tokio::sync::Mutex::default(),
+            happenings: (call.purpose == Purpose::Watch).then(Happenings::default),
         });
         let name = self.resources.insert(Arc::clone(&resource));
         let scene = (call.purpose == Purpose::Watch)
@@ -199,7 +202,11 @@ impl Gateway {
             return Err(problem);
         }
         let location = format!("{}/sessions/{name}", call.endpoint);
-        Ok(self.created(&location, &etag, answer))
+        let mut created = self.created(&location, &etag, answer);
+        if call.purpose == Purpose::Watch {
+            links::add_extensions(created.headers_mut(), &location);
+        }
+        Ok(created)
     }
 
     /// Who comes, and what they may do here.
@@ -295,6 +302,13 @@ fn first_message(outgoing: &mut mpsc::Receiver<Outgoing>) -> Result<Box<Joined>,
     Err(Fault::new(ErrorCode::Internal, "the session has got lost").into())
 }
 
+/// The mids of the m-lines that show something.
+fn pictures(joined: &Joined) -> Vec<String> {
+    let slots = joined.slots.iter();
+    let pictures = slots.filter(|slot| slot.kind == Kind::Video);
+    pictures.map(|slot| slot.mid.clone()).collect()
+}
+
 fn publisher(access: Access, call: &Call) -> Participant {
     Participant {
         name: access
@@ -304,6 +318,7 @@ fn publisher(access: Access, call: &Call) -> Participant {
         meta: access.meta.unwrap_or_default(),
         identity: access.identity,
         grants: access.grants,
+        viewer: false,
     }
 }
 
@@ -327,6 +342,7 @@ fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
             admin: false,
             p2p: false,
         },
+        viewer: true,
     })
 }
 

@@ -5,6 +5,7 @@ use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderValue};
 
 use super::problem::Problem;
+use super::{events, layers};
 use crate::hub::HubConfig;
 use crate::protocol::{IceServer, Secret};
 
@@ -40,6 +41,24 @@ pub(super) fn add_ice_servers(headers: &mut HeaderMap, servers: &[IceServer]) {
         if let Ok(link) = HeaderValue::from_str(&link) {
             headers.append(LINK, link);
         }
+    }
+}
+
+/// Adds a `Link` for each extension of a viewer's session.
+pub(super) fn add_extensions(headers: &mut HeaderMap, session: &str) {
+    let kinds = events::KINDS;
+    let links = [
+        format!(
+            "<{session}/events>; rel=\"{}\"; events=\"{kinds}\"",
+            events::RELATION
+        ),
+        format!("<{session}/layers>; rel=\"{}\"", layers::RELATION),
+    ];
+    for link in links
+        .iter()
+        .filter_map(|link| HeaderValue::from_str(link).ok())
+    {
+        headers.append(LINK, link);
     }
 }
 

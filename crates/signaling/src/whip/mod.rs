@@ -7,7 +7,9 @@
 mod answer;
 mod cors;
 mod endpoint;
+mod events;
 mod fragment;
+mod layers;
 mod links;
 mod offer;
 mod problem;
@@ -18,8 +20,9 @@ mod session;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::http::StatusCode;
 use axum::middleware::from_fn;
-use axum::routing::{MethodRouter, get};
+use axum::routing::{MethodRouter, get, post};
 
 use crate::hub::Hub;
 use problem::Problem;
@@ -70,19 +73,50 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         .route("/whep/{room}/{token}", whep())
         .route("/whip/{room}/sessions/{id}", session_routes())
         .route("/whep/{room}/sessions/{id}", session_routes())
+        .route("/whep/{room}/sessions/{id}/events", stream_maker_routes())
+        .route(
+            "/whep/{room}/sessions/{id}/events/{stream}",
+            stream_routes(),
+        )
+        .route("/whep/{room}/sessions/{id}/layers", layer_routes())
         .layer(from_fn(cors::add))
         .with_state(gateway)
 }
 
 fn endpoint_routes(
-    post: MethodRouter<Arc<Gateway>>,
+    posted: MethodRouter<Arc<Gateway>>,
     purpose: Purpose,
 ) -> MethodRouter<Arc<Gateway>> {
     let head = move || async move { endpoint::head(purpose) };
-    post.get(endpoint::get)
+    posted
+        .get(endpoint::get)
         .head(head)
         .options(endpoint::options)
         .fallback(|| async { Problem::method("GET, HEAD, OPTIONS, POST") })
+}
+
+fn stream_maker_routes() -> MethodRouter<Arc<Gateway>> {
+    post(events::open)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("OPTIONS, POST") })
+}
+
+fn stream_routes() -> MethodRouter<Arc<Gateway>> {
+    get(events::listen)
+        .delete(events::close)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("DELETE, GET, HEAD, OPTIONS") })
+}
+
+fn layer_routes() -> MethodRouter<Arc<Gateway>> {
+    post(layers::choose)
+        .delete(layers::automatic)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("DELETE, OPTIONS, POST") })
+}
+
+async fn extension_options() -> StatusCode {
+    StatusCode::NO_CONTENT
 }
 
 fn session_routes() -> MethodRouter<Arc<Gateway>> {

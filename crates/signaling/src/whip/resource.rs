@@ -1,18 +1,22 @@
 //! What a client of WHIP or WHEP has on this side: the place of its session at the hub, and somebody who listens there.
 
 mod agent;
+mod happening;
 mod ice;
 mod scene;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use madang_core::LayerChoice;
 use parking_lot::Mutex;
 
 pub(super) use agent::Agent;
+pub(super) use happening::{Happenings, Kind, Listening};
 pub(super) use ice::{Ice, Patch};
 pub(super) use scene::Scene;
 
+use super::problem::Problem;
 use crate::hub::Attached;
 
 /// A session that was made by an HTTP request.
@@ -21,6 +25,17 @@ pub(crate) struct Resource {
     pub(super) at: Attached,
     /// Held while a PATCH is carried out: they may overlap.
     pub(super) ice: tokio::sync::Mutex<Ice>,
+    /// Mids of the pictures that a viewer gets, and what it has chosen of their layers.
+    pub(super) pictures: Vec<String>,
+    pub(super) choices: tokio::sync::Mutex<Vec<LayerChoice>>,
+    /// `None` for who publishes.
+    pub(super) happenings: Option<Happenings>,
+}
+
+impl Resource {
+    pub(super) fn happenings(&self) -> Result<&Happenings, Problem> {
+        self.happenings.as_ref().ok_or_else(Problem::not_found)
+    }
 }
 
 /// All of them, by the unguessable part of their addresses. Each has a session at the hub, whose limits bound them.

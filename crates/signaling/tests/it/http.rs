@@ -74,3 +74,38 @@ pub(crate) async fn request(server: SocketAddr, head: &str, body: &str) -> Respo
         body: body.to_owned(),
     }
 }
+
+/// A response that is read while it goes on.
+pub(crate) struct Stream {
+    stream: TcpStream,
+    read: String,
+}
+
+impl Stream {
+    pub(crate) async fn get(server: SocketAddr, path: &str) -> Self {
+        let mut stream = TcpStream::connect(server).await.unwrap();
+        let text = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let read = String::new();
+        Self { stream, read }
+    }
+
+    /// Reads until this text has come; what came before it is gone. False where the stream ended first.
+    pub(crate) async fn until(&mut self, wanted: &str) -> bool {
+        loop {
+            if let Some((_, rest)) = self.read.split_once(wanted) {
+                self.read = rest.to_owned();
+                return true;
+            }
+            let mut bytes = [0; 4096];
+            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes));
+            match read.await.unwrap().unwrap() {
+                0 => return false,
+                count => {
+                    let bytes = bytes.iter().take(count).copied().collect();
+                    self.read.push_str(&String::from_utf8(bytes).unwrap());
+                }
+            }
+        }
+    }
+}

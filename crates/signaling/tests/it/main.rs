@@ -16,6 +16,7 @@ mod resume;
 mod rooms;
 mod tokens;
 mod whep;
+mod whep_extensions;
 mod whip;
 mod whip_session;
 mod workers;

@@ -23,7 +23,17 @@ impl Agent {
     /// Listens until the session ends; then the resource is gone, too.
     pub(in crate::whip) async fn run(mut self, name: String) {
         self.show().await;
-        while let Some(Outgoing::Text(text)) = self.outgoing.recv().await {
+        while let Some(next) = self.outgoing.recv().await {
+            let text = match next {
+                Outgoing::Text(text) => text,
+                Outgoing::Live(live) => {
+                    if let Some(happenings) = &self.resource.happenings {
+                        happenings.take_live(live);
+                    }
+                    continue;
+                }
+                Outgoing::Close(_) => break,
+            };
             match serde_json::from_str(&text) {
                 Ok(ServerMessage::Bye(bye)) => {
                     tracing::debug!(
@@ -46,6 +56,9 @@ impl Agent {
     }
 
     async fn on_message(&mut self, message: ServerMessage) {
+        if let Some(happenings) = &self.resource.happenings {
+            happenings.take(&message);
+        }
         if self.scene.as_mut().is_some_and(|scene| scene.take(message)) {
             self.show().await;
         }
