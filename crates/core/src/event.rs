@@ -44,6 +44,12 @@ pub enum Event {
         track: TrackId,
         layers: Vec<LayerAvailable>,
     },
+    /// What is wrong with how a track is sent, after that has changed.
+    Troubles {
+        room: RoomId,
+        track: TrackId,
+        troubles: Vec<Trouble>,
+    },
     /// The peer's view wants more slots than it has.
     NeedSlots {
         peer: PeerId,
@@ -147,6 +153,15 @@ pub struct LayerWanted {
     pub rid: Option<Rid>,
     pub active: bool,
     pub max_fps: Option<u32>,
+}
+
+/// What makes a track worse than it could be, and only its publisher can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// The encoder sends keyframes when it likes: who joins waits for the next one.
+    IgnoresKeyframeRequests,
+    /// Frames are shown in another order than they are sent (B-frames), which browsers do not expect.
+    Reorders,
 }
 
 /// A layer that receivers may choose.

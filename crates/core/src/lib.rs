@@ -43,7 +43,7 @@ pub use crypto::{Identity, IdentityError};
 pub use egress::{SendPath, Wallclock};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, LayerAvailable, LayerName, LayerWanted, Quality,
-    QualityReason, SlotName, Slots, VideoSlot, Why,
+    QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

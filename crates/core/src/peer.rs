@@ -56,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) wants_drive_at: Instant,
     pub(crate) stale: Stale,
     pub(crate) candidates: usize,
+    /// The log says already that this publisher's packets are too large.
+    pub(crate) told_too_large: bool,
     /// Numbers of this peer's ufrags, and addresses from which it has been heard, oldest first.
     pub(crate) ufrags: Vec<u32>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -166,6 +168,7 @@ impl Peer {
             wants_drive_at: now,
             stale: Stale::default(),
             candidates: 0,
+            told_too_large: false,
             ufrags: Vec::new(),
             addresses: Vec::new(),
             told: Told::default(),

@@ -12,7 +12,7 @@ use crate::codec::{self, Vp8};
 use crate::layer::Layer;
 use crate::peer::Stream;
 use crate::relay::{Elsewhere, LayerState};
-use crate::{LayerAvailable, LayerChoice, MediaKind, PeerId, RoomId, Source, TrackSpec};
+use crate::{LayerAvailable, LayerChoice, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
 
 /// Place of a track in the shard.
 pub(crate) type TrackKey = usize;
@@ -85,6 +85,8 @@ pub(crate) struct Track {
     pub(crate) recent: VecDeque<Arc<Packet>>,
     /// The layers that the control plane knows of.
     pub(crate) told_layers: Vec<LayerAvailable>,
+    /// And what it knows to be wrong with the track.
+    pub(crate) told_troubles: Vec<Trouble>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
 }
@@ -123,6 +125,7 @@ impl Track {
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             told_layers: Vec::new(),
+            told_troubles: Vec::new(),
             due: None,
         }
     }
@@ -181,6 +184,20 @@ impl Track {
         self.guess_heights(&mut ladder);
         guess_rates(&mut ladder);
         ladder
+    }
+
+    /// What is wrong with how the track is sent.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let ignored = self.layers.iter().any(|layer| layer.keyframes.ignored);
+        let reordered = self.layers.iter().any(|layer| layer.reordered > 0);
+        let all = [
+            (ignored, Trouble::IgnoresKeyframeRequests),
+            (reordered, Trouble::Reorders),
+        ];
+        all.into_iter()
+            .filter(|(present, _)| *present)
+            .map(|(_, trouble)| trouble)
+            .collect()
     }
 
     /// Leaves what a receiver has chosen. A choice of which there is nothing to be had leaves the ladder as it is: another
@@ -334,10 +351,11 @@ pub(crate) fn read(
         return None;
     }
     let reading = codec::read(codec.codec, &rtp.payload);
+    layer.note_order(*rtp.seq_no, rtp.time.numer(), rtp.header.marker);
     layer.count(*rtp.seq_no, rtp.payload.len(), rtp.timestamp);
     layer.size = reading.size.or(layer.size);
     if reading.starts_keyframe {
-        layer.keyframes.on_keyframe();
+        layer.keyframes.on_keyframe(rtp.timestamp);
     }
     let timestamp = rtp.time.numer();
     let captured = layer.report.and_then(|(ntp, rtp_time)| {

@@ -91,6 +91,8 @@ pub struct ShardStats {
     /// Packets that found no room in a peer's queue, or no connection.
     pub packets_dropped_queue: u64,
     pub packets_dropped_too_large: u64,
+    /// Frames that are shown before one that came before them.
+    pub frames_reordered: u64,
     pub packets_dropped_unknown: u64,
     pub datagrams_dropped_unknown: u64,
     pub keyframe_requests_in: u64,

@@ -77,6 +77,7 @@ impl EventQueue {
             | Event::Slots { .. }
             | Event::Layers { .. }
             | Event::Available { .. }
+            | Event::Troubles { .. }
             | Event::NeedSlots { .. } => false,
         };
         if droppable {

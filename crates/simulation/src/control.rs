@@ -208,7 +208,7 @@ impl World {
             | Event::NeedSlots { peer, .. }
             | Event::Quality { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
-            Event::Available { .. } => Vec::new(),
+            Event::Available { .. } | Event::Troubles { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
             } => {
@@ -400,6 +400,7 @@ impl World {
             | Event::Connected { .. }
             | Event::Speakers { .. }
             | Event::Available { .. }
+            | Event::Troubles { .. }
             | Event::Data { .. } => {}
         }
     }

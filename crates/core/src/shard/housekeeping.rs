@@ -56,6 +56,7 @@ impl Shard {
             active |= sends;
             if sends && !layer.paused && at_home {
                 layer.rate.tick(now);
+                layer.keyframes.tick(now);
             }
         }
         let is_video = track.spec.kind == MediaKind::Video;
@@ -70,6 +71,7 @@ impl Shard {
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
             self.tell_available(now, key);
+            self.tell_troubles(key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -169,6 +171,21 @@ impl Shard {
                 room: track.room,
                 track: track.spec.id,
                 layers,
+            });
+        }
+    }
+
+    fn tell_troubles(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        let troubles = track.troubles();
+        if matches!(track.publisher, Publisher::Here(_)) && troubles != track.told_troubles {
+            track.told_troubles.clone_from(&troubles);
+            self.events.push_back(Event::Troubles {
+                room: track.room,
+                track: track.spec.id,
+                troubles,
             });
         }
     }

@@ -13,7 +13,7 @@ use super::{IDLE_AFTER, Shard};
 use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::peer::{self, Stream};
-use crate::publish::{self, PeerKey, TrackKey};
+use crate::publish::{self, PeerKey, Track, TrackKey};
 use crate::relay::Arrived;
 use crate::{Event, RoomId};
 
@@ -142,7 +142,7 @@ impl Shard {
     /// Reads a packet once and puts it into the batch.
     fn ingest(&mut self, now: Instant, key: PeerKey, rtp: RtpPacket) {
         if rtp.payload.len() > RTP_PAYLOAD_BYTES_MAX {
-            self.stats.packets_dropped_too_large += 1;
+            self.drop_too_large(key, rtp.payload.len());
             return;
         }
         let ssrc = rtp.header.ssrc;
@@ -171,6 +171,11 @@ impl Shard {
             return;
         };
         let red = (params.red() == Some(pt)).then(|| params.pt());
+        let reordered = |track: &Track| {
+            let layer = track.layers.get(stream.layer);
+            layer.map_or(0, |layer| layer.reordered)
+        };
+        let reordered_before = reordered(track);
         let was_active = track
             .layers
             .get(stream.layer)
@@ -181,6 +186,7 @@ impl Shard {
             return;
         };
         self.stats.packets_in += 1;
+        self.stats.frames_reordered += reordered(track) - reordered_before;
         if let Some(peer) = self.peers.get_mut(key) {
             peer.busy_until = now + IDLE_AFTER;
         }
@@ -191,6 +197,21 @@ impl Shard {
         }
         if is_audio {
             self.on_audio_level(now, room, stream.track, audio_level);
+        }
+    }
+
+    /// What the server adds would push the packet past the path's MTU. The publisher's operator is told once what to do.
+    fn drop_too_large(&mut self, key: PeerKey, bytes: usize) {
+        self.stats.packets_dropped_too_large += 1;
+        if let Some(peer) = self.peers.get_mut(key)
+            && !std::mem::replace(&mut peer.told_too_large, true)
+        {
+            tracing::info!(
+                peer = peer.id.0,
+                bytes,
+                limit = RTP_PAYLOAD_BYTES_MAX,
+                "a publisher's packets are too large to be forwarded and are dropped: set its packet size to 1,200 bytes"
+            );
         }
     }
 

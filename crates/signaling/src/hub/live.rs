@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use madang_core::{Command, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId};
+use madang_core::{Command, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId, Trouble};
 
 use super::commands::Workers;
 use super::state::State;
 use super::{Attached, Hub};
+use crate::protocol::Warning;
 use crate::session::Live;
 
 impl Hub {
@@ -32,6 +33,21 @@ impl State {
         room.set_layers(track, Arc::clone(&layers));
         let viewers: Vec<_> = room.viewers().collect();
         self.tell_live(&viewers, &Live::Layers(track, layers));
+    }
+
+    /// Something is wrong with how a track is sent, or no more.
+    pub(super) fn troubles(
+        &mut self,
+        room: RoomId,
+        track: TrackId,
+        troubles: &[Trouble],
+    ) -> Workers {
+        let warnings = troubles.iter().map(|trouble| Warning::from(*trouble));
+        let effects = self
+            .rooms
+            .get_mut(&room)
+            .map(|room| room.set_warnings(track, warnings.collect()));
+        self.apply(room, effects.unwrap_or_default())
     }
 
     /// Tells somebody who has just come what was told before.

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use madang_core::{LayerAvailable, PeerId, TrackId};
 
-use super::Room;
+use super::{Effects, Room};
+use crate::protocol::{ServerMessage, Warning};
 
 impl Room {
     /// Whether anybody publishes, or the participant of this identity or name does.
@@ -36,6 +37,24 @@ impl Room {
         if let Some(track) = self.tracks.get_mut(&track) {
             track.layers = layers;
         }
+    }
+
+    /// Sets what is wrong with how a track is sent; the others are told.
+    pub(crate) fn set_warnings(&mut self, track: TrackId, warnings: Vec<Warning>) -> Effects {
+        let mut effects = Effects::default();
+        if let Some(track) = self.tracks.get_mut(&track) {
+            track.info.warnings = warnings;
+            let info = track.info.clone();
+            effects.event(
+                self.others(info.peer.0),
+                ServerMessage::Tracks {
+                    add: vec![],
+                    upd: vec![info],
+                    del: vec![],
+                },
+            );
+        }
+        effects
     }
 
     /// The layers of all tracks.

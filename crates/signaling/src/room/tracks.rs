@@ -235,6 +235,7 @@ impl Track {
                 h: publication.h,
                 rids: publication.rids.unwrap_or_default(),
                 codec: publication.codec,
+                warnings: Vec::new(),
             },
             cid: publication.cid,
             mid: publication.mid,

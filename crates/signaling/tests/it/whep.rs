@@ -1,6 +1,6 @@
 //! WHEP as its clients see it, where it differs from WHIP.
 
-use madang_core::{AudioView, Command, TrackId};
+use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
 use serde_json::json;
 
 use crate::harness::{Engine, Server, config};
@@ -140,4 +140,28 @@ async fn a_viewer_needs_the_grant_to_receive_and_gets_no_other() {
     post(&server, "/whep/r", "ann", &reception()).await;
     let joined = |command| matches!(command, Command::Join(_)).then_some(());
     server.command(joined).await;
+}
+
+#[tokio::test]
+async fn whip_43_46_what_a_publisher_should_change_is_told() {
+    let server = start().await;
+    post(&server, "/whip/r", "ann", &offer()).await;
+    let mut bob = server.join("bob").await;
+    let troubles = vec![Trouble::IgnoresKeyframeRequests, Trouble::Reorders];
+    for (troubles, warnings) in [
+        (troubles, json!(["no_keyframe_on_request", "b_frames"])),
+        (vec![], json!(null)),
+    ] {
+        let (room, track) = (RoomId(1), TrackId(2));
+        server
+            .emit(Event::Troubles {
+                room,
+                track,
+                troubles,
+            })
+            .await;
+        let told = bob.next("tracks").await;
+        assert_eq!(told["upd"][0]["id"], "t2");
+        assert_eq!(told["upd"][0]["warnings"], warnings);
+    }
 }
