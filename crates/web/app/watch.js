@@ -42,7 +42,9 @@ class WatchPage {
     this.#video.addEventListener('loadeddata', () => this.#read());
     setInterval(() => this.#read(), READ_EVERY_MS);
     this.#render();
-    this.player.start();
+    // A video without data holds up the end of loading, and with it that of a page which frames this one.
+    if (document.readyState === 'complete') this.player.start();
+    else window.addEventListener('load', () => this.player.start(), { once: true });
   }
 
   #makePlayer() {
@@ -137,7 +139,8 @@ class WatchPage {
 /** @param {MadangError | null} failure @returns {[title: string, text: string]} */
 function failureWords(failure) {
   const { title, remedy } = failure ?? describeError('disconnected');
-  return [title, remedy];
+  const said = failure?.message ?? title;
+  return [title, said === title ? remedy : `${remedy} (The server said: ${said})`];
 }
 
 /** @param {number} count */

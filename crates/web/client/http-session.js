@@ -147,6 +147,8 @@ export class HttpSession extends TypedEvents {
         const sdp = applyFragment(this.pc.remoteDescription.sdp, await response.text());
         this.#etag = response.headers.get('etag') ?? this.#etag;
         await this.pc.setRemoteDescription({ type: 'answer', sdp });
+        // Where the old pair still worked, no event tells that the new one does.
+        this.#watchConnection();
       } catch {
         this.#lose(false);
       }
