@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use str0m::change::SdpPendingOffer;
 use str0m::channel::ChannelId;
 use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
@@ -56,6 +57,8 @@ pub(crate) struct Peer {
     pub(crate) wants_drive_at: Instant,
     pub(crate) stale: Stale,
     pub(crate) candidates: usize,
+    /// An offer of ours that waits for its answer.
+    pub(crate) invitation: Option<SdpPendingOffer>,
     /// The log says already that this publisher's packets are too large.
     pub(crate) told_too_large: bool,
     /// Numbers of this peer's ufrags, and addresses from which it has been heard, oldest first.
@@ -168,6 +171,7 @@ impl Peer {
             wants_drive_at: now,
             stale: Stale::default(),
             candidates: 0,
+            invitation: None,
             told_too_large: false,
             ufrags: Vec::new(),
             addresses: Vec::new(),

@@ -119,6 +119,26 @@ impl std::fmt::Debug for Offer {
     }
 }
 
+/// A parsed answer to an offer of ours.
+pub struct RemoteAnswer {
+    pub(crate) sdp: SdpAnswer,
+}
+
+impl RemoteAnswer {
+    /// Parses an answer of a WHEP client.
+    pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        SdpAnswer::from_sdp_string(&repair::repair(sdp))
+            .map(|sdp| Self { sdp })
+            .map_err(|error| SdpError::Malformed(error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for RemoteAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteAnswer").finish_non_exhaustive()
+    }
+}
+
 /// A candidate that the remote side trickled.
 #[derive(Debug, Clone)]
 pub struct RemoteCandidate {

@@ -3,6 +3,7 @@
 mod commands;
 mod housekeeping;
 mod ingress;
+mod invite;
 mod keyframes;
 mod lane;
 mod layers;
@@ -202,6 +203,12 @@ impl Shard {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Join(join) => self.join(now, *join),
+            Command::Invite { peer, room } => self.invite(now, peer, room),
+            Command::Accept {
+                peer,
+                generation,
+                answer,
+            } => self.accept(now, peer, generation, *answer),
             Command::Offer {
                 peer,
                 generation,

@@ -165,6 +165,10 @@ pub(crate) const CLOSE_LINGER: Duration = Duration::from_secs(2);
 /// Data channel messages that wait for a busy worker; more are dropped, as that channel's messages may be.
 pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 
+/// An offer of this server is good for this long; then the media engine has given the session up, as it does with all that do
+/// not connect.
+pub(crate) const OFFER_VALID: Duration = Duration::from_secs(30);
+
 /// Streams of events of one viewer: a player has one, and another after its connection broke.
 pub(crate) const EVENT_STREAMS_MAX: usize = 4;
 

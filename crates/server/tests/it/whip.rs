@@ -163,3 +163,23 @@ fn whep_35_a_chosen_layer_is_what_comes() {
     });
     assert_eq!(call.complaints(), [""; 0]);
 }
+
+#[test]
+fn whep_33_a_viewer_who_answers_gets_media_too() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    let position = call.clients.len();
+    let number = u32::try_from(position).unwrap();
+    let mut client = Client::without_websocket(number, (call.browser, call.ip), call.start);
+    let offered = request(call.http, "POST /whep/yard", "");
+    assert_eq!(offered.status, 406, "{offered:?}");
+    let answer = client.browser.answer(call.now(), &offered.body);
+    let path = session(&call, &offered);
+    let head = format!("PATCH {path}\ncontent-type: application/sdp");
+    assert_eq!(request(call.http, &head, &answer).status, 204);
+    call.clients.push(client);
+    call.watch(position, publisher, Source::Camera, 30);
+    call.listen(position, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}

@@ -78,7 +78,9 @@ impl State {
 fn peer_of(command: &Command) -> Option<PeerId> {
     match command {
         Command::Join(join) => Some(join.peer),
-        Command::Offer { peer, .. }
+        Command::Invite { peer, .. }
+        | Command::Accept { peer, .. }
+        | Command::Offer { peer, .. }
         | Command::Candidate { peer, .. }
         | Command::Publish { peer, .. }
         | Command::Unpublish { peer, .. }

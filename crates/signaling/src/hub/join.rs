@@ -27,7 +27,8 @@ pub(crate) struct Entrant {
     pub(crate) participant: Participant,
     /// For the next token, where the first one can be signed anew.
     pub(crate) renewal: Option<Renewal>,
-    pub(crate) offer: Offer,
+    /// `None` for who wants to answer an offer of ours.
+    pub(crate) offer: Option<Offer>,
 }
 
 /// Somebody who waits for the answer.
@@ -100,7 +101,7 @@ impl Hub {
             room,
             renewal: access.renewal.take(),
             participant: participant(access, &mut join),
-            offer,
+            offer: Some(offer),
         };
         self.admit(entrant, address, socket).await
     }
@@ -131,14 +132,17 @@ impl Hub {
                 done,
             };
             state.joining.insert(peer, joining);
-            let join = madang_core::Join {
-                peer,
-                room,
-                offer: entrant.offer,
-                // An administrator may allow it later.
-                subscribe: true,
+            let enter = match entrant.offer {
+                Some(offer) => Command::Join(Box::new(madang_core::Join {
+                    peer,
+                    room,
+                    offer,
+                    // An administrator may allow it later.
+                    subscribe: true,
+                })),
+                None => Command::Invite { peer, room },
             };
-            state.lines.push(worker, Command::Join(Box::new(join)));
+            state.lines.push(worker, enter);
             if !may_receive {
                 state.lines.push(worker, nothing(peer));
             }

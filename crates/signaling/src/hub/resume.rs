@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use madang_core::sdp::Offer;
+use madang_core::sdp::{Offer, RemoteAnswer};
 use madang_core::{Answer, Command, PeerId};
 use tokio::sync::oneshot;
 
@@ -51,6 +51,36 @@ impl Hub {
         peer: PeerId,
         offer: Offer,
     ) -> Result<Answer, Fault> {
+        let offer = Box::new(offer);
+        self.exchange(peer, |generation| Command::Offer {
+            peer,
+            generation,
+            offer,
+        })
+        .await
+    }
+
+    /// What somebody answers to an offer of ours.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        peer: PeerId,
+        answer: RemoteAnswer,
+    ) -> Result<Answer, Fault> {
+        let answer = Box::new(answer);
+        self.exchange(peer, |generation| Command::Accept {
+            peer,
+            generation,
+            answer,
+        })
+        .await
+    }
+
+    /// Gives a session's worker what it answers, and waits for that.
+    async fn exchange(
+        self: &Arc<Self>,
+        peer: PeerId,
+        command: impl FnOnce(u32) -> Command,
+    ) -> Result<Answer, Fault> {
         let (done, answered) = oneshot::channel();
         let worker = {
             let mut state = self.state.lock();
@@ -59,14 +89,7 @@ impl Hub {
             };
             let generation = session.expect_answer(Waiter::Resume(done));
             let worker = session.worker;
-            state.lines.push(
-                worker,
-                Command::Offer {
-                    peer,
-                    generation,
-                    offer: Box::new(offer),
-                },
-            );
+            state.lines.push(worker, command(generation));
             worker
         };
         let wait = async {

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, State};
@@ -19,6 +20,7 @@ use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};
 use crate::hub::{Entrant, check_room_name, room_name};
+use crate::limits::OFFER_VALID;
 use crate::protocol::{
     ClientMessage, ErrorCode, Fault, Grants, Joined, Kind, Publication, Secret, ServerMessage,
     Source,
@@ -27,7 +29,7 @@ use crate::room::Participant;
 use crate::session::Outgoing;
 use crate::token::{Access, Renewal};
 
-const SDP: &str = "application/sdp";
+pub(super) const SDP: &str = "application/sdp";
 const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 
 /// What may stand in the query of an endpoint.
@@ -35,6 +37,8 @@ const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
 pub(super) struct Asked {
     /// WHEP: whom to show, by identity or name. WHIP without tokens: who publishes.
     participant: Option<String>,
+    /// WHEP: the client wants to answer an offer of ours.
+    counter_offer: Option<String>,
     /// WHIP: the name to show, where the token says none.
     name: Option<String>,
     /// WHIP: the picture is a shared screen.
@@ -116,7 +120,9 @@ pub(super) async fn watch(
         asked,
         &headers,
     )?;
-    gateway.open(call, &headers, body).await
+    // Players take a 400 for a wish to make the offer themselves.
+    let opened = gateway.open(call, &headers, body).await;
+    opened.map_err(Problem::unprocessable)
 }
 
 impl Call {
@@ -158,26 +164,36 @@ impl Gateway {
     ) -> Result<Response, Problem> {
         self.hub.check_join_rate(call.address)?;
         let (participant, renewal) = self.participant(&call)?;
-        if !is_type(headers, SDP) {
-            return Err(Problem::media_type(SDP).header(ACCEPT_POST, HeaderValue::from_static(SDP)));
-        }
         let config = self.hub.config();
         let sdp = text(body, config.limits.offer_frame_bytes).await?;
-        let offer = OfferText::read(&sdp, call.purpose)?;
+        let asked = call.asked.counter_offer.is_some() || sdp.is_empty();
+        let invited = call.purpose == Purpose::Watch && asked;
+        let offer = if invited {
+            None
+        } else if is_type(headers, SDP) {
+            Some(OfferText::read(&sdp, call.purpose)?)
+        } else {
+            let accepted = HeaderValue::from_static(SDP);
+            return Err(Problem::media_type(SDP).header(ACCEPT_POST, accepted));
+        };
+        let parsed = offer.as_ref().map(|offer| Offer::parse(&offer.text));
         let entrant = Entrant {
             re: 0,
             room: call.room.clone(),
             participant,
             renewal,
-            offer: Offer::parse(&offer.text)
+            offer: parsed
+                .transpose()
                 .map_err(|error| Problem::bad_request(error.to_string()))?,
         };
         let (sender, mut outgoing) = mpsc::channel(config.limits.outgoing_frames);
         let at = self.hub.admit(entrant, call.address, sender).await?;
         let joined = first_message(&mut outgoing)?;
         let answer = answer::finish(&joined.answer);
-        let publications = publications(&call, &offer);
-        let ice = Ice::new(offer);
+        let publications = offer
+            .as_ref()
+            .map_or_else(Vec::new, |offer| publications(&call, offer));
+        let ice = offer.map_or_else(Ice::invited, Ice::new);
         let etag = ice.etag.clone();
         let resource = Arc::new(Resource {
             at,
@@ -203,6 +219,9 @@ impl Gateway {
         }
         let location = format!("{}/sessions/{name}", call.endpoint);
         let mut created = self.created(&location, &etag, answer);
+        if invited {
+            mark_as_offer(&mut created);
+        }
         if call.purpose == Purpose::Watch {
             links::add_extensions(created.headers_mut(), &location);
         }
@@ -289,6 +308,15 @@ impl Gateway {
         let mut response = (StatusCode::CREATED, headers, answer).into_response();
         links::add_ice_servers(response.headers_mut(), &self.hub.config().ice_servers);
         response
+    }
+}
+
+/// Turns the response around: what it carries is an offer, and good for as long as a session may take to connect.
+fn mark_as_offer(response: &mut Response) {
+    *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+    let until = httpdate::fmt_http_date(SystemTime::now() + OFFER_VALID);
+    if let Ok(kind) = HeaderValue::from_str(&format!("{SDP}; valid-until=\"{until}\"")) {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
     }
 }
 

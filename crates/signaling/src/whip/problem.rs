@@ -36,6 +36,15 @@ impl Problem {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "sdp_rejected", detail)
     }
 
+    /// The same, where 400 would be misunderstood.
+    pub(crate) fn unprocessable(self) -> Self {
+        let status = match self.status {
+            StatusCode::BAD_REQUEST => StatusCode::UNPROCESSABLE_ENTITY,
+            status => status,
+        };
+        Self { status, ..self }
+    }
+
     pub(crate) fn not_found() -> Self {
         let text = "there is no such session, or it has ended";
         Self::new(StatusCode::NOT_FOUND, "not_found", text)

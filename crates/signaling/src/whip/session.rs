@@ -8,9 +8,10 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use madang_core::sdp::Offer;
+use madang_core::sdp::{Offer, RemoteAnswer};
 
 use super::Gateway;
+use super::endpoint::SDP;
 use super::fragment::{self, Fragment};
 use super::problem::Problem;
 use super::request::{check_rate, client, is_type, text};
@@ -76,6 +77,10 @@ pub(super) async fn patch(
     check_rate(&gateway.hub, address)?;
     let resource = gateway.find(&name)?;
     check_session_rate(&resource.at.rate)?;
+    if is_type(&headers, SDP) && resource.ice.lock().await.invited {
+        let answer = text(body, config.limits.offer_frame_bytes).await?;
+        return accept(&gateway, &resource, &answer).await;
+    }
     if !is_type(&headers, fragment::TYPE) {
         return Err(Problem::media_type(fragment::TYPE)
             .header(ACCEPT_PATCH, HeaderValue::from_static(fragment::TYPE)));
@@ -136,6 +141,18 @@ async fn trickle(
     Ok(())
 }
 
+/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice.
+async fn accept(gateway: &Gateway, resource: &Resource, sdp: &str) -> Result<Response, Problem> {
+    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
+    let mut ice = resource.ice.lock().await;
+    if let Err(fault) = gateway.hub.accept(resource.at.peer, answer).await {
+        let _ = gateway.hub.ask(&resource.at, ClientMessage::Leave {}).await;
+        return Err(fault.into());
+    }
+    ice.answered(sdp);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
 /// The offer comes again with the new credentials; where that fails, the session goes on with the old ones.
 async fn restart(
     gateway: &Gateway,
@@ -144,7 +161,11 @@ async fn restart(
     (ufrag, pwd): (String, String),
     fragment: &Fragment,
 ) -> Result<Response, Problem> {
-    let again = ice.offer.restarted(&ufrag, &pwd, &fragment.candidates);
+    let Some(offer) = &ice.offer else {
+        let text = "a session of which this server made the offer cannot restart ICE: open another";
+        return Err(Problem::offer(text));
+    };
+    let again = offer.restarted(&ufrag, &pwd, &fragment.candidates);
     let offer = Offer::parse(&again).map_err(|error| Problem::bad_request(error.to_string()))?;
     let answer = gateway.hub.restart(resource.at.peer, offer).await?;
     let answer = answer::finish(&answer.sdp.to_string());

@@ -233,6 +233,13 @@ fn answer(command: &Command, engine: &Engine) -> Option<Event> {
     } = command
     {
         answered(*peer, *generation)
+    } else if let Command::Invite { peer, .. } = command {
+        answered(*peer, 0)
+    } else if let Command::Accept {
+        peer, generation, ..
+    } = command
+    {
+        answered(*peer, *generation)
     } else if let Command::Leave { peer } = command {
         Some(Event::Closed {
             peer: *peer,

@@ -165,3 +165,46 @@ async fn whip_43_46_what_a_publisher_should_change_is_told() {
         assert_eq!(told["upd"][0]["warnings"], warnings);
     }
 }
+
+#[tokio::test]
+async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
+    let mut server = start().await;
+    for (path, body) in [
+        ("/whep/r", String::new()),
+        ("/whep/r?counter_offer", reception()),
+    ] {
+        let offered = post(&server, path, "ann", &body).await;
+        assert_eq!(offered.status, 406);
+        let kind = offered.header("content-type").unwrap();
+        assert!(
+            kind.starts_with("application/sdp; valid-until=\""),
+            "{kind}"
+        );
+        assert!(offered.body.starts_with("v=0"));
+        let location = offered.header("location").unwrap();
+        let path = location.split_once("/whep/").unwrap().1;
+        let head = format!("PATCH /whep/{path}\n{SDP}");
+        let answered = request(server.address, &head, &reception()).await;
+        assert_eq!((answered.status, answered.body.as_str()), (204, ""));
+        let accepted = |command| matches!(command, Command::Accept { .. }).then_some(());
+        server.command(accepted).await;
+        let again = request(server.address, &head, &reception()).await;
+        assert_eq!(again.status, 415, "there is one answer");
+        let head = format!("PATCH /whep/{path}\ncontent-type: application/trickle-ice-sdpfrag");
+        let restart = "a=ice-ufrag:efgh\r\na=ice-pwd:0123456789abcdef01234567\r\n";
+        let refused = request(server.address, &head, restart).await;
+        assert_eq!(refused.status, 422, "impossible, and the session lives on");
+        let trickle = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
+        assert_eq!(request(server.address, &head, trickle).await.status, 204);
+    }
+}
+
+#[tokio::test]
+async fn whep_33_nothing_else_looks_like_a_change_of_mode() {
+    let server = start().await;
+    for body in ["hello", "v=0\r\n", "v=0\r\nm=audio\r\n"] {
+        let refused = post(&server, "/whep/r", "ann", body).await;
+        assert_eq!(refused.status, 422, "{body}");
+        refused.problem();
+    }
+}

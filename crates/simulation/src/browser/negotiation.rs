@@ -75,6 +75,30 @@ impl Browser {
         self.finish_offer_of(offer)
     }
 
+    /// Answers an offer of the server: whatever it sends is welcome.
+    pub fn answer(&mut self, now: Duration, sdp: &str) -> String {
+        self.candidate();
+        let offer = SdpOffer::from_sdp_string(sdp).unwrap_or_else(|error| {
+            panic!("browser {} cannot parse the offer: {error}", self.number)
+        });
+        self.declared.extend(declared_ssrcs(sdp));
+        let answer = self.rtc.sdp_api().accept_offer(offer);
+        let answer = answer.unwrap_or_else(|error| {
+            panic!("browser {} cannot answer: {error}\n{sdp}", self.number)
+        });
+        let kinds = [("m=audio", MediaKind::Audio), ("m=video", MediaKind::Video)];
+        let mut kind = None;
+        for line in sdp.lines() {
+            if let Some((_, found)) = kinds.iter().find(|(name, _)| line.starts_with(name)) {
+                kind = Some(*found);
+            } else if let (Some(mid), Some(kind)) = (line.strip_prefix("a=mid:"), kind) {
+                self.mids.slots.push((mid.into(), kind));
+            }
+        }
+        self.drain(now);
+        answer.to_sdp_string()
+    }
+
     /// More video slots, in the same session.
     pub(crate) fn more_slots_offer(&mut self, count: usize) -> String {
         let mut change = self.rtc.sdp_api();

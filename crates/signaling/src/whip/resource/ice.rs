@@ -12,8 +12,11 @@ const EARLIER_MAX: usize = 8;
 /// The client's side of the present ICE session.
 #[derive(Debug)]
 pub(in crate::whip) struct Ice {
-    /// The offer that has made the session: a restart offers it again, with other credentials.
-    pub(in crate::whip) offer: OfferText,
+    /// The offer that has made the session: a restart offers it again, with other credentials. `None` where this side made
+    /// the offer.
+    pub(in crate::whip) offer: Option<OfferText>,
+    /// An offer of this side still waits for its answer.
+    pub(in crate::whip) invited: bool,
     ufrag: String,
     pwd: String,
     earlier: VecDeque<String>,
@@ -38,10 +41,34 @@ impl Ice {
         Self {
             ufrag: attribute("ice-ufrag"),
             pwd: attribute("ice-pwd"),
-            offer,
+            offer: Some(offer),
+            invited: false,
             earlier: VecDeque::new(),
             etag: new_etag(),
         }
+    }
+
+    /// Of a client that is to answer.
+    pub(in crate::whip) fn invited() -> Self {
+        Self {
+            offer: None,
+            invited: true,
+            ufrag: String::new(),
+            pwd: String::new(),
+            earlier: VecDeque::new(),
+            etag: new_etag(),
+        }
+    }
+
+    /// The client has answered.
+    pub(in crate::whip) fn answered(&mut self, answer: &str) {
+        let attribute = |name: &str| {
+            let found = answer.lines().find_map(|line| line.strip_prefix(name));
+            found.unwrap_or_default().trim().to_owned()
+        };
+        self.invited = false;
+        self.ufrag = attribute("a=ice-ufrag:");
+        self.pwd = attribute("a=ice-pwd:");
     }
 
     /// What a fragment is for. Its credentials decide: clients say in `If-Match` what they like.
@@ -49,6 +76,9 @@ impl Ice {
         let Some(ufrag) = &fragment.ufrag else {
             return Ok(Patch::Trickle);
         };
+        if self.invited {
+            return Ok(Patch::Trickle);
+        }
         let same_pwd = fragment.pwd.as_ref().is_none_or(|pwd| *pwd == self.pwd);
         if *ufrag == self.ufrag && same_pwd {
             return Ok(Patch::Trickle);
