@@ -7,6 +7,7 @@ import { COLOURS } from './support/media.mjs';
 import { OtherSite } from './support/other-site.mjs';
 import { aiortc, ffmpeg } from './support/programs.mjs';
 import { broadcast, playerIs, watch, watches } from './support/streams.mjs';
+import { KEY_OPTIONS, nowInSeconds, signToken } from './support/tokens.mjs';
 import { eventually } from './support/wait.mjs';
 
 /** @typedef {import('./support/call.mjs').Browser} Browser */
@@ -15,22 +16,22 @@ import { eventually } from './support/wait.mjs';
 const PAGE = '<script type="module" src="/clients.js"></script><video autoplay playsinline muted></video>';
 const FFMPEG_HERTZ = 900;
 
-// Its port is part of the server's command line.
-const site = await OtherSite.start('third-party.mjs');
-const call = new Call(['--http-allowed-origins', site.origin]);
+const call = new Call(KEY_OPTIONS);
 /** @type {Browser} */ let chromium;
 /** @type {Browser} */ let firefox;
+/** @type {OtherSite} */ let site;
 /** @type {Program[]} */
 const programs = [];
 
 before(async () => {
+  site = await OtherSite.start('third-party.mjs');
   chromium = await call.chromium({ colour: COLOURS.red, hertz: 500 });
   firefox = call.keep(await startFirefox());
 });
 
 after(async () => {
   await Promise.all(programs.map((program) => program.stop()));
-  site.close();
+  site?.close();
 });
 
 for (const maker of ['medooze', 'eyevinn']) {
@@ -40,7 +41,7 @@ for (const maker of ['medooze', 'eyevinn']) {
       const viewer = await run(browser(), 'View', [maker, 'watch', url('whep')]);
       await watches(viewer, colour, 'video');
       for (const client of [viewer, publisher]) await client.evaluate(() => /** @type {any} */ (window).client.stop());
-      const bea = await watch(call, chromium, 'Bea');
+      const bea = await look();
       await playerIs(bea, 'waiting');
     });
   }
@@ -49,7 +50,7 @@ for (const maker of ['medooze', 'eyevinn']) {
 for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['-whip_flags', 'dtls_active']]])) {
   call.story(`FFmpeg publishes as DTLS ${role}`, async () => {
     const program = start(ffmpeg(url('whip'), [...flags]));
-    const bea = await watch(call, chromium, 'Bea');
+    const bea = await look();
     await told(program, () => watches(bea, 'blue'));
     await told(program, () => bea.hears([FFMPEG_HERTZ]));
     await program.stop();
@@ -59,14 +60,14 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
 
 call.story('aiortc publishes', async () => {
   const program = start(aiortc('publish', url('whip')));
-  const bea = await watch(call, chromium, 'Bea');
+  const bea = await look();
   await told(program, () => watches(bea, 'yellow'));
   await program.stop();
   assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
 });
 
 call.story('aiortc watches', async () => {
-  await broadcast(call, chromium, 'Ada');
+  await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${token('ada')}` });
   const program = start(aiortc('watch', url('whep')));
   const isRed = (/** @type {string} */ line) => {
     const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
@@ -77,17 +78,27 @@ call.story('aiortc watches', async () => {
 });
 
 call.story('a player in the frame of another site plays', async () => {
-  await broadcast(call, chromium, 'Ada');
+  await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${token('ada')}` });
   const bea = await call.tab(chromium, 'Bea');
-  const src = `http://127.0.0.1:${call.server.httpPort}/watch/${call.room}?embed&muted=1`;
+  const src = `http://127.0.0.1:${call.server.httpPort}/watch/${call.room}?embed&muted=1&token=${token('bea')}`;
   await bea.open(site.page(`<iframe src="${src}" width="640" height="360" allow="autoplay; fullscreen"></iframe>`), 'other-site');
   const frame = /** @type {import('playwright-core').Page} */ (bea.page).frames()[1];
   await eventually('the frame plays', () => frame?.evaluate(framesShown), (frames) => Number(frames) > 5);
 });
 
-/** @param {'whip' | 'whep'} protocol */
+/** The endpoint with the token in its path: not all of these clients can send one otherwise. @param {'whip' | 'whep'} protocol */
 function url(protocol) {
-  return `http://127.0.0.1:${call.server.httpPort}/${protocol}/${call.room}`;
+  return `http://127.0.0.1:${call.server.httpPort}/${protocol}/${call.room}/${token(protocol)}`;
+}
+
+/** @param {string} sub */
+function token(sub) {
+  return signToken({ sub, exp: nowInSeconds() + 600, madang: { room: call.room, join: true } });
+}
+
+/** Opens the page that watches, with a token behind the `#`. */
+async function look() {
+  return watch(call, chromium, 'Bea', { query: `#token=${token('bea')}` });
 }
 
 /**
@@ -116,11 +127,11 @@ function start(program) {
  *
  * @template T
  * @param {Program} program
- * @param {() => Promise<T>} look
+ * @param {() => Promise<T>} attempt
  */
-async function told(program, look) {
+async function told(program, attempt) {
   try {
-    return await look();
+    return await attempt();
   } catch (error) {
     throw new Error(`${/** @type {Error} */ (error).message}\n--- program (${program.exitCode})\n${program.lines.slice(-30).join('\n')}`, { cause: error });
   }

@@ -27,18 +27,14 @@ export class OtherSite {
     return site;
   }
 
-  get origin() {
-    const { port } = /** @type {import('node:net').AddressInfo} */ (this.#server.address());
-    return `http://127.0.0.1:${port}`;
-  }
-
   /**
    * The address of a page.
    *
    * @param {string} body its HTML
    */
   page(body) {
-    return `${this.origin}/?body=${encodeURIComponent(body)}`;
+    const { port } = /** @type {import('node:net').AddressInfo} */ (this.#server.address());
+    return `http://127.0.0.1:${port}/?body=${encodeURIComponent(body)}`;
   }
 
   close() {
