@@ -49,7 +49,8 @@ pub struct Limits {
     pub joins_per_second_per_address: u32,
     pub joins_burst_per_address: u32,
 
-    /// Requests of one client address about WHIP and WHEP sessions that are there.
+    /// Requests of one client address about WHIP and WHEP sessions that are there; also all WHIP and WHEP requests with one
+    /// token.
     pub requests_per_second_per_address: u32,
     pub requests_burst_per_address: u32,
 

@@ -367,18 +367,17 @@ fn unmarked(rtc: &Rtc, media: &[(Mid, MediaKind)]) -> Vec<(Pt, Mid)> {
         media.direction().is_receiving().then_some(media)
     });
     let mut found: Vec<(Pt, Mid)> = Vec::new();
-    let mut shared: Vec<Pt> = Vec::new();
-    let mut marked = false;
+    let mut all: Vec<Pt> = Vec::new();
     for media in receiving {
-        marked |= media.remote_extmap().id_of(Extension::RtpMid).is_some();
+        let marked = media.remote_extmap().id_of(Extension::RtpMid).is_some();
         for pt in media.remote_pts() {
-            if found.iter().any(|(other, _)| other == pt) {
-                shared.push(*pt);
+            if !marked {
+                found.push((*pt, media.mid()));
             }
-            found.push((*pt, media.mid()));
+            all.push(*pt);
         }
     }
-    found.retain(|(pt, _)| !marked && !shared.contains(pt));
+    found.retain(|(pt, _)| all.iter().filter(|other| *other == pt).count() == 1);
     found
 }
 

@@ -322,11 +322,11 @@ pub(crate) struct Limits {
     #[arg(id = "limits.joins_burst_per_address", value_name = "COUNT",
           default_value_t = signaling().joins_burst_per_address, value_parser = number::<u32>(1..=1_000_000))]
     pub(crate) joins_burst_per_address: u32,
-    /// Requests of one client address about its WHIP and WHEP sessions, sustained
+    /// Requests of one client address about its WHIP and WHEP sessions, and all with one token, sustained
     #[arg(id = "limits.requests_per_second_per_address", value_name = "COUNT",
           default_value_t = signaling().requests_per_second_per_address, value_parser = number::<u32>(1..=100_000))]
     pub(crate) requests_per_second_per_address: u32,
-    /// Requests of one client address about its WHIP and WHEP sessions that may come at once after a pause
+    /// Requests of one client address about its WHIP and WHEP sessions, and all with one token, that may come at once after a pause
     #[arg(id = "limits.requests_burst_per_address", value_name = "COUNT",
           default_value_t = signaling().requests_burst_per_address, value_parser = number::<u32>(1..=1_000_000))]
     pub(crate) requests_burst_per_address: u32,

@@ -9,6 +9,11 @@ use crate::process::Madang;
 
 /// A client without a WebSocket, and the answer to its offer.
 fn open(call: &mut Call, path: &str) -> (usize, Response) {
+    open_with(call, path, |offer| offer)
+}
+
+/// The same for a client whose offers look otherwise.
+fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> (usize, Response) {
     let position = call.clients.len();
     let number = u32::try_from(position).unwrap();
     let mut client = Client::without_websocket(number, (call.browser, call.ip), call.start);
@@ -18,7 +23,7 @@ fn open(call: &mut Call, path: &str) -> (usize, Response) {
         client.browser.whep_offer()
     };
     let head = format!("POST {path}\ncontent-type: application/sdp");
-    let created = request(call.http, &head, &offer);
+    let created = request(call.http, &head, &change(offer));
     assert_eq!(created.status, 201, "{created:?}");
     let now = call.now();
     client.browser.accept_answer(now, &created.body);
@@ -181,5 +186,48 @@ fn whep_33_a_viewer_who_answers_gets_media_too() {
     call.clients.push(client);
     call.watch(position, publisher, Source::Camera, 30);
     call.listen(position, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whip_45_audio_without_mid_and_ssrc_is_heard() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let unmarked = |offer: String| {
+        let (audio, video) = offer.split_once("m=video").unwrap();
+        let says = |line: &&str| !line.contains("sdes:mid") && !line.starts_with("a=ssrc");
+        let audio: String = audio
+            .lines()
+            .filter(says)
+            .map(|line| format!("{line}\r\n"))
+            .collect();
+        format!("{audio}m=video{video}")
+    };
+    let (publisher, _) = open_with(&mut call, "/whip/yard", unmarked);
+    let now = call.now();
+    for source in [Source::Camera, Source::Microphone] {
+        call.clients[publisher].browser.publish(now, source);
+    }
+    call.talk(publisher);
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.listen(viewer, publisher, 25);
+    call.watch(viewer, publisher, Source::Camera, 30);
+}
+
+#[test]
+fn whip_29_viewers_wait_for_a_publisher_who_has_gone() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (before, created) = publish(&mut call, "/whip/yard");
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, before, Source::Camera, 30);
+    let path = session(&call, &created);
+    assert_eq!(
+        request(call.http, &format!("DELETE {path}"), "").status,
+        200
+    );
+    let (after, _) = publish(&mut call, "/whip/yard");
+    call.watch(viewer, after, Source::Camera, 30);
+    call.listen(viewer, after, 25);
     assert_eq!(call.complaints(), [""; 0]);
 }

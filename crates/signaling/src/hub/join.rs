@@ -1,5 +1,6 @@
 //! Joining: from the offer to the session.
 
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use super::commands::Workers;
 use super::state::State;
 use super::{Attached, Hub, HubConfig, millis, quota};
 use crate::limits::Limits;
-use crate::protocol::{ErrorCode, Fault, Join, Joined, ServerMessage, SlotInfo, VERSION};
+use crate::protocol::{ErrorCode, Fault, Join, Joined, Secret, ServerMessage, SlotInfo, VERSION};
 use crate::room::{Participant, nothing};
 use crate::session::{Session, Socket};
 use crate::token::{Access, Renewal};
@@ -179,29 +180,35 @@ impl Hub {
     }
 
     pub(crate) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
-        check_address(
+        check_key(
             &self.joins,
-            address,
+            &address,
             "too many attempts to join from your address",
         )
     }
 
     /// Refuses requests about sessions without a WebSocket that come too fast.
     pub(crate) fn check_request_rate(&self, address: IpAddr) -> Result<(), Fault> {
-        check_address(
+        check_key(
             &self.requests,
-            address,
+            &address,
             "too many requests from your address",
         )
     }
+
+    /// Refuses requests with one token that come too fast, from wherever they come.
+    pub(crate) fn check_token_rate(&self, token: &Secret) -> Result<(), Fault> {
+        let key = self.token_hash.hash_one(&token.0);
+        check_key(&self.tokens, &key, "too many requests with this token")
+    }
 }
 
-fn check_address(
-    rates: &DefaultKeyedRateLimiter<IpAddr>,
-    address: IpAddr,
+fn check_key<K: Hash + Eq + Clone>(
+    rates: &DefaultKeyedRateLimiter<K>,
+    key: &K,
     text: &str,
 ) -> Result<(), Fault> {
-    rates.check_key(&address).map_err(|not_until| {
+    rates.check_key(key).map_err(|not_until| {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
         Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
     })

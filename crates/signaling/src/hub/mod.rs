@@ -19,6 +19,7 @@ mod resume;
 mod state;
 mod tokens;
 
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,9 @@ pub struct Hub {
     joins: DefaultKeyedRateLimiter<IpAddr>,
     /// Requests about sessions that have no WebSocket.
     requests: DefaultKeyedRateLimiter<IpAddr>,
+    /// All requests of WHIP and WHEP with one token, by its hash.
+    tokens: DefaultKeyedRateLimiter<u64>,
+    token_hash: RandomState,
 }
 
 /// The way to a media worker.
@@ -152,6 +156,8 @@ impl Hub {
             state: Mutex::new(State::new(workers.len())),
             joins: DefaultKeyedRateLimiter::keyed(joins),
             requests: DefaultKeyedRateLimiter::keyed(requests),
+            tokens: DefaultKeyedRateLimiter::keyed(requests),
+            token_hash: RandomState::new(),
             config,
             workers: workers
                 .into_iter()
@@ -283,6 +289,7 @@ impl Hub {
     fn housekeeping(&self) {
         self.joins.retain_recent();
         self.requests.retain_recent();
+        self.tokens.retain_recent();
         {
             let mut state = self.state.lock();
             state.renew_due_tokens(jsonwebtoken::get_current_timestamp());

@@ -163,6 +163,9 @@ impl Gateway {
         body: Body,
     ) -> Result<Response, Problem> {
         self.hub.check_join_rate(call.address)?;
+        if let Some(token) = &call.token {
+            self.hub.check_token_rate(token)?;
+        }
         let (participant, renewal) = self.participant(&call)?;
         let config = self.hub.config();
         let sdp = text(body, config.limits.offer_frame_bytes).await?;

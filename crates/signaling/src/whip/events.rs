@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::problem::Problem;
-use super::request::{check_rate, client, is_type, text};
+use super::request::{check_rate, is_type, text};
 use super::resource::{Kind, Listening};
 use super::{Gateway, links};
 use crate::limits::EXTENSION_BODY_BYTES_MAX;
@@ -34,7 +34,7 @@ pub(super) async fn open(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    check_rate(&gateway.hub, client(connected, &headers, config)?)?;
+    check_rate(&gateway.hub, connected, &headers)?;
     let resource = gateway.find(&name)?;
     let happenings = resource.happenings()?;
     if !is_type(&headers, "application/json") {

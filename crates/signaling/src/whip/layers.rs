@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::problem::Problem;
-use super::request::{check_rate, client, is_type, text};
+use super::request::{check_rate, is_type, text};
 use crate::limits::{EXTENSION_BODY_BYTES_MAX, RID_BYTES_MAX};
 
 /// The relation of the link that leads here.
@@ -39,10 +39,7 @@ pub(super) async fn choose(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    check_rate(
-        &gateway.hub,
-        client(connected, &headers, gateway.hub.config())?,
-    )?;
+    check_rate(&gateway.hub, connected, &headers)?;
     let resource = gateway.find(&name)?;
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));

@@ -57,7 +57,15 @@ pub(super) async fn text(body: Body, bytes_max: usize) -> Result<String, Problem
     String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is no UTF-8"))
 }
 
-/// Refuses a client that asks too often.
-pub(super) fn check_rate(hub: &Hub, address: IpAddr) -> Result<(), Problem> {
-    hub.check_request_rate(address).map_err(Problem::from)
+/// Refuses a client that asks too often about a session, and anybody with a token that is used too often.
+pub(super) fn check_rate(
+    hub: &Hub,
+    connected: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    hub.check_request_rate(client(connected, headers, hub.config())?)?;
+    if let Some(token) = token(headers, None) {
+        hub.check_token_rate(&token)?;
+    }
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::Gateway;
 use super::endpoint::SDP;
 use super::fragment::{self, Fragment};
 use super::problem::Problem;
-use super::request::{check_rate, client, is_type, text};
+use super::request::{check_rate, is_type, text};
 use super::resource::{Ice, Patch, Resource};
 use super::{answer, cors};
 use crate::hub::check_rate as check_session_rate;
@@ -51,8 +51,7 @@ pub(super) async fn delete(
     Path((_, name)): Address,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let address = client(connected, &headers, gateway.hub.config())?;
-    check_rate(&gateway.hub, address)?;
+    check_rate(&gateway.hub, connected, &headers)?;
     let resource = gateway
         .resources
         .remove(&name)
@@ -73,8 +72,7 @@ pub(super) async fn patch(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    let address = client(connected, &headers, config)?;
-    check_rate(&gateway.hub, address)?;
+    check_rate(&gateway.hub, connected, &headers)?;
     let resource = gateway.find(&name)?;
     check_session_rate(&resource.at.rate)?;
     if is_type(&headers, SDP) && resource.ice.lock().await.invited {

@@ -324,6 +324,21 @@ async fn whip_15_requests_are_limited_by_address() {
 }
 
 #[tokio::test]
+async fn whip_15_requests_are_limited_by_token() {
+    let mut config = config();
+    config.limits.requests_per_second_per_address = 1;
+    config.limits.requests_burst_per_address = 2;
+    let server = Server::start(config).await;
+    let token = token("ann", json!({}));
+    let head = format!("POST /whip/r\n{SDP}\nauthorization: Bearer {token}");
+    for status in [201, 201, 429] {
+        let response = request(server.address, &head, &offer()).await;
+        assert_eq!(response.status, status);
+    }
+    assert_eq!(post(&server, "/whip/r", "bob", &offer()).await.status, 201);
+}
+
+#[tokio::test]
 async fn whip_16_a_session_cannot_be_guessed() {
     let server = start().await;
     let (path, _) = published(&server).await;
