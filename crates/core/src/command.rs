@@ -3,13 +3,26 @@
 use bytes::Bytes;
 use str0m::media::Mid;
 
-use crate::sdp::{Offer, RemoteCandidate};
-use crate::{MediaKind, PeerId, RoomId, Source, TrackId, View};
+use crate::sdp::{Offer, RemoteAnswer, RemoteCandidate};
+use crate::{LayerChoice, MediaKind, PeerId, RoomId, Source, TrackId, View};
 
 #[derive(Debug)]
 pub enum Command {
     /// A new peer. Answered by [`crate::Event::Answered`] with generation 0.
     Join(Box<Join>),
+    /// A new peer that is to answer an offer of ours, of one slot for sound and one for a picture. Answered by
+    /// [`crate::Event::Answered`] with generation 0 and the offer; the peer's answer comes by [`Command::Accept`].
+    Invite {
+        peer: PeerId,
+        room: RoomId,
+    },
+    /// What the peer answers to the offer of [`Command::Invite`]. Answered by [`crate::Event::Answered`] with the same
+    /// generation.
+    Accept {
+        peer: PeerId,
+        generation: u32,
+        answer: Box<RemoteAnswer>,
+    },
     /// A later offer of the same peer: more slots, or an ICE restart. Answered by
     /// [`crate::Event::Answered`] with the same generation.
     Offer {
@@ -40,6 +53,11 @@ pub enum Command {
     View {
         peer: PeerId,
         view: View,
+    },
+    /// Which layers the peer wants in its slots; replaces what it has chosen before.
+    Choose {
+        peer: PeerId,
+        choices: Vec<LayerChoice>,
     },
     /// A message over the data channel of each of these peers; dropped where the channel isn't open.
     Data {

@@ -37,6 +37,19 @@ pub enum Event {
         track: TrackId,
         layers: Vec<LayerWanted>,
     },
+    /// The layers that there are of a track, from the smallest to the largest, after they have changed. Told by the worker of
+    /// the publisher.
+    Available {
+        room: RoomId,
+        track: TrackId,
+        layers: Vec<LayerAvailable>,
+    },
+    /// What is wrong with how a track is sent, after that has changed.
+    Troubles {
+        room: RoomId,
+        track: TrackId,
+        troubles: Vec<Trouble>,
+    },
     /// The peer's view wants more slots than it has.
     NeedSlots {
         peer: PeerId,
@@ -146,6 +159,26 @@ pub struct LayerWanted {
     pub rid: Option<Rid>,
     pub active: bool,
     pub max_fps: Option<u32>,
+}
+
+/// What makes a track worse than it could be, and only its publisher can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Trouble {
+    /// The encoder sends keyframes when it likes: who joins waits for the next one.
+    IgnoresKeyframeRequests,
+    /// Frames are shown in another order than they are sent (B-frames), which browsers do not expect.
+    Reorders,
+}
+
+/// A layer that receivers may choose.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerAvailable {
+    pub rid: Option<Rid>,
+    /// Size in pixels, 0 where unknown.
+    pub width: u32,
+    pub height: u32,
+    /// Measured rate in bit/s, rounded; 0 until it has been measured.
+    pub bps: u64,
 }
 
 /// Connection quality as people rate calls: 5 is excellent, 1 is bad.

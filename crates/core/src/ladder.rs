@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::layering::{Point, Target};
 use crate::publish::Track;
+use crate::{LayerAvailable, LayerChoice};
 
 /// One step of a track's ladder of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +72,50 @@ impl Track {
         ladder
     }
 
+    /// Leaves what a receiver has chosen. A choice of which there is nothing to be had leaves the ladder as it is: another
+    /// picture is better than none.
+    pub(crate) fn restrict(&self, ladder: &mut Vec<Rung>, choice: &LayerChoice) {
+        let layer = |rung: &Rung| self.layers.get(rung.layer.layer);
+        let size = |rung: &Rung| {
+            let known = layer(rung).and_then(|layer| layer.size_of(rung.layer.point));
+            known.unwrap_or((0, rung.height))
+        };
+        let rid = |rung: &Rung| layer(rung).and_then(|layer| layer.rid);
+        let ranked = choice
+            .rank
+            .and_then(|rank| ladder.get(rank.min(ladder.len().saturating_sub(1))))
+            .copied();
+        let fits = |rung: &Rung| {
+            let (width, height) = size(rung);
+            choice.rid.is_none_or(|wanted| rid(rung) == Some(wanted))
+                && ranked.is_none_or(|ranked| ranked == *rung)
+                && choice.max_width.is_none_or(|most| width <= most)
+                && choice.max_height.is_none_or(|most| height <= most)
+        };
+        if ladder.iter().any(fits) {
+            ladder.retain(fits);
+        } else if choice.max_width.or(choice.max_height).is_some() {
+            ladder.truncate(1);
+        }
+    }
+
+    /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
+    /// when they have changed by much.
+    pub(crate) fn available(&self, now: Instant) -> Vec<LayerAvailable> {
+        let ladder = self.ladder(now).into_iter();
+        let named = ladder.filter_map(|rung| {
+            let layer = self.layers.get(rung.layer.layer)?;
+            let (width, height) = layer.size_of(rung.layer.point).unwrap_or((0, 0));
+            Some(LayerAvailable {
+                rid: layer.rid,
+                width,
+                height,
+                bps: rounded(layer.bps_of(rung.layer.point)),
+            })
+        });
+        named.collect()
+    }
+
     fn steps(&self, now: Instant) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
         for (index, layer) in self.layers.iter().enumerate() {
@@ -114,6 +159,12 @@ impl Track {
             height = step.height / 2;
         }
     }
+}
+
+/// To the first two binary digits.
+fn rounded(bps: u64) -> u64 {
+    let digits = bps.checked_ilog2().unwrap_or(0);
+    bps - bps % (1 << digits.saturating_sub(1))
 }
 
 /// What browsers spend on a picture of this height; it stands in until the rate has been measured.

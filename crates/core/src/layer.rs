@@ -45,6 +45,10 @@ pub(crate) struct Layer {
     last_packet: Option<Instant>,
     pub(crate) report: Option<(SystemTime, u32)>,
     highest_seq: Option<u64>,
+    /// Of the frame that is shown last of all that have begun.
+    newest_timestamp: Option<u64>,
+    /// Frames that are shown before one that was sent before them (B-frames).
+    pub(crate) reordered: u64,
     received: u64,
     expected: u64,
 }
@@ -79,6 +83,8 @@ impl Layer {
             last_packet: None,
             report: None,
             highest_seq: None,
+            newest_timestamp: None,
+            reordered: 0,
             received: 0,
             expected: 0,
         }
@@ -109,6 +115,7 @@ impl Layer {
         self.highest_seq = None;
         self.structure = None;
         self.unread.clear();
+        self.newest_timestamp = None;
     }
 
     /// No packet of this stream has come yet.
@@ -234,6 +241,17 @@ impl Layer {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.rate.tick(now);
         self.operating.tick(now);
+        self.keyframes.tick(now);
+    }
+
+    /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
+    pub(crate) fn note_order(&mut self, seq: u64, timestamp: u64, ends_frame: bool) {
+        if self.highest_seq.is_some_and(|highest| seq <= highest) {
+            return;
+        }
+        let newest = self.newest_timestamp.get_or_insert(timestamp);
+        self.reordered += u64::from(ends_frame && timestamp < *newest);
+        *newest = timestamp.max(*newest);
     }
 
     pub(crate) fn state(&self) -> LayerState {
@@ -261,7 +279,7 @@ impl Layer {
     pub(crate) fn on_relayed(&mut self, packet: &Packet) {
         self.last_packet = self.last_packet.max(Some(packet.arrived));
         if packet.starts_keyframe {
-            self.keyframes.on_keyframe();
+            self.keyframes.on_keyframe(packet.arrived);
         }
     }
 
@@ -362,7 +380,16 @@ pub(crate) struct Keyframes {
     /// A keyframe has come since the last request.
     answered: bool,
     wanted: bool,
+    /// The first request since the newest keyframe.
+    unanswered_since: Option<Instant>,
+    /// The encoder sends keyframes when it likes: OBS has no way to ask it for one.
+    pub(crate) ignored: bool,
 }
+
+/// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
+const IGNORED_AFTER: Duration = Duration::from_secs(3);
+/// A keyframe this soon after a request is an answer to it.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
@@ -383,15 +410,26 @@ impl Keyframes {
             return false;
         }
         self.last_request = Some(now);
+        self.unanswered_since.get_or_insert(now);
         self.answered = false;
         self.wanted = false;
         true
     }
 
     /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
-    pub(crate) fn on_keyframe(&mut self) {
+    pub(crate) fn on_keyframe(&mut self, now: Instant) {
+        let asked = self.unanswered_since.take();
+        let answers = asked.is_some_and(|at| now.saturating_duration_since(at) < ANSWERED_WITHIN);
+        self.ignored &= !answers;
         self.answered = true;
         self.wanted = false;
+    }
+
+    /// Looks whether requests are ignored.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.ignored |= self
+            .unanswered_since
+            .is_some_and(|at| now.saturating_duration_since(at) >= IGNORED_AFTER);
     }
 
     /// When the next request may go out, while one is wanted.
@@ -431,6 +469,48 @@ mod tests {
         let (taken, layer) = received(&[5, 6, 3_006, 23_006, 23_007]);
         assert_eq!(taken, [true; 5]);
         assert_eq!(layer.stream, 1);
+    }
+
+    #[test]
+    fn whip_43_an_encoder_that_ignores_requests_is_noticed_and_forgiven() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut keyframes = Keyframes::default();
+        for ms in (0..=2_500).step_by(500) {
+            assert!(keyframes.want(at(ms)), "{ms}");
+            keyframes.tick(at(ms));
+        }
+        assert!(!keyframes.ignored);
+        keyframes.tick(at(3_000));
+        assert!(keyframes.ignored);
+        keyframes.on_keyframe(at(5_000));
+        assert!(keyframes.ignored, "it came when the encoder liked");
+        assert!(keyframes.want(at(7_000)));
+        keyframes.on_keyframe(at(7_100));
+        keyframes.tick(at(20_000));
+        assert!(!keyframes.ignored);
+    }
+
+    #[test]
+    fn whip_46_frames_that_are_shown_earlier_are_counted() {
+        let mut layer = Layer::new(None);
+        // Decoded as I P B B; each frame has two packets, and one is sent again.
+        let packets = [
+            (1, 0, false),
+            (2, 0, true),
+            (3, 9_000, false),
+            (4, 9_000, true),
+            (5, 3_000, false),
+            (6, 3_000, true),
+            (3, 9_000, false),
+            (7, 6_000, true),
+            (8, 12_000, true),
+        ];
+        for (seq, timestamp, ends_frame) in packets {
+            layer.note_order(seq, timestamp, ends_frame);
+            layer.count(seq);
+        }
+        assert_eq!(layer.reordered, 2);
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod rewrite;
 pub mod sdp;
 mod shard;
 mod store;
+mod stun;
 mod timers;
 mod view;
 mod vp9;
@@ -49,8 +50,8 @@ pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::{SendPath, Wallclock};
 pub use event::{
-    Answer, AudioSlot, CloseReason, Event, LayerName, LayerWanted, Quality, QualityReason,
-    SlotName, Slots, VideoSlot, Why,
+    Answer, AudioSlot, CloseReason, Event, LayerAvailable, LayerName, LayerWanted, Quality,
+    QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,
 };
 pub use explain::{
     Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
@@ -60,4 +61,4 @@ pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};
 pub use relay::{Control, Media, Relayed};
 pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
-pub use view::{AudioView, AutoView, MediaKind, Source, TileView, View};
+pub use view::{AudioView, AutoView, LayerChoice, MediaKind, Source, TileView, View};

@@ -53,4 +53,8 @@ pub const CHANGES_KEPT_MAX: usize = 30;
 /// The largest datagram that a peer may send; longer ones are dropped before they are parsed.
 pub const DATAGRAM_BYTES_MAX: usize = 1_500;
 
+/// SSRCs of one peer that are told apart by their payload types. Each costs a stream in str0m; an encoder that starts over
+/// takes a new one.
+pub const UNMARKED_STREAMS_MAX: usize = 32;
+
 const _: () = assert!(RTP_PAYLOAD_BYTES_MAX < DATAGRAM_BYTES_MAX);

@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use str0m::change::SdpPendingOffer;
 use str0m::channel::ChannelId;
-use str0m::media::Mid;
+use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
@@ -15,7 +16,7 @@ use crate::egress::Egress;
 use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
-use crate::{CloseReason, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
+use crate::{CloseReason, LayerChoice, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
 
 pub(crate) struct Peer {
     pub(crate) id: PeerId,
@@ -27,8 +28,13 @@ pub(crate) struct Peer {
     pub(crate) published: Vec<PublishedMid>,
     /// Where packets of an SSRC belong, learned from their first packet.
     pub(crate) streams: HashMap<Ssrc, Stream>,
+    /// Payload types that say to which m-line a packet belongs, where the packets themselves do not.
+    pub(crate) unmarked: Vec<(Pt, Mid)>,
+    /// SSRCs that have been told apart so.
+    pub(crate) expected: Vec<Ssrc>,
     pub(crate) clock: PublisherClock,
     pub(crate) view: View,
+    pub(crate) choices: Vec<LayerChoice>,
     /// Packets of the batch that this peer's slots may take: slot and place in the batch.
     pub(crate) pending: Vec<(usize, usize)>,
     /// The bandwidth estimate in bit/s.
@@ -55,6 +61,10 @@ pub(crate) struct Peer {
     pub(crate) wants_drive_at: Instant,
     pub(crate) stale: Stale,
     pub(crate) candidates: usize,
+    /// An offer of ours that waits for its answer.
+    pub(crate) invitation: Option<SdpPendingOffer>,
+    /// The log says already that this publisher's packets are too large.
+    pub(crate) told_too_large: bool,
     /// Numbers of this peer's ufrags, and addresses from which it has been heard, oldest first.
     pub(crate) ufrags: Vec<u32>,
     pub(crate) addresses: Vec<SocketAddr>,
@@ -147,8 +157,11 @@ impl Peer {
             slots: Vec::new(),
             published: Vec::new(),
             streams: HashMap::new(),
+            unmarked: Vec::new(),
+            expected: Vec::new(),
             clock: PublisherClock::default(),
             view: View::default(),
+            choices: Vec::new(),
             pending: Vec::new(),
             estimate_bps: None,
             video_asked: false,
@@ -164,6 +177,8 @@ impl Peer {
             wants_drive_at: now,
             stale: Stale::default(),
             candidates: 0,
+            invitation: None,
+            told_too_large: false,
             ufrags: Vec::new(),
             addresses: Vec::new(),
             told: Told::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::CodecSpec;
-use str0m::media::{Mid, Pt, Rid};
+use str0m::media::{Frequency, Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Counters, Reading};
@@ -15,7 +15,7 @@ use crate::layering::Frame;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
 use crate::relay::{Elsewhere, LayerState};
-use crate::{MediaKind, PeerId, RoomId, Source, TrackSpec};
+use crate::{LayerAvailable, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
 
 /// Place of a track in the shard.
 pub(crate) type TrackKey = usize;
@@ -90,6 +90,10 @@ pub(crate) struct Track {
     pub(crate) recent: VecDeque<Arc<Packet>>,
     /// Share of packets that did not arrive at the first attempt lately, 0 to 1.
     pub(crate) loss: f32,
+    /// The layers that the control plane knows of.
+    pub(crate) told_layers: Vec<LayerAvailable>,
+    /// And what it knows to be wrong with the track.
+    pub(crate) told_troubles: Vec<Trouble>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
     /// The publisher has said that a layer is no more, and nobody has looked yet who had it.
@@ -130,6 +134,8 @@ impl Track {
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             loss: 0.0,
+            told_layers: Vec::new(),
+            told_troubles: Vec::new(),
             due: None,
             stopped: false,
         }
@@ -161,6 +167,20 @@ impl Track {
         }
         self.layers.push(Layer::new(rid));
         Some(self.layers.len() - 1)
+    }
+
+    /// What is wrong with how the track is sent.
+    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+        let ignored = self.layers.iter().any(|layer| layer.keyframes.ignored);
+        let reordered = self.layers.iter().any(|layer| layer.reordered > 0);
+        let all = [
+            (ignored, Trouble::IgnoresKeyframeRequests),
+            (reordered, Trouble::Reorders),
+        ];
+        all.into_iter()
+            .filter(|(present, _)| *present)
+            .map(|(_, trouble)| trouble)
+            .collect()
     }
 
     /// Takes over what the publisher says of its layers.
@@ -265,6 +285,7 @@ pub(crate) fn read(
         Some(Ok(descriptor)) => Some(Box::new(descriptor)),
         Some(Err(Unreadable::Malformed)) | None => None,
     };
+    layer.note_order(seq, rtp.time.numer(), rtp.header.marker);
     layer.count(seq);
     let reading = if track.spec.encrypted {
         Reading::default()
@@ -282,18 +303,10 @@ pub(crate) fn read(
     };
     layer.measure(&frame, rtp.payload.len(), rtp.timestamp);
     if starts_keyframe {
-        layer.keyframes.on_keyframe();
+        layer.keyframes.on_keyframe(rtp.timestamp);
     }
     let timestamp = rtp.time.numer();
-    let captured = layer.report.and_then(|(ntp, rtp_time)| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_possible_wrap,
-            reason = "RTP timestamps wrap at 32 bits"
-        )]
-        let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
-        clock.instant(ntp, ticks, codec.clock_rate.get())
-    });
+    let captured = capture_time(layer, timestamp, codec.clock_rate, clock);
     let layer_stream = layer.stream;
     track.declare(stream.layer, &Extensions::take(&mut rtp.header.ext_vals));
     Read::Packet(Packet {
@@ -313,6 +326,23 @@ pub(crate) fn read(
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })
+}
+
+/// By the newest sender report of the layer.
+fn capture_time(
+    layer: &Layer,
+    timestamp: u64,
+    clock_rate: Frequency,
+    clock: &PublisherClock,
+) -> Option<Instant> {
+    let (ntp, rtp_time) = layer.report?;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        reason = "RTP timestamps wrap at 32 bits"
+    )]
+    let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
+    clock.instant(ntp, ticks, clock_rate.get())
 }
 
 /// Without those that name the hop, not the media: each leg has its own.

@@ -1,5 +1,9 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
+mod repair;
+
+use std::net::IpAddr;
+
 use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpOffer};
 use str0m::media::{MediaKind, Mid};
@@ -91,6 +95,7 @@ pub enum SdpError {
 impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        let sdp = &repair::repair(sdp);
         let stereo = |section: &&str| wants_stereo(section);
         let stereo_mids = sections(sdp)
             .filter(stereo)
@@ -116,6 +121,26 @@ impl std::fmt::Debug for Offer {
     }
 }
 
+/// A parsed answer to an offer of ours.
+pub struct RemoteAnswer {
+    pub(crate) sdp: SdpAnswer,
+}
+
+impl RemoteAnswer {
+    /// Parses an answer of a WHEP client.
+    pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        SdpAnswer::from_sdp_string(&repair::repair(sdp))
+            .map(|sdp| Self { sdp })
+            .map_err(|error| SdpError::Malformed(error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for RemoteAnswer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RemoteAnswer").finish_non_exhaustive()
+    }
+}
+
 /// A candidate that the remote side trickled.
 #[derive(Debug, Clone)]
 pub struct RemoteCandidate {
@@ -123,15 +148,15 @@ pub struct RemoteCandidate {
 }
 
 impl RemoteCandidate {
-    /// `Ok(None)` for what is legal and of no use here: the end of candidates, an mDNS name
-    /// (its owner is found as a peer-reflexive candidate), TCP.
+    /// `Ok(None)` for what is legal and of no use here: the end of candidates, a name instead of an address
+    /// (mDNS; its owner is found as a peer-reflexive candidate), TCP.
     pub fn parse(line: &str) -> Result<Option<Self>, SdpError> {
         let line = line.trim().trim_start_matches("a=");
         let mut words = line.split_ascii_whitespace();
         let transport = words.nth(2).unwrap_or_default();
         let address = words.nth(1).unwrap_or_default();
-        if line.is_empty() || address.ends_with(".local") || !transport.eq_ignore_ascii_case("udp")
-        {
+        let is_name = !address.is_empty() && address.parse::<IpAddr>().is_err();
+        if line.is_empty() || is_name || !transport.eq_ignore_ascii_case("udp") {
             return if line.is_empty() || line.starts_with("candidate:") {
                 Ok(None)
             } else {

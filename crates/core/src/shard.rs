@@ -3,6 +3,8 @@
 mod commands;
 mod explain;
 mod housekeeping;
+mod ingress;
+mod invite;
 mod keyframes;
 mod lane;
 mod layers;
@@ -17,14 +19,12 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
-use str0m::net::{Protocol, Receive};
-use str0m::{Input, Rtc};
+use str0m::Rtc;
 
 use crate::audio::Levels;
 use crate::crypto::{self, Identity};
-use crate::demux;
-use crate::egress::{self, Heard};
-use crate::limits::{DATAGRAM_BYTES_MAX, Limits};
+use crate::egress::Heard;
+use crate::limits::Limits;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
 use crate::relay::{Arrived, Mailboxes};
@@ -93,6 +93,8 @@ pub struct ShardStats {
     /// Packets that found no room in a peer's queue, or no connection.
     pub packets_dropped_queue: u64,
     pub packets_dropped_too_large: u64,
+    /// Frames that are shown before one that came before them.
+    pub frames_reordered: u64,
     pub packets_dropped_unknown: u64,
     pub datagrams_dropped_unknown: u64,
     pub keyframe_requests_in: u64,
@@ -205,6 +207,12 @@ impl Shard {
     pub fn handle_command(&mut self, now: Instant, command: Command) {
         match command {
             Command::Join(join) => self.join(now, *join),
+            Command::Invite { peer, room } => self.invite(now, peer, room),
+            Command::Accept {
+                peer,
+                generation,
+                answer,
+            } => self.accept(now, peer, generation, *answer),
             Command::Offer {
                 peer,
                 generation,
@@ -215,65 +223,11 @@ impl Shard {
             Command::Unpublish { peer, track } => self.unpublish(peer, track),
             Command::Mute { peer, track, muted } => self.mute(peer, track, muted),
             Command::View { peer, view } => self.view(peer, view),
+            Command::Choose { peer, choices } => self.choose(peer, choices),
             Command::Data { peers, payload } => self.data(now, &peers, &payload),
             Command::Explain { peer, request } => self.explain(now, peer, request),
             Command::Leave { peer } => self.leave(now, peer),
         }
-    }
-
-    /// Takes in one datagram. Media waits for [`Shard::flush`].
-    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
-        self.stats.datagrams_in += 1;
-        self.stats.bytes_in += datagram.contents.len() as u64;
-        let kind = demux::classify(datagram.contents);
-        let key = match kind {
-            demux::Datagram::StunRequest(ufrag) => self.by_ufrag.get(&ufrag.number),
-            demux::Datagram::Stun | demux::Datagram::Media => self.by_address.get(&datagram.source),
-            demux::Datagram::Unknown => None,
-        };
-        let Some(&key) = key.filter(|_| datagram.contents.len() <= DATAGRAM_BYTES_MAX) else {
-            self.stats.datagrams_dropped_unknown += 1;
-            return;
-        };
-        if self.peers.get(key).is_some_and(|peer| !peer.connected) {
-            self.stay_lively(now, QUIET_AFTER_HANDSHAKE);
-        }
-        if kind == demux::Datagram::Media
-            && egress::is_rtcp(datagram.contents)
-            && self.on_rtcp(now, key, datagram.contents)
-        {
-            return;
-        }
-        let received = Receive::new(
-            Protocol::Udp,
-            datagram.source,
-            datagram.destination,
-            datagram.contents,
-        );
-        let Ok(received) = received else {
-            self.stats.datagrams_dropped_unknown += 1;
-            return;
-        };
-        let answers_from = self.outbox.position();
-        self.drive(now, key, |rtc| {
-            // One bad datagram is no reason to end a peer: whoever can send to us could do it.
-            if let Err(error) = rtc.handle_input(Input::Receive(now, received)) {
-                tracing::trace!(%error, "a datagram was refused");
-            }
-        });
-        if matches!(kind, demux::Datagram::StunRequest(_))
-            && self.outbox.answered_stun(answers_from, datagram.source)
-        {
-            self.learn_address(key, datagram.source);
-            self.learned = Some(datagram.source);
-            self.follow_route(now, key, datagram.source);
-        }
-    }
-
-    /// The remote address of a peer here, where the datagram before has proven it: by a STUN request whose integrity
-    /// held. Until then nobody knows to whom an address belongs, whatever a request says.
-    pub fn take_learned(&mut self) -> Option<SocketAddr> {
-        self.learned.take()
     }
 
     /// Does what is due at `now`.
@@ -444,31 +398,6 @@ impl Shard {
 
     fn stay_lively(&mut self, now: Instant, time: Duration) {
         self.lively_until = self.lively_until.max(Some(now + time));
-    }
-
-    /// A STUN request of this peer came from there and was answered: its integrity held.
-    fn learn_address(&mut self, key: PeerKey, address: SocketAddr) {
-        /// A client has a few interfaces, and a few NAT mappings for each.
-        const ADDRESSES_MAX: usize = 32;
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        if peer.addresses.contains(&address) {
-            return;
-        }
-        if peer.addresses.len() == ADDRESSES_MAX {
-            let oldest = peer.addresses.remove(0);
-            self.by_address.remove(&oldest);
-        }
-        peer.addresses.push(address);
-        if let Some(before) = self
-            .by_address
-            .insert(address, key)
-            .filter(|before| *before != key)
-            && let Some(other) = self.peers.get_mut(before)
-        {
-            other.addresses.retain(|known| *known != address);
-        }
     }
 
     fn mark_stale(&mut self, key: PeerKey, mark: impl FnOnce(&mut peer::Stale)) {

@@ -15,6 +15,9 @@ const AGE_MAX: Duration = Duration::from_secs(2);
 /// gets that much at once. Less leaves more joiners to wait for a keyframe of their own.
 const PICTURE_AGE_MAX: Duration = Duration::from_millis(1_000);
 const PICTURE_PACKETS_MAX: u64 = 160;
+/// Where the encoder cannot be asked for a keyframe, waiting takes longer than catching up: all that is kept is given.
+const PATIENT_PICTURE_AGE_MAX: Duration = AGE_MAX;
+const PATIENT_PICTURE_PACKETS_MAX: u64 = PACKETS_MAX as u64;
 
 /// A hole may still be filled while no more than this many packets have come after it.
 const LATE_MAX: u64 = 128;
@@ -58,12 +61,17 @@ impl Store {
     }
 
     /// The newest keyframe and all that has come since, for somebody who has no picture yet. `None` where it is
-    /// not fresh, or something is missing.
-    pub(crate) fn picture(&self, now: Instant) -> Option<Vec<Arc<Packet>>> {
+    /// not fresh, or something is missing. An older one will do where no `other` can be asked for.
+    pub(crate) fn picture(&self, now: Instant, other: bool) -> Option<Vec<Arc<Packet>>> {
         let from = self.keyframe?;
         let start = self.get(self.stream, from)?;
         let age = now.saturating_duration_since(start.arrived);
-        if age > PICTURE_AGE_MAX || self.newest - from >= PICTURE_PACKETS_MAX {
+        let (age_max, packets_max) = if other {
+            (PICTURE_AGE_MAX, PICTURE_PACKETS_MAX)
+        } else {
+            (PATIENT_PICTURE_AGE_MAX, PATIENT_PICTURE_PACKETS_MAX)
+        };
+        if age > age_max || self.newest - from >= packets_max {
             return None;
         }
         (from..=self.newest)

@@ -1,6 +1,6 @@
 //! What a subscriber wants to receive: the whole desired state, so that the newest one always wins.
 
-use str0m::media::Mid;
+use str0m::media::{Mid, Rid};
 
 use crate::TrackId;
 
@@ -53,6 +53,20 @@ pub struct AutoView {
     pub height: u32,
     /// A track that always has a tile.
     pub pin: Option<TrackId>,
+}
+
+/// What a receiver has chosen of the layers of whatever track stands in a slot; without a choice, the server chooses by
+/// the receiver's bandwidth. Among what the choice leaves, it still does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerChoice {
+    pub slot: Mid,
+    /// This simulcast layer and no other.
+    pub rid: Option<Rid>,
+    /// The layer of this rank by size, from 0 for the smallest.
+    pub rank: Option<usize>,
+    /// No layer that is larger, in pixels.
+    pub max_width: Option<u32>,
+    pub max_height: Option<u32>,
 }
 
 /// Which microphones are heard.

@@ -76,6 +76,8 @@ impl EventQueue {
             | Event::Closed { .. }
             | Event::Slots { .. }
             | Event::Layers { .. }
+            | Event::Available { .. }
+            | Event::Troubles { .. }
             | Event::NeedSlots { .. }
             | Event::Explained { .. } => false,
         };

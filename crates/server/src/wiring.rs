@@ -6,7 +6,7 @@ use madang_core::SendPath;
 use madang_core::limits::Limits as ShardLimits;
 use madang_driver::DriverConfig;
 use madang_signaling::protocol::{IceServer, Secret};
-use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits};
+use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live};
 
 use crate::config::{SendPathName, Settings};
 use crate::http::ServerLimits;
@@ -49,6 +49,13 @@ pub(crate) fn hub(settings: &Settings) -> HubConfig {
         resume_ttl: *settings.rooms.resume_ttl,
         allowed_origins: settings.http.allowed_origins.clone(),
         trust_forwarded_for: settings.http.trust_forwarded_for,
+        public_url: settings.http.public_url.clone(),
+        live: Live {
+            strict_etags: settings.whip.strict_etags,
+            open: settings.whep.open.clone(),
+            require_publisher: settings.whep.require_publisher,
+            visible_viewers: settings.whep.visible,
+        },
         limits: signaling_limits(settings),
         ..HubConfig::new(auth(settings))
     }
@@ -108,6 +115,8 @@ fn signaling_limits(settings: &Settings) -> SignalingLimits {
         websockets_per_address: limits.websockets_per_address,
         joins_per_second_per_address: limits.joins_per_second_per_address,
         joins_burst_per_address: limits.joins_burst_per_address,
+        requests_per_second_per_address: limits.requests_per_second_per_address,
+        requests_burst_per_address: limits.requests_burst_per_address,
         outgoing_frames: limits.outgoing_frames,
         replay_frames: limits.replay_frames,
         replay_bytes: limits.replay_bytes,

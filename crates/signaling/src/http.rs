@@ -1,4 +1,4 @@
-//! The way in: `GET /v1/rtc`.
+//! The ways in: `GET /v1/rtc` here, WHIP and WHEP in their module.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::limits::{FRAME_BYTES_SLACK, READ_BUFFER_BYTES};
 use crate::protocol::SUBPROTOCOL;
 use crate::quality;
 use crate::token::Auth;
-use crate::ws;
+use crate::{whip, ws};
 
 /// The routes of signalling. They need the client's address: serve them with
 /// `into_make_service_with_connect_info::<SocketAddr>()`.
@@ -22,7 +22,8 @@ pub fn router(hub: Arc<Hub>) -> Router {
     Router::new()
         .route("/v1/rtc", get(rtc))
         .merge(quality::routes())
-        .with_state(hub)
+        .with_state(Arc::clone(&hub))
+        .merge(whip::router(hub))
 }
 
 async fn rtc(
@@ -55,7 +56,7 @@ async fn rtc(
 }
 
 /// The client's address: what the trusted proxy says, else who has connected.
-fn client_address(connected: IpAddr, headers: &HeaderMap, config: &HubConfig) -> IpAddr {
+pub(crate) fn client_address(connected: IpAddr, headers: &HeaderMap, config: &HubConfig) -> IpAddr {
     let forwarded = || {
         let last = headers.get_all("x-forwarded-for").iter().next_back()?;
         // What stands before the last entry was said by the client.
@@ -69,7 +70,7 @@ fn client_address(connected: IpAddr, headers: &HeaderMap, config: &HubConfig) ->
 }
 
 /// Browsers let any page open a WebSocket anywhere, and say in `Origin` which page it was.
-fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
+pub(crate) fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };

@@ -14,9 +14,10 @@ mod quality;
 mod room;
 mod session;
 mod token;
+mod whip;
 mod ws;
 
 pub use http::router;
-pub use hub::{Counts, Hub, HubConfig};
+pub use hub::{Counts, Hub, HubConfig, Live};
 pub use limits::{KEY_SECRET_BYTES_MIN, Limits};
 pub use token::{Auth, Key, Keys, WeakKey};

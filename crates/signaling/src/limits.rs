@@ -49,6 +49,11 @@ pub struct Limits {
     pub joins_per_second_per_address: u32,
     pub joins_burst_per_address: u32,
 
+    /// Requests of one client address about WHIP and WHEP sessions that are there; also all WHIP and WHEP requests with one
+    /// token.
+    pub requests_per_second_per_address: u32,
+    pub requests_burst_per_address: u32,
+
     /// Frames that wait for one WebSocket. A client that lets it fill up is disconnected and may resume.
     pub outgoing_frames: usize,
     /// Events that a session keeps for a `resume`, by number and by size in bytes.
@@ -82,6 +87,8 @@ impl Default for Limits {
             websockets_per_address: 1_000,
             joins_per_second_per_address: 20,
             joins_burst_per_address: 500,
+            requests_per_second_per_address: 100,
+            requests_burst_per_address: 1_000,
             outgoing_frames: 256,
             replay_frames: 256,
             replay_bytes: 128 * 1024,
@@ -166,6 +173,19 @@ pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 /// Questions how a participant does that wait for their answers, of all administrators together: each costs a worker
 /// about as much as a new view does.
 pub(crate) const EXPLANATIONS_WAITING_MAX: usize = 64;
+
+/// An offer of this server is good for this long; then the media engine has given the session up, as it does with all that do
+/// not connect.
+pub(crate) const OFFER_VALID: Duration = Duration::from_secs(30);
+
+/// Streams of events of one viewer: a player has one, and another after its connection broke.
+pub(crate) const EVENT_STREAMS_MAX: usize = 4;
+
+/// Events that wait for one stream; one that is behind further misses some.
+pub(crate) const EVENTS_WAITING_MAX: usize = 32;
+
+/// Size of the small JSON bodies of WHEP extensions, in bytes.
+pub(crate) const EXTENSION_BODY_BYTES_MAX: usize = 4 * 1024;
 
 /// How often gauges are set and the table of addresses that have joined lately is tidied.
 pub(crate) const HOUSEKEEPING: Duration = Duration::from_secs(1);

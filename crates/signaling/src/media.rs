@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use madang_core::{LayerName, QualityReason, SlotName, TrackId};
+use madang_core::{LayerName, QualityReason, SlotName, TrackId, Trouble};
 
 use crate::protocol::{
-    AudioSlot, LayerInfo, LayerWanted, QualityWhy, ServerMessage, SlotInfo, VideoSlot, Why,
+    AudioSlot, LayerInfo, LayerWanted, QualityWhy, ServerMessage, SlotInfo, VideoSlot, Warning, Why,
 };
 
 /// The newest of what the media engine said, for a client that has missed it.
@@ -144,6 +144,15 @@ impl From<madang_core::Why> for Why {
             madang_core::Why::NotVisible => Self::NotVisible,
             madang_core::Why::PublisherGone => Self::PublisherGone,
             madang_core::Why::NoCommonCodec => Self::NoCommonCodec,
+        }
+    }
+}
+
+impl From<Trouble> for Warning {
+    fn from(trouble: Trouble) -> Self {
+        match trouble {
+            Trouble::IgnoresKeyframeRequests => Self::NoKeyframeOnRequest,
+            Trouble::Reorders => Self::BFrames,
         }
     }
 }

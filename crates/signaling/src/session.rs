@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use axum::extract::ws::Utf8Bytes;
 use governor::DefaultDirectRateLimiter;
-use madang_core::{Answer, RoomId};
+use madang_core::{Answer, LayerAvailable, RoomId, TrackId};
 use subtle::ConstantTimeEq;
 use tokio::sync::{mpsc, oneshot};
 
@@ -19,8 +19,21 @@ use crate::token::Renewal;
 #[derive(Debug)]
 pub(crate) enum Outgoing {
     Text(Utf8Bytes),
+    /// For viewers that have no WebSocket.
+    Live(Live),
     /// The last one: end the WebSocket with this close code.
     Close(u16),
+}
+
+/// What viewers are told beside the protocol of WebSockets.
+#[derive(Debug, Clone)]
+pub(crate) enum Live {
+    /// The layers that there are of a track.
+    Layers(TrackId, Arc<[LayerAvailable]>),
+    /// How many viewers the room has.
+    Viewers(usize),
+    /// This server stops soon.
+    Reconnect,
 }
 
 /// The bounded queue to a WebSocket.
@@ -146,6 +159,13 @@ impl Session {
             .is_some_and(|socket| socket.try_send(Outgoing::Text(text)).is_ok());
         if !sent {
             self.socket = None;
+        }
+    }
+
+    /// Tells a viewer something; one whose queue is full is told the next time.
+    pub(crate) fn tell_live(&self, live: Live) {
+        if let Some(socket) = &self.socket {
+            let _ = socket.try_send(Outgoing::Live(live));
         }
     }
 

@@ -141,6 +141,8 @@ async fn converse(
                     write(socket, Message::Text(text), limits).await?;
                     continue;
                 }
+                // Only viewers without a WebSocket are told such things.
+                Some(Outgoing::Live(_)) => continue,
                 Some(Outgoing::Close(code)) => return Some(code),
                 None => return away(socket, ErrorCode::Timeout, "you have not read fast enough", limits).await,
             },

@@ -183,7 +183,7 @@ fn room(
     let uplink = LinkConfig {
         rate_bps: None,
         trace: None,
-        ..downlink.clone()
+        ..downlink
     };
     let viewer = BrowserConfig {
         video_slots: people.len().max(9) + 1,

@@ -210,6 +210,7 @@ impl World {
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
             // Asked for by tests, which read it themselves.
             Event::Explained { .. } => Vec::new(),
+            Event::Available { .. } | Event::Troubles { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
             } => {
@@ -407,6 +408,8 @@ impl World {
             | Event::Connected { .. }
             | Event::Speakers { .. }
             | Event::Explained { .. }
+            | Event::Available { .. }
+            | Event::Troubles { .. }
             | Event::Data { .. } => {}
         }
     }

@@ -229,6 +229,7 @@ impl World {
             sum.packets_padding += stats.packets_padding;
             sum.packets_dropped_queue += stats.packets_dropped_queue;
             sum.packets_dropped_too_large += stats.packets_dropped_too_large;
+            sum.frames_reordered += stats.frames_reordered;
             sum.packets_dropped_unknown += stats.packets_dropped_unknown;
             sum.datagrams_dropped_unknown += stats.datagrams_dropped_unknown;
             sum.keyframe_requests_in += stats.keyframe_requests_in;

@@ -24,7 +24,7 @@ export class LocalMedia extends TypedEvents {
   /** Devices are opened one after the other. @type {Promise<void>} */
   #turn = Promise.resolve();
 
-  /** @param {import('./place.js').Place} place */
+  /** @param {Pick<import('./place.js').Place, 'camera' | 'microphone' | 'stereo' | 'cameraOptions'>} place */
   constructor({ camera, microphone, stereo, cameraOptions }) {
     super();
     this.stereo = stereo;

@@ -35,7 +35,7 @@ export function describeError(code) {
   return { title, remedy };
 }
 
-const PASSING = new Set(['unreachable', 'disconnected', 'draining', 'timeout', 'internal', 'rate_limited', 'resume_failed']);
+const PASSING = new Set(['unreachable', 'disconnected', 'draining', 'timeout', 'internal', 'rate_limited', 'resume_failed', 'overloaded', 'no_publisher']);
 
 /** @type {Record<string, [title: string, remedy: string]>} */
 const WORDS = {
@@ -63,5 +63,8 @@ const WORDS = {
   disconnected: ['The connection was lost', 'Check your connection to the network, then try again.'],
   left: ['You left the call', 'You can come back at any time.'],
   kicked: ['You were removed from the call', 'Ask whoever runs the call before you come back.'],
+  overloaded: ['The server is busy', 'It is tried again by itself.'],
+  no_publisher: ['Nobody is broadcasting yet', 'It starts by itself as soon as somebody does.'],
+  ended: ['The server has ended this', 'Somebody else may have taken over, or you were removed.'],
   unsupported: ['This browser cannot take part in calls', 'Use a current Chrome, Edge, Firefox or Safari.'],
 };

@@ -14,12 +14,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use rust_embed::{EmbeddedFile, RustEmbed};
 
-/// Serves the page at `/` and `/r/{room}`, and its files under `/app/` and `/client/`. All other
+/// Serves the page of calls at `/` and `/r/{room}`, the ones that watch and broadcast at
+/// `/watch/{room}` and `/broadcast/{room}`, and their files under `/app/` and `/client/`. All other
 /// paths are left to whoever merges this router.
 pub fn router() -> Router {
     Router::new()
-        .route("/", get(page))
-        .route("/r/{room}", get(page))
+        .route("/", get(call_page))
+        .route("/r/{room}", get(call_page))
+        .route("/watch/{room}", get(watch_page))
+        .route("/broadcast/{room}", get(broadcast_page))
         .route(
             "/app/{*path}",
             get(async |path: Path<String>, headers: HeaderMap| {
@@ -32,10 +35,7 @@ pub fn router() -> Router {
                 file(Client::get(&path), &path, &headers)
             }),
         )
-        .layer(map_response(async |mut response: Response| {
-            response.headers_mut().extend(SECURITY_HEADERS);
-            response
-        }))
+        .layer(map_response(secured))
 }
 
 #[derive(RustEmbed)]
@@ -46,23 +46,30 @@ struct App;
 #[folder = "client/"]
 struct Client;
 
-const PAGE: &str = "index.html";
-
 const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-policy");
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-opener-policy");
 
-/// Nothing but the page's own files runs, and nobody else's page may frame it and borrow the
-/// camera. `ws:` and `wss:` let the client follow a `bye` to another node.
-const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
-    (
-        CONTENT_SECURITY_POLICY,
-        HeaderValue::from_static(
-            "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob: mediastream:; \
-             img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'none'; \
-             frame-ancestors 'none'",
-        ),
-    ),
+/// Nothing but the page's own files runs. `ws:`, `wss:` and `https:` let the client follow a `bye`,
+/// a redirect or a `reconnect` to another node.
+macro_rules! content_security_policy {
+    (frame-ancestors $ancestors:literal) => {
+        HeaderValue::from_static(concat!(
+            "default-src 'self'; connect-src 'self' https: ws: wss:; \
+             media-src 'self' blob: mediastream:; img-src 'self' data: blob:; object-src 'none'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors ",
+            $ancestors
+        ))
+    };
+}
+
+/// Nobody else's page may frame one of ours and borrow the camera.
+const NOT_FRAMED: HeaderValue = content_security_policy!(frame-ancestors "'none'");
+
+/// The player, which asks for no device, may stand in every page.
+const FRAMED: HeaderValue = content_security_policy!(frame-ancestors "*");
+
+const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (
         PERMISSIONS_POLICY,
         HeaderValue::from_static(
@@ -79,8 +86,31 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 5] = [
     ),
 ];
 
-async fn page(headers: HeaderMap) -> Response {
-    file(App::get(PAGE), PAGE, &headers)
+async fn secured(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.extend(SECURITY_HEADERS);
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(NOT_FRAMED);
+    response
+}
+
+async fn call_page(headers: HeaderMap) -> Response {
+    page("index.html", &headers)
+}
+
+async fn watch_page(headers: HeaderMap) -> Response {
+    (
+        [(CONTENT_SECURITY_POLICY, FRAMED)],
+        page("watch.html", &headers),
+    )
+        .into_response()
+}
+
+async fn broadcast_page(headers: HeaderMap) -> Response {
+    page("broadcast.html", &headers)
+}
+
+fn page(name: &str, request: &HeaderMap) -> Response {
+    file(App::get(name), name, request)
 }
 
 /// The file, or 304 where the browser has this version. `no-cache` means to ask every time: after
@@ -171,6 +201,8 @@ mod tests {
         for (path, expected) in [
             ("/", "text/html; charset=utf-8"),
             ("/r/quiet-lantern-204", "text/html; charset=utf-8"),
+            ("/watch/quiet-lantern-204", "text/html; charset=utf-8"),
+            ("/broadcast/quiet-lantern-204", "text/html; charset=utf-8"),
             ("/app/main.js", "text/javascript; charset=utf-8"),
             ("/app/app.css", "text/css; charset=utf-8"),
             ("/app/icons.svg", "image/svg+xml"),
@@ -192,6 +224,8 @@ mod tests {
             "/app/%2e%2e/Cargo.toml",
             "/r",
             "/r/a/b",
+            "/watch",
+            "/broadcast/a/b",
             "/none",
         ] {
             assert_eq!(
@@ -224,6 +258,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_the_player_may_stand_in_another_page() {
+        for (path, ancestors) in [
+            ("/", "'none'"),
+            ("/r/garden", "'none'"),
+            ("/broadcast/garden", "'none'"),
+            ("/app/watch.html", "'none'"),
+            ("/watch/garden", "*"),
+        ] {
+            let response = get_with(path, None).await;
+            let policies: Vec<_> = response
+                .headers()
+                .get_all(CONTENT_SECURITY_POLICY)
+                .iter()
+                .collect();
+            assert_eq!(policies.len(), 1, "{path}");
+            let policy = policies[0].to_str().unwrap();
+            assert!(
+                policy.ends_with(&format!("frame-ancestors {ancestors}")),
+                "{path}: {policy}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn a_version_that_the_browser_has_is_not_sent_again() {
         let first = get_with("/app/main.js", None).await;
         assert_eq!(header(&first, CACHE_CONTROL), "no-cache");
@@ -247,20 +305,22 @@ mod tests {
 
     /// A file that the page names and that is not there shows only in a browser.
     #[tokio::test]
-    async fn every_file_that_the_page_names_is_there() {
-        let page = text(get_with("/", None).await).await;
-        let paths: Vec<_> = page
-            .split('"')
-            .filter(|part| part.starts_with("/app/"))
-            .collect();
-        assert!(paths.len() > 5, "{paths:?}");
-        for path in paths {
-            let path = path.split('#').next().unwrap();
-            assert_eq!(
-                get_with(path, None).await.status(),
-                StatusCode::OK,
-                "{path}"
-            );
+    async fn every_file_that_a_page_names_is_there() {
+        for page in ["/", "/watch/garden", "/broadcast/garden"] {
+            let page = text(get_with(page, None).await).await;
+            let paths: Vec<_> = page
+                .split('"')
+                .filter(|part| part.starts_with("/app/"))
+                .collect();
+            assert!(paths.len() > 5, "{paths:?}");
+            for path in paths {
+                let path = path.split('#').next().unwrap();
+                assert_eq!(
+                    get_with(path, None).await.status(),
+                    StatusCode::OK,
+                    "{path}"
+                );
+            }
         }
     }
 }

@@ -8,7 +8,7 @@ use std::fs;
 
 use crate::{
     counts::Counts,
-    packages::{node_path, with_node},
+    packages::{node_path, stream_python_path, with_node},
     rust::{self, ONE, counted},
     shell::{Cmd, Result, target},
     steps::Failure,
@@ -32,6 +32,7 @@ pub(crate) fn tests() -> std::result::Result<Counts, Failure> {
     let server = rust::server()?;
     let artifacts = format!("{}/browser", target());
     let node = node_path();
+    let python = stream_python_path();
     let network = Network::new()?;
     let commands = files.iter().map(|file| {
         network
@@ -39,6 +40,7 @@ pub(crate) fn tests() -> std::result::Result<Counts, Failure> {
             .dir("crates/web")
             .env("MADANG_BIN", server.as_str())
             .env("MADANG_ARTIFACTS", artifacts.as_str())
+            .env("MADANG_STREAM_PYTHON", python.as_str())
             .minutes(10)
     });
     counted(commands)

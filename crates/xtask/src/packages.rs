@@ -7,6 +7,9 @@ use crate::shell::{Cmd, Result, on_path, target};
 /// Validates manifests of every Kubernetes version named in `deploy.rs`, and the compose file.
 const PYTHON_PACKAGES: [&str; 2] = ["kubernetes-validate==1.37.0", "compose-spec==0.2.1"];
 
+/// Clients of WHIP and WHEP that are no browsers: aiortc, and FFmpeg 9, which the other one carries.
+const STREAM_PACKAGES: [&str; 2] = ["aiortc==1.16.0", "imageio-ffmpeg==0.8.1"];
+
 /// The oldest Node.js that the browser drivers run on. Debian 12 has 18.
 const NODE_OLDEST: u32 = 20;
 
@@ -101,6 +104,15 @@ pub(crate) fn python_path() -> String {
 
 pub(crate) fn python() -> Result<()> {
     environment("python", &PYTHON_PACKAGES)
+}
+
+/// The Python of a virtual environment that has [`STREAM_PACKAGES`].
+pub(crate) fn stream_python_path() -> String {
+    format!("{}/tools/streams/bin/python", target())
+}
+
+pub(crate) fn stream_clients() -> Result<()> {
+    environment("streams", &STREAM_PACKAGES)
 }
 
 /// A virtual environment `tools/NAME` with these packages of PyPI.

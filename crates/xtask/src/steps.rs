@@ -95,7 +95,12 @@ const STEPS: [Step; 11] = [
     Step {
         name: "browser",
         about: "real browsers against the real server, in a network namespace",
-        needs: &[packages::build, packages::web, packages::browsers],
+        needs: &[
+            packages::build,
+            packages::web,
+            packages::browsers,
+            packages::stream_clients,
+        ],
         run: browser::tests,
     },
     Step {

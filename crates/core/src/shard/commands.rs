@@ -9,7 +9,7 @@ use super::{IDLE_AFTER, Shard};
 use crate::peer;
 use crate::publish::{PeerKey, PublishedMid, Publisher, Track, TrackKey};
 use crate::relay::Said;
-use crate::{CloseReason, Event, PeerId, TrackId, TrackSpec, View};
+use crate::{CloseReason, Event, LayerChoice, PeerId, TrackId, TrackSpec, View};
 
 impl Shard {
     pub(super) fn publish(&mut self, now: Instant, id: PeerId, spec: TrackSpec) {
@@ -100,6 +100,16 @@ impl Shard {
         self.mark_stale(key, |stale| {
             (stale.view, stale.audio, stale.slots) = (true, true, true);
         });
+    }
+
+    pub(super) fn choose(&mut self, id: PeerId, choices: Vec<LayerChoice>) {
+        let Some(&key) = self.peer_keys.get(&id) else {
+            return;
+        };
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.choices = choices;
+        }
+        self.mark_stale(key, |stale| stale.allocation = true);
     }
 
     pub(super) fn data(&mut self, now: Instant, peers: &[PeerId], payload: &Bytes) {

@@ -70,6 +70,8 @@ impl Shard {
             // Rates have moved, or a layer has stopped.
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
+            self.tell_available(now, key);
+            self.tell_troubles(key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -150,6 +152,41 @@ impl Shard {
                 layers,
             });
             self.tell_mirrors_layers(key);
+        }
+    }
+
+    /// Tells which layers there are to choose from, after that has changed.
+    fn tell_available(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self
+            .tracks
+            .get_mut(key)
+            .filter(|track| matches!(track.publisher, Publisher::Here(_)))
+        else {
+            return;
+        };
+        let layers = track.available(now);
+        if layers != track.told_layers {
+            track.told_layers.clone_from(&layers);
+            self.events.push_back(Event::Available {
+                room: track.room,
+                track: track.spec.id,
+                layers,
+            });
+        }
+    }
+
+    fn tell_troubles(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        let troubles = track.troubles();
+        if matches!(track.publisher, Publisher::Here(_)) && troubles != track.told_troubles {
+            track.told_troubles.clone_from(&troubles);
+            self.events.push_back(Event::Troubles {
+                room: track.room,
+                track: track.spec.id,
+                troubles,
+            });
         }
     }
 

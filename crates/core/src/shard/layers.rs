@@ -128,8 +128,13 @@ impl Shard {
                 found.hidden.push((index, Why::NotVisible));
             } else {
                 found.places.push(index);
+                let mut ladder = track.ladder(now);
+                let choice = peer.choices.iter().find(|choice| choice.slot == slot.mid);
+                if let Some(choice) = choice {
+                    track.restrict(&mut ladder, choice);
+                }
                 found.demands.push(Demand {
-                    ladder: track.ladder(now),
+                    ladder,
                     height: source.tile.height,
                     min_height: source.tile.min_height,
                     priority: source.tile.priority,

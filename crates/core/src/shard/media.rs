@@ -5,14 +5,15 @@ use std::time::Instant;
 
 use str0m::IceConnectionState;
 use str0m::bwe::BweKind;
-use str0m::media::{KeyframeRequest, SenderFeedback};
+use str0m::format::PayloadParams;
+use str0m::media::{KeyframeRequest, Pt, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::{IDLE_AFTER, Shard};
 use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::peer::{self, Stream};
-use crate::publish::{self, Encoding, PeerKey, Read, TrackKey};
+use crate::publish::{self, Encoding, PeerKey, Read, Track, TrackKey};
 use crate::relay::Arrived;
 use crate::{Event, RoomId};
 
@@ -140,7 +141,7 @@ impl Shard {
     /// Reads a packet once and puts it into the batch.
     fn ingest(&mut self, now: Instant, key: PeerKey, rtp: RtpPacket) {
         if rtp.payload.len() > RTP_PAYLOAD_BYTES_MAX {
-            self.stats.packets_dropped_too_large += 1;
+            self.drop_too_large(key, rtp.payload.len());
             return;
         }
         let ssrc = rtp.header.ssrc;
@@ -148,7 +149,8 @@ impl Shard {
             .peers
             .get(key)
             .and_then(|peer| peer.streams.get(&ssrc).copied());
-        let Some(stream) = known.or_else(|| self.learn_stream(key, ssrc)) else {
+        let pt = rtp.header.payload_type;
+        let Some(stream) = known.or_else(|| self.learn_stream(key, ssrc, pt)) else {
             self.stats.packets_dropped_unknown += 1;
             return;
         };
@@ -159,7 +161,6 @@ impl Shard {
         if track.spec.muted || rtp.payload.is_empty() {
             return;
         }
-        let pt = rtp.header.payload_type;
         let params = peer
             .rtc
             .codec_config()
@@ -187,6 +188,11 @@ impl Shard {
         else {
             return;
         };
+        let reordered = |track: &Track| {
+            let layer = track.layers.get(stream.layer);
+            layer.map_or(0, |layer| layer.reordered)
+        };
+        let reordered_before = reordered(track);
         let was_active = track
             .layers
             .get(stream.layer)
@@ -197,6 +203,7 @@ impl Shard {
             Read::Refused => return,
         };
         self.stats.packets_in += 1;
+        self.stats.frames_reordered += reordered(track) - reordered_before;
         peer.busy_until = now + IDLE_AFTER;
         let (room, is_audio) = (track.room, track.is_audio());
         let audio_level = packet.extensions.audio_level;
@@ -232,13 +239,38 @@ impl Shard {
         }
     }
 
+    /// What the server adds would push the packet past the path's MTU. The publisher's operator is told once what to do.
+    fn drop_too_large(&mut self, key: PeerKey, bytes: usize) {
+        self.stats.packets_dropped_too_large += 1;
+        if let Some(peer) = self.peers.get_mut(key)
+            && !std::mem::replace(&mut peer.told_too_large, true)
+        {
+            tracing::info!(
+                peer = peer.id.0,
+                bytes,
+                limit = RTP_PAYLOAD_BYTES_MAX,
+                "a publisher's packets are too large to be forwarded and are dropped: set its packet size to 1,200 bytes"
+            );
+        }
+    }
+
     /// Finds the track and layer of an SSRC that has not been seen before.
-    fn learn_stream(&mut self, key: PeerKey, ssrc: Ssrc) -> Option<Stream> {
+    fn learn_stream(&mut self, key: PeerKey, ssrc: Ssrc, pt: Pt) -> Option<Stream> {
         let limit = self.config.limits.layers_per_track;
         let peer = self.peers.get_mut(key)?;
+        let sends_again = {
+            let codecs = peer.rtc.codec_config();
+            codecs
+                .find(|params| params.pt() == pt)
+                .is_some_and(PayloadParams::fb_nack)
+        };
         let (mid, rid) = {
             let mut api = peer.rtc.direct_api();
             let stream = api.stream_rx(&ssrc)?;
+            if sends_again {
+                // By itself str0m asks only those for missing packets who send them again by RTX.
+                stream.suppress_nack(false);
+            }
             (stream.mid(), stream.rid())
         };
         let track_key = peer

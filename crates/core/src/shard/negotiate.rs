@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use str0m::bwe::Bitrate;
 use str0m::change::SdpAnswer;
 use str0m::config::DtlsVersion;
-use str0m::media::{Direction, Mid};
+use str0m::media::{Direction, Mid, Pt};
+use str0m::rtp::Extension;
 use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::Shard;
@@ -40,6 +41,32 @@ impl Shard {
     }
 
     fn accept_join(&mut self, now: Instant, join: Join) -> Result<Answer, SdpError> {
+        let (mut rtc, ufrag) = self.engine(now);
+        let stereo = join.offer.stereo_mids.clone();
+        let mut egress = self.egress(now);
+        let limit = self.config.limits.slots_per_peer;
+        let both = (&mut rtc, &mut egress);
+        let negotiated = negotiate(both, (&[], limit), now, join.offer, &mut self.outbox);
+        let mut negotiated = negotiated.ok_or_else(engine_failed)??;
+        let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
+        peer.subscribe = join.subscribe;
+        peer.view = default_view();
+        add_slots(
+            &mut peer,
+            &negotiated.slots,
+            self.config.limits.slots_per_peer,
+            &mut self.random,
+        )?;
+        check_codecs(&peer.rtc, &peer.slots)?;
+        peer.unmarked = unmarked(&peer.rtc, &negotiated.media);
+        let answer = answer(&peer, negotiated.answer, None, stereo);
+        let key = self.seat(now, peer, ufrag);
+        self.driven(now, key, negotiated.driven, &mut negotiated.said);
+        Ok(answer)
+    }
+
+    /// A media engine with our candidates, and the number of its fragment.
+    pub(super) fn engine(&mut self, now: Instant) -> (Rtc, u32) {
         let ufrag = self.take_ufrag();
         let credentials = IceCreds {
             ufrag: self.ufrag(ufrag).encode(),
@@ -56,36 +83,24 @@ impl Shard {
                 }
             }
         }
-        let stereo = join.offer.stereo_mids.clone();
-        let mut egress = self.egress(now);
-        let limit = self.config.limits.slots_per_peer;
-        let both = (&mut rtc, &mut egress);
-        let negotiated = negotiate(both, (&[], limit), now, join.offer, &mut self.outbox);
-        let mut negotiated = negotiated.ok_or_else(engine_failed)??;
-        let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
-        peer.subscribe = join.subscribe;
-        peer.view = default_view();
+        (rtc, ufrag)
+    }
+
+    /// Gives a new peer its place.
+    pub(super) fn seat(&mut self, now: Instant, mut peer: Peer, ufrag: u32) -> PeerKey {
         peer.ufrags.push(ufrag);
-        add_slots(
-            &mut peer,
-            &negotiated.slots,
-            self.config.limits.slots_per_peer,
-            &mut self.random,
-        )?;
-        check_codecs(&peer.rtc, &peer.slots)?;
-        let answer = answer(&peer, negotiated.answer, None, stereo);
+        let (id, room_id) = (peer.id, peer.room);
         let key = self.peers.insert(peer);
-        self.peer_keys.insert(join.peer, key);
+        self.peer_keys.insert(id, key);
         self.by_ufrag.insert(ufrag, key);
-        let room = self.rooms.entry(join.room).or_default();
+        let room = self.rooms.entry(room_id).or_default();
         room.peers.push(key);
         if room.peers.len() == 1 {
-            self.room_opened(join.room);
+            self.room_opened(room_id);
         }
         self.give_up_in(key, now, self.config.limits.connect_timeout);
         self.mark_stale(key, |stale| (stale.view, stale.audio) = (true, true));
-        self.driven(now, key, negotiated.driven, &mut negotiated.said);
-        Ok(answer)
+        key
     }
 
     pub(super) fn offer(&mut self, now: Instant, id: PeerId, generation: u32, offer: Offer) {
@@ -204,7 +219,7 @@ impl Shard {
         config
     }
 
-    fn egress(&self, now: Instant) -> Egress {
+    pub(super) fn egress(&self, now: Instant) -> Egress {
         match self.config.send_path {
             SendPath::Engine => Egress::Engine,
             SendPath::Lane => {
@@ -242,7 +257,7 @@ impl Shard {
 }
 
 /// What a client that never sends a view gets: everybody, as far as its slots go.
-fn default_view() -> View {
+pub(super) fn default_view() -> View {
     let auto = crate::AutoView {
         max: usize::MAX,
         width: 640,
@@ -255,7 +270,7 @@ fn default_view() -> View {
     }
 }
 
-fn engine_failed() -> SdpError {
+pub(super) fn engine_failed() -> SdpError {
     SdpError::Rejected("it makes the media engine fail".into())
 }
 
@@ -263,6 +278,8 @@ struct Negotiated {
     answer: SdpAnswer,
     /// All send m-lines of ours.
     slots: Vec<(Mid, MediaKind)>,
+    /// All m-lines of audio and video.
+    media: Vec<(Mid, MediaKind)>,
     driven: Driven,
     said: Vec<str0m::Event>,
 }
@@ -278,27 +295,11 @@ fn negotiate(
 ) -> Option<Result<Negotiated, SdpError>> {
     let mut accepted = None;
     let mut said = Vec::new();
-    let mut slots = offer.media;
+    let mut slots = offer.media.clone();
     let accept = |rtc: &mut Rtc| {
         egress.declare(rtc);
         accepted = Some(rtc.sdp_api().accept_offer(offer.sdp));
-        slots.retain(|(mid, _)| {
-            rtc.media(*mid)
-                .is_some_and(|media| media.direction() == Direction::SendOnly)
-        });
-        let mut next = known.len();
-        for &(mid, _) in &slots {
-            let index = known
-                .iter()
-                .position(|slot| slot.mid == mid)
-                .unwrap_or_else(|| {
-                    next += 1;
-                    next - 1
-                });
-            if index < limit {
-                egress.adopt(now, rtc, index, mid);
-            }
-        }
+        adopt((rtc, egress), (known, limit), now, &mut slots);
         egress.reclaim(rtc);
     };
     let driven = peer::drive(rtc, now, accept, outbox, &mut said);
@@ -309,12 +310,39 @@ fn negotiate(
     Some(Ok(Negotiated {
         answer,
         slots,
+        media: offer.media,
         driven,
         said,
     }))
 }
 
-fn add_slots(
+/// Takes over the streams of the m-lines by which the peer receives; others are left out of `slots`.
+pub(super) fn adopt(
+    (rtc, egress): (&mut Rtc, &mut Egress),
+    (known, limit): (&[Slot], usize),
+    now: Instant,
+    slots: &mut Vec<(Mid, MediaKind)>,
+) {
+    slots.retain(|(mid, _)| {
+        rtc.media(*mid)
+            .is_some_and(|media| media.direction() == Direction::SendOnly)
+    });
+    let mut next = known.len();
+    for &(mid, _) in slots.iter() {
+        let index = known
+            .iter()
+            .position(|slot| slot.mid == mid)
+            .unwrap_or_else(|| {
+                next += 1;
+                next - 1
+            });
+        if index < limit {
+            egress.adopt(now, rtc, index, mid);
+        }
+    }
+}
+
+pub(super) fn add_slots(
     peer: &mut Peer,
     mids: &[(Mid, MediaKind)],
     limit: usize,
@@ -335,7 +363,29 @@ fn add_slots(
     Ok(())
 }
 
-fn check_codecs(rtc: &Rtc, slots: &[Slot]) -> Result<(), SdpError> {
+/// Payload types by which the media of m-lines is told apart whose packets carry no MID. One that several m-lines have
+/// tells nothing.
+fn unmarked(rtc: &Rtc, media: &[(Mid, MediaKind)]) -> Vec<(Pt, Mid)> {
+    let receiving = media.iter().filter_map(|(mid, _)| {
+        let media = rtc.media(*mid)?;
+        media.direction().is_receiving().then_some(media)
+    });
+    let mut found: Vec<(Pt, Mid)> = Vec::new();
+    let mut all: Vec<Pt> = Vec::new();
+    for media in receiving {
+        let marked = media.remote_extmap().id_of(Extension::RtpMid).is_some();
+        for pt in media.remote_pts() {
+            if !marked {
+                found.push((*pt, media.mid()));
+            }
+            all.push(*pt);
+        }
+    }
+    found.retain(|(pt, _)| all.iter().filter(|other| *other == pt).count() == 1);
+    found
+}
+
+pub(super) fn check_codecs(rtc: &Rtc, slots: &[Slot]) -> Result<(), SdpError> {
     let usable = |slot: &Slot| {
         rtc.media(slot.mid)
             .is_some_and(|media| !media.remote_pts().is_empty())
@@ -352,6 +402,11 @@ fn answer(
     restarted: Option<(String, String)>,
     stereo: Vec<String>,
 ) -> Answer {
+    described(peer, AnswerSdp::new(answer, restarted, stereo))
+}
+
+/// An answer with what there is to know about the peer.
+pub(super) fn described(peer: &Peer, sdp: AnswerSdp) -> Answer {
     let slots = peer
         .slots
         .iter()
@@ -367,9 +422,5 @@ fn answer(
             codecs.push(name);
         }
     }
-    Answer {
-        sdp: AnswerSdp::new(answer, restarted, stereo),
-        slots,
-        codecs,
-    }
+    Answer { sdp, slots, codecs }
 }

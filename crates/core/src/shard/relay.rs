@@ -76,7 +76,8 @@ impl Shard {
         let after = *elsewhere;
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
-                for packet in layer.store.picture(now).into_iter().flatten() {
+                let other = !layer.keyframes.ignored;
+                for packet in layer.store.picture(now, other).into_iter().flatten() {
                     self.mailboxes.send(from, id, &packet);
                 }
             }

@@ -60,10 +60,10 @@ impl Shard {
             else {
                 continue;
             };
-            let picture = self
-                .tracks
-                .get(track)
-                .and_then(|track| track.layers.get(layer)?.store.picture(now));
+            let picture = self.tracks.get(track).and_then(|track| {
+                let layer = track.layers.get(layer)?;
+                layer.store.picture(now, !layer.keyframes.ignored)
+            });
             for packet in picture.into_iter().flatten() {
                 if peer.pending.is_empty() {
                     self.work.touched.push(key);

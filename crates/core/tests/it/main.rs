@@ -7,6 +7,7 @@
 
 mod garbage;
 mod limits;
+mod live;
 mod offers;
 mod relay;
 mod support;

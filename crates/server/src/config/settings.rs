@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) auth: Auth,
     #[command(flatten)]
     pub(crate) rooms: Rooms,
+    #[command(flatten)]
+    pub(crate) whip: Whip,
+    #[command(flatten)]
+    pub(crate) whep: Whep,
 
     #[command(flatten)]
     pub(crate) log: Log,
@@ -69,6 +73,34 @@ pub(crate) struct Http {
     /// per address count.
     #[arg(id = "http.trust_forwarded_for", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
     pub(crate) trust_forwarded_for: bool,
+    /// Address under which clients reach this server, such as https://live.example.org
+    ///
+    /// WHIP and WHEP clients are told addresses that begin with it. None: what each request says in `Host`, and behind a trusted proxy
+    /// in `X-Forwarded-Proto` and `X-Forwarded-Host`.
+    #[arg(id = "http.public_url", value_name = "ORIGIN", value_parser = origin)]
+    pub(crate) public_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Whip {
+    /// Want the session's ETag in `If-Match` of each PATCH, from WHIP and WHEP clients
+    ///
+    /// RFC 9725 asks for it, and several clients send none.
+    #[arg(id = "whip.strict_etags", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
+    pub(crate) strict_etags: bool,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Whep {
+    /// Rooms that everybody may watch without a token; * opens all
+    #[arg(id = "whep.open", value_name = "ROOM", value_delimiter = ',')]
+    pub(crate) open: Vec<String>,
+    /// Answer viewers of a room in which nobody publishes with 409, instead of letting them wait for the picture
+    #[arg(id = "whep.require_publisher", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
+    pub(crate) require_publisher: bool,
+    /// Show viewers to the others in the room
+    #[arg(id = "whep.visible", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
+    pub(crate) visible: bool,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -248,11 +280,11 @@ pub(crate) struct Limits {
     #[arg(id = "limits.write_timeout", value_name = "DURATION",
           default_value_t = signaling().write_timeout.into(), value_parser = duration)]
     pub(crate) write_timeout: Duration,
-    /// Size of a join, resume or offer frame, in bytes; an offer with 49 slots has 81 KB
+    /// Size of a join, resume or offer frame and of an offer of WHIP and WHEP, in bytes; one with 49 slots has 81 KB
     #[arg(id = "limits.offer_frame_bytes", value_name = "BYTES",
           default_value_t = signaling().offer_frame_bytes, value_parser = number::<usize>(16_384..=4_194_304))]
     pub(crate) offer_frame_bytes: usize,
-    /// Size of any other frame, in bytes
+    /// Size of any other frame and of an ICE fragment of WHIP and WHEP, in bytes
     #[arg(id = "limits.frame_bytes", value_name = "BYTES",
           default_value_t = signaling().frame_bytes, value_parser = number::<usize>(1_024..=1_048_576))]
     pub(crate) frame_bytes: usize,
@@ -282,14 +314,22 @@ pub(crate) struct Limits {
     #[arg(id = "limits.websockets_per_address", value_name = "COUNT",
           default_value_t = signaling().websockets_per_address, value_parser = number::<usize>(1..=1_000_000))]
     pub(crate) websockets_per_address: usize,
-    /// Attempts to join or resume of one client address, sustained
+    /// Attempts to join, resume, publish or watch of one client address, sustained
     #[arg(id = "limits.joins_per_second_per_address", value_name = "COUNT",
           default_value_t = signaling().joins_per_second_per_address, value_parser = number::<u32>(1..=100_000))]
     pub(crate) joins_per_second_per_address: u32,
-    /// Attempts to join or resume of one client address that may come at once after a pause
+    /// Attempts to join, resume, publish or watch of one client address that may come at once after a pause
     #[arg(id = "limits.joins_burst_per_address", value_name = "COUNT",
           default_value_t = signaling().joins_burst_per_address, value_parser = number::<u32>(1..=1_000_000))]
     pub(crate) joins_burst_per_address: u32,
+    /// Requests of one client address about its WHIP and WHEP sessions, and all with one token, sustained
+    #[arg(id = "limits.requests_per_second_per_address", value_name = "COUNT",
+          default_value_t = signaling().requests_per_second_per_address, value_parser = number::<u32>(1..=100_000))]
+    pub(crate) requests_per_second_per_address: u32,
+    /// Requests of one client address about its WHIP and WHEP sessions, and all with one token, that may come at once after a pause
+    #[arg(id = "limits.requests_burst_per_address", value_name = "COUNT",
+          default_value_t = signaling().requests_burst_per_address, value_parser = number::<u32>(1..=1_000_000))]
+    pub(crate) requests_burst_per_address: u32,
     /// Frames that wait for one WebSocket before it is closed; its client may resume
     #[arg(id = "limits.outgoing_frames", value_name = "COUNT",
           default_value_t = signaling().outgoing_frames, value_parser = number::<usize>(16..=65_536))]

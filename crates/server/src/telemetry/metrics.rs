@@ -234,6 +234,11 @@ const WORKER_METRICS: &[Metric] = &[
         |stats| stats.shard.packets_dropped_too_large,
     ),
     counter(
+        "madang_frames_reordered_total",
+        "Frames that are shown before one that was sent before them (B-frames), which browsers do not expect.",
+        |stats| stats.shard.frames_reordered,
+    ),
+    counter(
         "madang_rtp_packets_dropped_unknown_total",
         "RTP packets dropped because they belong to no published track or layer.",
         |stats| stats.shard.packets_dropped_unknown,

@@ -46,6 +46,17 @@ impl Client {
     pub(crate) fn new(
         number: u32,
         http: SocketAddr,
+        browser: (BrowserConfig, IpAddr),
+        start: Instant,
+    ) -> Self {
+        let mut client = Self::without_websocket(number, browser, start);
+        client.socket = Some(open(http));
+        client
+    }
+
+    /// One who gets its answers otherwise.
+    pub(crate) fn without_websocket(
+        number: u32,
         (config, ip): (BrowserConfig, IpAddr),
         start: Instant,
     ) -> Self {
@@ -57,7 +68,7 @@ impl Client {
             number,
             browser: Browser::new(config, number, address, start, (now, u64::from(number))),
             udp,
-            socket: Some(open(http)),
+            socket: None,
             inbox: Vec::new(),
             next_id: 1,
             joined: Value::Null,

@@ -78,13 +78,16 @@ impl State {
 fn peer_of(command: &Command) -> Option<PeerId> {
     match command {
         Command::Join(join) => Some(join.peer),
-        Command::Offer { peer, .. }
+        Command::Invite { peer, .. }
+        | Command::Accept { peer, .. }
+        | Command::Offer { peer, .. }
         | Command::Candidate { peer, .. }
         | Command::Publish { peer, .. }
         | Command::Unpublish { peer, .. }
         | Command::Mute { peer, .. }
         | Command::View { peer, .. }
         | Command::Explain { peer, .. }
+        | Command::Choose { peer, .. }
         | Command::Leave { peer } => Some(*peer),
         Command::Data { .. } => None,
     }

@@ -41,6 +41,16 @@ impl Hub {
                 track,
                 layers,
             } => state.tell(peer, |media| media.take_layers(track, &layers)),
+            Event::Available {
+                room,
+                track,
+                layers,
+            } => state.available(room, track, layers),
+            Event::Troubles {
+                room,
+                track,
+                troubles,
+            } => return state.troubles(room, track, &troubles),
             Event::NeedSlots { peer, audio, video } => {
                 state.tell(peer, |media| media.take_need_slots(audio, video));
             }

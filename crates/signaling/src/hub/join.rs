@@ -1,10 +1,11 @@
 //! Joining: from the offer to the session.
 
+use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use governor::DefaultDirectRateLimiter;
 use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter};
 use madang_core::sdp::{Offer, SdpError};
 use madang_core::{Answer, Command, PeerId, RoomId};
 use tokio::sync::oneshot;
@@ -13,10 +14,23 @@ use super::commands::Workers;
 use super::state::State;
 use super::{Attached, Hub, HubConfig, millis, quota};
 use crate::limits::Limits;
-use crate::protocol::{ErrorCode, Fault, Join, Joined, ServerMessage, SlotInfo, VERSION};
+use crate::protocol::{ErrorCode, Fault, Join, Joined, Secret, ServerMessage, SlotInfo, VERSION};
 use crate::room::{Participant, nothing};
 use crate::session::{Session, Socket};
 use crate::token::{Access, Renewal};
+
+/// Somebody who may enter.
+#[derive(Debug)]
+pub(crate) struct Entrant {
+    /// The `id` of the request, for its reply.
+    pub(crate) re: u64,
+    pub(crate) room: String,
+    pub(crate) participant: Participant,
+    /// For the next token, where the first one can be signed anew.
+    pub(crate) renewal: Option<Renewal>,
+    /// `None` for who wants to answer an offer of ours.
+    pub(crate) offer: Option<Offer>,
+}
 
 /// Somebody who waits for the answer.
 #[derive(Debug)]
@@ -83,36 +97,53 @@ impl Hub {
         check_fields(&room, &access, &join, &self.config.limits)?;
         let offer = Offer::parse(&join.offer)?;
         tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");
+        let entrant = Entrant {
+            re,
+            room,
+            renewal: access.renewal.take(),
+            participant: participant(access, &mut join),
+            offer: Some(offer),
+        };
+        self.admit(entrant, address, socket).await
+    }
 
-        let may_receive = access.grants.subscribe;
-        let renewal = access.renewal.take();
-        let participant = participant(access, &mut join);
+    /// Lets somebody in who may enter: asks the media engine for the answer, and makes the session.
+    pub(crate) async fn admit(
+        self: &Arc<Self>,
+        entrant: Entrant,
+        address: IpAddr,
+        socket: Socket,
+    ) -> Result<Attached, Fault> {
+        let may_receive = entrant.participant.grants.subscribe;
         let (peer, worker, answered) = {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
             let limits = &self.config.limits;
-            let (room, worker) =
-                state.take_places(&room, address, &participant.identity, limits)?;
+            let identity = &entrant.participant.identity;
+            let (room, worker) = state.take_places(&entrant.room, address, identity, limits)?;
             let peer = state.ids.next_peer();
             let joining = Joining {
-                re,
+                re: entrant.re,
                 room,
                 worker,
-                participant,
-                renewal,
+                participant: entrant.participant,
+                renewal: entrant.renewal,
                 address,
                 socket,
                 done,
             };
             state.joining.insert(peer, joining);
-            let join = madang_core::Join {
-                peer,
-                room,
-                offer,
-                // An administrator may allow it later.
-                subscribe: true,
+            let enter = match entrant.offer {
+                Some(offer) => Command::Join(Box::new(madang_core::Join {
+                    peer,
+                    room,
+                    offer,
+                    // An administrator may allow it later.
+                    subscribe: true,
+                })),
+                None => Command::Invite { peer, room },
             };
-            state.lines.push(worker, Command::Join(Box::new(join)));
+            state.lines.push(worker, enter);
             if !may_receive {
                 state.lines.push(worker, nothing(peer));
             }
@@ -148,13 +179,39 @@ impl Hub {
         }
     }
 
-    pub(super) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
-        self.joins.check_key(&address).map_err(|not_until| {
-            let wait = not_until.wait_time_from(DefaultClock::default().now());
-            let text = "too many attempts to join from your address";
-            Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
-        })
+    pub(crate) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
+        check_key(
+            &self.joins,
+            &address,
+            "too many attempts to join from your address",
+        )
     }
+
+    /// Refuses requests about sessions without a WebSocket that come too fast.
+    pub(crate) fn check_request_rate(&self, address: IpAddr) -> Result<(), Fault> {
+        check_key(
+            &self.requests,
+            &address,
+            "too many requests from your address",
+        )
+    }
+
+    /// Refuses requests with one token that come too fast, from wherever they come.
+    pub(crate) fn check_token_rate(&self, token: &Secret) -> Result<(), Fault> {
+        let key = self.token_hash.hash_one(&token.0);
+        check_key(&self.tokens, &key, "too many requests with this token")
+    }
+}
+
+fn check_key<K: Hash + Eq + Clone>(
+    rates: &DefaultKeyedRateLimiter<K>,
+    key: &K,
+    text: &str,
+) -> Result<(), Fault> {
+    rates.check_key(key).map_err(|not_until| {
+        let wait = not_until.wait_time_from(DefaultClock::default().now());
+        Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
+    })
 }
 
 impl State {
@@ -225,6 +282,7 @@ impl State {
         let joining = self.joining.remove(&peer)?;
         let room = self.rooms.get_mut(&joining.room)?;
         room.release();
+        let is_viewer = joining.participant.viewer;
         let effects = room.enter(peer, joining.participant);
         let limits = &config.limits;
         let rate = quota(limits.frames_per_second, limits.frames_burst);
@@ -263,6 +321,9 @@ impl State {
             rate,
         };
         self.insert_session(peer, session);
+        if is_viewer {
+            self.tell_newcomer(peer, joining.room);
+        }
         let given = self.apply(joining.room, effects);
         if joining.done.send(Ok(attached)).is_err()
             && let Some(session) = self.sessions.get_mut(&peer)
@@ -300,7 +361,7 @@ pub(super) fn check_version(v: u32) -> Result<(), Fault> {
 }
 
 /// The token's room wins; the client names one where the token is good for all.
-fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
+pub(crate) fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
     match (&access.room, asked) {
         (Some(room), Some(asked)) if *room != asked => {
             let text = format!("the token is for the room '{}'", room.escape_debug());
@@ -315,14 +376,19 @@ fn room_name(access: &Access, asked: Option<String>) -> Result<String, Fault> {
     }
 }
 
-fn check_fields(room: &str, access: &Access, join: &Join, limits: &Limits) -> Result<(), Fault> {
+/// Refuses a name that no room can have.
+pub(crate) fn check_room_name(room: &str, limits: &Limits) -> Result<(), Fault> {
     if room.trim().is_empty() || room.chars().any(char::is_control) {
         return Err(Fault::new(
             ErrorCode::BadRequest,
             "the room's name is empty or has control characters",
         ));
     }
-    limits.check_name("room", room)?;
+    limits.check_name("room", room)
+}
+
+fn check_fields(room: &str, access: &Access, join: &Join, limits: &Limits) -> Result<(), Fault> {
+    check_room_name(room, limits)?;
     limits.check_name("the token's 'sub'", &access.identity)?;
     for name in [&access.name, &join.name].into_iter().flatten() {
         limits.check_name("name", name)?;
@@ -360,5 +426,6 @@ fn participant(access: Access, join: &mut Join) -> Participant {
         meta: choose(own, access.meta, join.meta.take()),
         identity: access.identity,
         grants: access.grants,
+        viewer: false,
     }
 }

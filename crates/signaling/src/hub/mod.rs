@@ -13,12 +13,14 @@ mod commands;
 mod events;
 mod explain;
 mod join;
+mod live;
 mod placement;
 mod requests;
 mod resume;
 mod state;
 mod tokens;
 
+use std::hash::RandomState;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,6 +33,8 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use addresses::{WebSocketPlace, client_prefix};
+pub(crate) use join::{Entrant, check_room_name, room_name};
+pub(crate) use requests::check_rate;
 pub(crate) use resume::Resume;
 
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
@@ -52,10 +56,26 @@ pub struct HubConfig {
     /// Pages that may open a WebSocket, such as `https://meet.example.org`. Empty: with tokens any
     /// page (a token is not a cookie, so a foreign page has none), in development pages of this host only.
     pub allowed_origins: Vec<String>,
-    /// Take the client's address from the last entry of `X-Forwarded-For`. Only behind a proxy that
-    /// sets it: else a client could choose its address.
+    /// Take the client's address from the last entry of `X-Forwarded-For`, and what the client has called this server from
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host`. Only behind a proxy that sets them: else a client could choose them.
     pub trust_forwarded_for: bool,
+    /// Under which address clients reach this server, such as `https://live.example.org`; `None`: what their requests say.
+    pub public_url: Option<String>,
+    pub live: Live,
     pub limits: Limits,
+}
+
+/// What differs between deployments of WHIP and WHEP.
+#[derive(Debug, Clone, Default)]
+pub struct Live {
+    /// Clients must name the ICE session in `If-Match` when they change it.
+    pub strict_etags: bool,
+    /// Rooms that may be watched without a token; `*` stands for all.
+    pub open: Vec<String>,
+    /// Viewers of a room in which nobody publishes are refused.
+    pub require_publisher: bool,
+    /// The others in the room see viewers come and go.
+    pub visible_viewers: bool,
 }
 
 impl HubConfig {
@@ -68,6 +88,8 @@ impl HubConfig {
             resume_ttl: Duration::from_secs(30),
             allowed_origins: Vec::new(),
             trust_forwarded_for: false,
+            public_url: None,
+            live: Live::default(),
             limits: Limits::default(),
         }
     }
@@ -91,6 +113,11 @@ pub struct Hub {
     events: Mutex<Option<mpsc::Receiver<Event>>>,
     state: Mutex<State>,
     joins: DefaultKeyedRateLimiter<IpAddr>,
+    /// Requests about sessions that have no WebSocket.
+    requests: DefaultKeyedRateLimiter<IpAddr>,
+    /// All requests of WHIP and WHEP with one token, by its hash.
+    tokens: DefaultKeyedRateLimiter<u64>,
+    token_hash: RandomState,
 }
 
 /// The way to a media worker.
@@ -122,9 +149,16 @@ impl Hub {
             limits.joins_per_second_per_address,
             limits.joins_burst_per_address,
         );
+        let requests = quota(
+            limits.requests_per_second_per_address,
+            limits.requests_burst_per_address,
+        );
         Arc::new(Self {
             state: Mutex::new(State::new(workers.len())),
             joins: DefaultKeyedRateLimiter::keyed(joins),
+            requests: DefaultKeyedRateLimiter::keyed(requests),
+            tokens: DefaultKeyedRateLimiter::keyed(requests),
+            token_hash: RandomState::new(),
             config,
             workers: workers
                 .into_iter()
@@ -159,9 +193,17 @@ impl Hub {
     /// Takes no new sessions from now on, and sends everybody away to join again. Returns when the
     /// workers have got all commands.
     pub async fn drain(&self) {
-        {
+        let viewers = {
             let mut state = self.state.lock();
             state.draining = true;
+            state.send_viewers_away()
+        };
+        if viewers {
+            // They look for another server while this one still sends.
+            tokio::time::sleep(DRAIN_SPREAD).await;
+        }
+        {
+            let mut state = self.state.lock();
             state.end_all(|| Bye {
                 code: ErrorCode::Draining,
                 msg: "this server stops; join again".into(),
@@ -186,6 +228,14 @@ impl Hub {
 
     pub fn counts(&self) -> Counts {
         self.state.lock().counts()
+    }
+
+    /// Whether anybody publishes in a room, or this participant does.
+    pub(crate) fn is_live(&self, room: &str, participant: Option<&str>) -> bool {
+        self.state
+            .lock()
+            .room_of_name(room)
+            .is_some_and(|room| room.is_live(participant))
     }
 
     pub(crate) fn config(&self) -> &HubConfig {
@@ -239,9 +289,13 @@ impl Hub {
 
     fn housekeeping(&self) {
         self.joins.retain_recent();
-        self.state
-            .lock()
-            .renew_due_tokens(jsonwebtoken::get_current_timestamp());
+        self.requests.retain_recent();
+        self.tokens.retain_recent();
+        {
+            let mut state = self.state.lock();
+            state.renew_due_tokens(jsonwebtoken::get_current_timestamp());
+            state.tell_viewers();
+        }
         let counts = self.counts();
         for (name, value) in [
             ("madang_rooms", counts.rooms),

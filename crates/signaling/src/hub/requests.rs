@@ -41,6 +41,17 @@ impl Hub {
         }
     }
 
+    /// Carries out a request that wants no reply but whether it was refused.
+    pub(crate) async fn ask(
+        self: &Arc<Self>,
+        at: &Attached,
+        message: ClientMessage,
+    ) -> Result<(), Fault> {
+        let given = self.carry_out(at, None, message)?;
+        self.flush_all(given).await;
+        Ok(())
+    }
+
     /// Sends an `err`.
     pub(crate) fn refuse(&self, at: &Attached, id: Option<u64>, fault: Fault) {
         if let Some(place) = self.state.lock().place(at) {
@@ -280,7 +291,7 @@ pub(super) fn read(
 }
 
 /// Refuses a frame that comes too fast.
-pub(super) fn check_rate(rate: &DefaultDirectRateLimiter) -> Result<(), Fault> {
+pub(crate) fn check_rate(rate: &DefaultDirectRateLimiter) -> Result<(), Fault> {
     rate.check().map_err(|not_until| {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
         Fault::new(ErrorCode::RateLimited, "too many frames").retry_ms(millis(wait).max(1))

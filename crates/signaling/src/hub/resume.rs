@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use madang_core::sdp::Offer;
+use madang_core::sdp::{Offer, RemoteAnswer};
 use madang_core::{Answer, Command, PeerId};
 use tokio::sync::oneshot;
 
@@ -45,8 +45,42 @@ impl Hub {
         self.state.lock().attach(peer, &resume, answer, socket)
     }
 
-    /// An ICE restart on behalf of a session whose WebSocket is not there yet.
-    async fn restart(self: &Arc<Self>, peer: PeerId, offer: Offer) -> Result<Answer, Fault> {
+    /// An ICE restart whose answer goes to the caller: on behalf of a session whose WebSocket is not there yet, or that has none.
+    pub(crate) async fn restart(
+        self: &Arc<Self>,
+        peer: PeerId,
+        offer: Offer,
+    ) -> Result<Answer, Fault> {
+        let offer = Box::new(offer);
+        self.exchange(peer, |generation| Command::Offer {
+            peer,
+            generation,
+            offer,
+        })
+        .await
+    }
+
+    /// What somebody answers to an offer of ours.
+    pub(crate) async fn accept(
+        self: &Arc<Self>,
+        peer: PeerId,
+        answer: RemoteAnswer,
+    ) -> Result<Answer, Fault> {
+        let answer = Box::new(answer);
+        self.exchange(peer, |generation| Command::Accept {
+            peer,
+            generation,
+            answer,
+        })
+        .await
+    }
+
+    /// Gives a session's worker what it answers, and waits for that.
+    async fn exchange(
+        self: &Arc<Self>,
+        peer: PeerId,
+        command: impl FnOnce(u32) -> Command,
+    ) -> Result<Answer, Fault> {
         let (done, answered) = oneshot::channel();
         let worker = {
             let mut state = self.state.lock();
@@ -55,14 +89,7 @@ impl Hub {
             };
             let generation = session.expect_answer(Waiter::Resume(done));
             let worker = session.worker;
-            state.lines.push(
-                worker,
-                Command::Offer {
-                    peer,
-                    generation,
-                    offer: Box::new(offer),
-                },
-            );
+            state.lines.push(worker, command(generation));
             worker
         };
         let wait = async {

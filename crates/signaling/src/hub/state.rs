@@ -108,6 +108,11 @@ impl State {
             .ok_or_else(|| Fault::new(ErrorCode::Internal, "the room has got lost"))
     }
 
+    /// The room of this name, where there is one.
+    pub(super) fn room_of_name(&self, name: &str) -> Option<&Room> {
+        self.rooms.get(self.room_names.get(name)?)
+    }
+
     fn new_room(&mut self, name: &str, limits: &Limits) -> Result<RoomId, Fault> {
         if self.rooms.len() >= limits.rooms {
             let text = format!(

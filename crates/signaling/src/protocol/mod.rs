@@ -16,7 +16,7 @@ pub use secret::Secret;
 pub use server::{
     Action, AudioSlot, Bye, IceServer, Joined, LayerInfo, LayerWanted, PeerInfo, PeerLevel,
     PeerQuality, Published, QualityWhy, RoomInfo, ServerMessage, SlotInfo, Snapshot, TrackInfo,
-    VideoSlot, Why,
+    VideoSlot, Warning, Why,
 };
 
 use serde::{Deserialize, Serialize};

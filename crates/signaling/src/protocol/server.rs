@@ -181,6 +181,19 @@ pub struct TrackInfo {
     pub h: Option<u32>,
     pub rids: Vec<String>,
     pub codec: Option<String>,
+    /// What is wrong with how it is sent.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
+}
+
+/// What makes a track worse than it could be, and only its publisher can change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Warning {
+    /// The encoder sends keyframes when it likes.
+    NoKeyframeOnRequest,
+    /// Frames are shown in another order than they are sent.
+    BFrames,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,13 +1,15 @@
 //! Rooms: who is in one, what they publish and may do. Pure state: requests go in, [`Effects`] come out.
 
 mod admin;
+mod live;
 mod relay;
 mod tracks;
 mod view;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use madang_core::{Command, PeerId, RoomId, TrackId};
+use madang_core::{Command, LayerAvailable, PeerId, RoomId, TrackId};
 use serde_json::Value;
 
 use crate::protocol::{
@@ -33,6 +35,8 @@ pub(crate) struct Room {
     joining: usize,
     participants: BTreeMap<PeerId, Participant>,
     tracks: BTreeMap<TrackId, Track>,
+    /// How many viewers the viewers were last told of.
+    told_viewers: usize,
 }
 
 /// Somebody in a room.
@@ -42,6 +46,8 @@ pub(crate) struct Participant {
     pub(crate) name: String,
     pub(crate) meta: Value,
     pub(crate) grants: Grants,
+    /// Watches by WHEP.
+    pub(crate) viewer: bool,
 }
 
 /// What somebody publishes.
@@ -53,6 +59,7 @@ struct Track {
     mid: String,
     /// The administrator who muted it, until its publisher changes that.
     muted_by: Option<PeerId>,
+    layers: Arc<[LayerAvailable]>,
 }
 
 /// What a request brings about.
@@ -103,6 +110,7 @@ impl Room {
             joining: 0,
             participants: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            told_viewers: 0,
         }
     }
 

@@ -1,5 +1,7 @@
 //! Publishing and muting.
 
+use std::sync::Arc;
+
 use madang_core::{Command, PeerId, TrackId, TrackSpec};
 
 use super::{Effects, Room, Track, TrackIds, bad_request};
@@ -233,10 +235,12 @@ impl Track {
                 h: publication.h,
                 rids: publication.rids.unwrap_or_default(),
                 codec: publication.codec,
+                warnings: Vec::new(),
             },
             cid: publication.cid,
             mid: publication.mid,
             muted_by: None,
+            layers: Arc::default(),
         }
     }
 }

@@ -81,6 +81,20 @@ pub(crate) struct Access {
     pub(crate) renewal: Option<Renewal>,
 }
 
+impl Access {
+    /// What somebody without a token may do in a room that everybody may watch: watch.
+    pub(crate) fn viewer() -> Self {
+        Self {
+            identity: String::new(),
+            name: None,
+            meta: None,
+            room: None,
+            grants: Claim::default().grants(),
+            renewal: None,
+        }
+    }
+}
+
 impl Auth {
     /// Checks a token. `guest` is the identity of somebody who has none, in development mode.
     pub(crate) fn check(

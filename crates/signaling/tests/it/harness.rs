@@ -36,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Engine {
     #[default]
     Accepts,
+    /// With this SDP, and the same slots.
+    Answers(&'static str),
     Refuses(SdpError),
     Hangs,
 }
@@ -195,9 +197,14 @@ impl Server {
 
 fn answer(command: &Command, engine: &Engine) -> Option<Event> {
     let answered = |peer, generation| {
+        let sdp = if let Engine::Answers(sdp) = engine {
+            (*sdp).to_owned()
+        } else {
+            format!("answer {generation}")
+        };
         let result = match engine {
-            Engine::Accepts => Ok(Answer {
-                sdp: format!("answer {generation}").into(),
+            Engine::Accepts | Engine::Answers(_) => Ok(Answer {
+                sdp: sdp.into(),
                 slots: vec![
                     SlotName {
                         mid: "1".into(),
@@ -222,6 +229,13 @@ fn answer(command: &Command, engine: &Engine) -> Option<Event> {
     if let Command::Join(join) = command {
         answered(join.peer, 0)
     } else if let Command::Offer {
+        peer, generation, ..
+    } = command
+    {
+        answered(*peer, *generation)
+    } else if let Command::Invite { peer, .. } = command {
+        answered(*peer, 0)
+    } else if let Command::Accept {
         peer, generation, ..
     } = command
     {

@@ -9,10 +9,15 @@
 mod calls;
 mod garbage;
 mod harness;
+mod http;
 mod limits;
 mod quality;
 mod refusals;
 mod resume;
 mod rooms;
 mod tokens;
+mod whep;
+mod whep_extensions;
+mod whip;
+mod whip_session;
 mod workers;

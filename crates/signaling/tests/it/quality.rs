@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use madang_core::{Change, Command, Downlink, Event, Explanation, TrackId, Why};
+use madang_core::{Change, Command, Event, ExplainedDownlink, Explanation, TrackId, Why};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -50,7 +50,7 @@ async fn administrators_of_the_room_are_told() {
         .await;
     assert_eq!(peer, ann.peer());
     let explanation = Explanation {
-        downlink: Downlink {
+        downlink: ExplainedDownlink {
             estimate_bps: Some(310_000),
             given_bps: 0,
             audio_bps: 65_000,

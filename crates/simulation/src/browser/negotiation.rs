@@ -51,6 +51,56 @@ impl Browser {
         sdp
     }
 
+    /// What a WHIP client offers: microphone and camera, and where it is.
+    pub fn whip_offer(&mut self) -> String {
+        self.candidate();
+        let mut change = self.rtc.sdp_api();
+        let stream = || Some("live".to_owned());
+        let mut send = |kind, simulcast| {
+            change.add_media(kind, Direction::SendOnly, stream(), None, simulcast)
+        };
+        let microphone = send(MediaKind::Audio, None);
+        let camera = send(MediaKind::Video, Some(camera_simulcast()));
+        let offer = change.apply();
+        self.mids.sources = vec![(Source::Microphone, microphone), (Source::Camera, camera)];
+        self.finish_offer_of(offer)
+    }
+
+    /// What a WHEP client offers: one slot for sound and one for a picture, and where it is.
+    pub fn whep_offer(&mut self) -> String {
+        self.candidate();
+        let mut change = self.rtc.sdp_api();
+        let mut slots = add_slots(&mut change, MediaKind::Audio, 1);
+        slots.extend(add_slots(&mut change, MediaKind::Video, 1));
+        let offer = change.apply();
+        self.mids.slots = slots;
+        self.finish_offer_of(offer)
+    }
+
+    /// Answers an offer of the server: whatever it sends is welcome.
+    pub fn answer(&mut self, now: Duration, sdp: &str) -> String {
+        self.candidate();
+        let offer = SdpOffer::from_sdp_string(sdp).unwrap_or_else(|error| {
+            panic!("browser {} cannot parse the offer: {error}", self.number)
+        });
+        self.declared.extend(declared_ssrcs(sdp));
+        let answer = self.rtc.sdp_api().accept_offer(offer);
+        let answer = answer.unwrap_or_else(|error| {
+            panic!("browser {} cannot answer: {error}\n{sdp}", self.number)
+        });
+        let kinds = [("m=audio", MediaKind::Audio), ("m=video", MediaKind::Video)];
+        let mut kind = None;
+        for line in sdp.lines() {
+            if let Some((_, found)) = kinds.iter().find(|(name, _)| line.starts_with(name)) {
+                kind = Some(*found);
+            } else if let (Some(mid), Some(kind)) = (line.strip_prefix("a=mid:"), kind) {
+                self.mids.slots.push((mid.into(), kind));
+            }
+        }
+        self.drain(now);
+        answer.to_sdp_string()
+    }
+
     /// More video slots, in the same session.
     pub(crate) fn more_slots_offer(&mut self, count: usize) -> String {
         let mut change = self.rtc.sdp_api();

@@ -118,11 +118,13 @@ mod tests {
             let tag = Tag {
                 source: 1,
                 layer: 0,
+                spatial: 0,
                 temporal: 0,
                 frame,
                 packet: 0,
                 packets: 1,
                 reference: None,
+                below: None,
                 captured,
             };
             Shown {

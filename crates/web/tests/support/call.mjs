@@ -99,6 +99,11 @@ export class Call {
     });
   }
 
+  /** The room of the story. */
+  get room() {
+    return `story-${this.#stories}`;
+  }
+
   /**
    * Opens the page before the call, in a new tab.
    *
@@ -106,14 +111,26 @@ export class Call {
    * @param {string} name
    * @param {Entrance} [entrance]
    */
-  async arrive(browser, name, { room = `story-${this.#stories}`, query = '', port = this.server.httpPort, beforeScripts, argument } = {}) {
+  async arrive(browser, name, { room = this.room, query = '', port = this.server.httpPort, beforeScripts, argument } = {}) {
+    const participant = await this.tab(browser, name, { beforeScripts, argument });
+    await participant.open(`http://127.0.0.1:${port}/r/${room}?name=${name}&${query}`);
+    return participant;
+  }
+
+  /**
+   * A new tab, with nothing in it yet.
+   *
+   * @param {Browser} browser
+   * @param {string} name
+   * @param {Pick<Entrance, 'beforeScripts' | 'argument'>} [entrance]
+   */
+  async tab(browser, name, { beforeScripts, argument } = {}) {
     const page = await browser.newPage();
     const runFirst = (page.addInitScript ?? page.evaluateOnNewDocument).bind(page);
     await runFirst(recordPeerConnections);
     if (beforeScripts) await runFirst(beforeScripts, argument);
     const participant = new Participant(page, name);
     this.#present.push(participant);
-    await participant.open(`http://127.0.0.1:${port}/r/${room}?name=${name}&${query}`);
     return participant;
   }
 

@@ -35,13 +35,14 @@ export class Participant {
   }
 
   /**
-   * Opens the page before the call.
+   * Opens a page.
    *
    * @param {string} url
+   * @param {string} [first] what is seen then: by default the page before the call
    */
-  async open(url) {
+  async open(url, first = 'prejoin') {
     await this.page.goto(url);
-    await this.sees('prejoin');
+    await this.sees(first);
   }
 
   /** Clicks `join`, and waits until signalling and media stand. */
@@ -262,6 +263,6 @@ function describePage() {
       .filter(({ name }) => name.startsWith('data-'))
       .map(({ name, value }) => `${name.slice(5)}=${value}`)
       .join(' ');
-  const interesting = '[data-test="status-pill"], [data-test="error-box"], [data-test="tile"], [data-test="toast"], [data-test="left"]';
+  const interesting = '[data-test="status-pill"], [data-test="error-box"], [data-test="player"], [data-test="broadcast"], [data-test="tile"], [data-test="toast"], [data-test="left"]';
   return [location.href, ...[...document.querySelectorAll(interesting)].map(attributes)].join('\n');
 }

@@ -1,0 +1,144 @@
+//! Datagrams on their way to str0m: whose they are, and what has to be mended before it takes them.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use str0m::Input;
+use str0m::net::{Protocol, Receive};
+use str0m::rtp::Ssrc;
+
+use super::{Datagram, QUIET_AFTER_HANDSHAKE, Shard};
+use crate::limits::{DATAGRAM_BYTES_MAX, UNMARKED_STREAMS_MAX};
+use crate::publish::PeerKey;
+use crate::{demux, egress, stun};
+
+impl Shard {
+    /// Takes in one datagram. Media waits for [`Shard::flush`].
+    pub fn handle_datagram(&mut self, now: Instant, datagram: Datagram<'_>) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.contents.len() as u64;
+        let kind = demux::classify(datagram.contents);
+        let key = match kind {
+            demux::Datagram::StunRequest(ufrag) => self.by_ufrag.get(&ufrag.number),
+            demux::Datagram::Stun | demux::Datagram::Media => self.by_address.get(&datagram.source),
+            demux::Datagram::Unknown => None,
+        };
+        let Some(&key) = key.filter(|_| datagram.contents.len() <= DATAGRAM_BYTES_MAX) else {
+            self.stats.datagrams_dropped_unknown += 1;
+            return;
+        };
+        if self.peers.get(key).is_some_and(|peer| !peer.connected) {
+            self.stay_lively(now, QUIET_AFTER_HANDSHAKE);
+        }
+        if kind == demux::Datagram::Media
+            && egress::is_rtcp(datagram.contents)
+            && self.on_rtcp(now, key, datagram.contents)
+        {
+            return;
+        }
+        if kind == demux::Datagram::Media {
+            self.expect_unmarked(now, key, datagram.contents);
+        }
+        let repaired = matches!(kind, demux::Datagram::StunRequest(_))
+            .then(|| self.with_priority(key, datagram.contents))
+            .flatten();
+        let received = Receive::new(
+            Protocol::Udp,
+            datagram.source,
+            datagram.destination,
+            repaired.as_deref().unwrap_or(datagram.contents),
+        );
+        let Ok(received) = received else {
+            self.stats.datagrams_dropped_unknown += 1;
+            return;
+        };
+        let answers_from = self.outbox.position();
+        self.drive(now, key, |rtc| {
+            // One bad datagram is no reason to end a peer: whoever can send to us could do it.
+            if let Err(error) = rtc.handle_input(Input::Receive(now, received)) {
+                tracing::trace!(%error, "a datagram was refused");
+            }
+        });
+        if matches!(kind, demux::Datagram::StunRequest(_))
+            && self.outbox.answered_stun(answers_from, datagram.source)
+        {
+            self.learn_address(key, datagram.source);
+            self.learned = Some(datagram.source);
+            self.follow_route(now, key, datagram.source);
+        }
+    }
+
+    /// The remote address of a peer here, where the datagram before has proven it: by a STUN request whose integrity
+    /// held. Until then nobody knows to whom an address belongs, whatever a request says.
+    pub fn take_learned(&mut self) -> Option<SocketAddr> {
+        self.learned.take()
+    }
+
+    /// A STUN request of this peer came from there and was answered: its integrity held.
+    fn learn_address(&mut self, key: PeerKey, address: SocketAddr) {
+        /// A client has a few interfaces, and a few NAT mappings for each.
+        const ADDRESSES_MAX: usize = 32;
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
+        if peer.addresses.contains(&address) {
+            return;
+        }
+        if peer.addresses.len() == ADDRESSES_MAX {
+            let oldest = peer.addresses.remove(0);
+            self.by_address.remove(&oldest);
+        }
+        peer.addresses.push(address);
+        if let Some(before) = self
+            .by_address
+            .insert(address, key)
+            .filter(|before| *before != key)
+            && let Some(other) = self.peers.get_mut(before)
+        {
+            other.addresses.retain(|known| *known != address);
+        }
+    }
+
+    /// A check in which a client has left out what RFC 8445 section 7.1.1 wants, with it. FFmpeg 8.0 does.
+    fn with_priority(&mut self, key: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
+        if !stun::lacks_priority(request) {
+            return None;
+        }
+        let peer = self.peers.get_mut(key)?;
+        let password = peer.rtc.direct_api().local_ice_credentials().pass;
+        stun::with_priority(request, password.as_bytes())
+    }
+
+    /// Media of a client that offers neither MIDs in its packets nor SSRCs belongs to the m-line with its payload type
+    /// (RFC 8843 section 9.2).
+    fn expect_unmarked(&mut self, now: Instant, key: PeerKey, rtp: &[u8]) {
+        let Some(peer) = self
+            .peers
+            .get_mut(key)
+            .filter(|peer| !peer.unmarked.is_empty() && !egress::is_rtcp(rtp))
+        else {
+            return;
+        };
+        let (Some(second), Some(&ssrc)) = (rtp.get(1), rtp.get(8..).and_then(<[u8]>::first_chunk))
+        else {
+            return;
+        };
+        let (payload_type, ssrc) = (second & 0x7f, Ssrc::from(u32::from_be_bytes(ssrc)));
+        let mid = peer
+            .unmarked
+            .iter()
+            .find(|(pt, _)| **pt == payload_type)
+            .map(|(_, mid)| *mid);
+        let known = peer.expected.contains(&ssrc) || peer.streams.contains_key(&ssrc);
+        let Some(mid) = mid.filter(|_| !known && peer.expected.len() < UNMARKED_STREAMS_MAX) else {
+            return;
+        };
+        peer.expected.push(ssrc);
+        self.drive(now, key, |rtc| {
+            let mut api = rtc.direct_api();
+            if api.stream_rx(&ssrc).is_none() {
+                api.expect_stream_rx(ssrc, None, mid, None);
+            }
+        });
+    }
+}

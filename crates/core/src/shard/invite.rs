@@ -1,0 +1,113 @@
+//! Peers that answer an offer of ours: WHEP's other mode.
+
+use std::time::Instant;
+
+use str0m::media::{Direction, Mid};
+
+use super::Shard;
+use super::negotiate::{add_slots, adopt, check_codecs, default_view, described, engine_failed};
+use crate::peer::{self, Peer};
+use crate::publish::PeerKey;
+use crate::sdp::{AnswerSdp, RemoteAnswer, SdpError, finish_answer};
+use crate::{Answer, Event, MediaKind, PeerId, RoomId};
+
+impl Shard {
+    /// Makes a peer, and an offer for it.
+    pub(super) fn invite(&mut self, now: Instant, id: PeerId, room: RoomId) {
+        let result = if self.peers.len() < self.config.limits.peers_per_worker {
+            self.offer_slots(now, id, room)
+        } else {
+            Err(SdpError::Full)
+        };
+        self.events.push_back(Event::Answered {
+            peer: id,
+            generation: 0,
+            result,
+        });
+    }
+
+    fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
+        let (mut rtc, ufrag) = self.engine(now);
+        let egress = self.egress(now);
+        let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
+        let mut offered = None;
+        let mut said = Vec::new();
+        let offer = |rtc: &mut str0m::Rtc| {
+            let mut change = rtc.sdp_api();
+            for kind in [MediaKind::Audio, MediaKind::Video] {
+                let mid = change.add_media(kind, Direction::SendOnly, None, None, None);
+                slots.push((mid, kind));
+            }
+            offered = change.apply();
+        };
+        let driven = peer::drive(&mut rtc, now, offer, &mut self.outbox, &mut said);
+        let (offer, pending) = offered.ok_or_else(engine_failed)?;
+        let mut peer = Peer::new(id, room, rtc, egress, now);
+        peer.subscribe = true;
+        peer.view = default_view();
+        peer.invitation = Some(pending);
+        let limit = self.config.limits.slots_per_peer;
+        add_slots(&mut peer, &slots, limit, &mut self.random)?;
+        let text = finish_answer(&offer.to_sdp_string(), &[]);
+        let answer = described(&peer, AnswerSdp::from(text));
+        let key = self.seat(now, peer, ufrag);
+        self.driven(now, key, driven, &mut said);
+        Ok(answer)
+    }
+
+    /// The peer has answered the offer.
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        generation: u32,
+        answer: RemoteAnswer,
+    ) {
+        let Some(&key) = self.peer_keys.get(&id) else {
+            return;
+        };
+        let result = self.accept_answer(now, key, answer);
+        self.events.push_back(Event::Answered {
+            peer: id,
+            generation,
+            result,
+        });
+    }
+
+    fn accept_answer(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        answer: RemoteAnswer,
+    ) -> Result<Answer, SdpError> {
+        let limit = self.config.limits.slots_per_peer;
+        let nothing_to_answer = || SdpError::Rejected("no offer waits for an answer".into());
+        let peer = self.peers.get_mut(key).ok_or_else(nothing_to_answer)?;
+        let pending = peer.invitation.take().ok_or_else(nothing_to_answer)?;
+        let mut open: Vec<(Mid, MediaKind)> = peer
+            .slots
+            .iter()
+            .map(|slot| (slot.mid, slot.kind))
+            .collect();
+        let mut accepted = None;
+        let mut said = Vec::new();
+        let (egress, slots) = (&mut peer.egress, &peer.slots);
+        let accept = |rtc: &mut str0m::Rtc| {
+            accepted = Some(rtc.sdp_api().accept_answer(pending, answer.sdp));
+            adopt((rtc, egress), (slots, limit), now, &mut open);
+            egress.reclaim(rtc);
+        };
+        let driven = peer::drive(&mut peer.rtc, now, accept, &mut self.outbox, &mut said);
+        for slot in &mut peer.slots {
+            slot.open = open.iter().any(|(mid, _)| *mid == slot.mid);
+        }
+        let usable = check_codecs(&peer.rtc, &peer.slots);
+        let answer = described(peer, AnswerSdp::from(String::new()));
+        self.driven(now, key, driven, &mut said);
+        match accepted {
+            Some(Ok(())) => usable.map(|()| answer),
+            Some(Err(error)) => Err(SdpError::Rejected(error.to_string())),
+            None => Err(engine_failed()),
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! Publishing by WHIP and watching by WHEP, with media.
+
+use madang_core::Source;
+
+use crate::call::Call;
+use crate::client::Client;
+use crate::http::{Response, request};
+use crate::process::Madang;
+
+/// A client without a WebSocket, and the answer to its offer.
+fn open(call: &mut Call, path: &str) -> (usize, Response) {
+    open_with(call, path, |offer| offer)
+}
+
+/// The same for a client whose offers look otherwise.
+fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> (usize, Response) {
+    let position = call.clients.len();
+    let number = u32::try_from(position).unwrap();
+    let mut client = Client::without_websocket(number, (call.browser, call.ip), call.start);
+    let offer = if path.starts_with("/whip") {
+        client.browser.whip_offer()
+    } else {
+        client.browser.whep_offer()
+    };
+    let head = format!("POST {path}\ncontent-type: application/sdp");
+    let created = request(call.http, &head, &change(offer));
+    assert_eq!(created.status, 201, "{created:?}");
+    let now = call.now();
+    client.browser.accept_answer(now, &created.body);
+    call.clients.push(client);
+    (position, created)
+}
+
+/// A publisher who sends camera and microphone.
+fn publish(call: &mut Call, path: &str) -> (usize, Response) {
+    let (publisher, created) = open(call, path);
+    let now = call.now();
+    for source in [Source::Camera, Source::Microphone] {
+        call.clients[publisher].browser.publish(now, source);
+    }
+    call.talk(publisher);
+    (publisher, created)
+}
+
+/// Sends a fragment with this address of the client.
+fn patch(call: &Call, path: &str, credentials: &str, client: usize) -> Response {
+    let address = call.clients[client].browser.address();
+    let (ip, port) = (address.ip(), address.port());
+    let fragment = format!(
+        "{credentials}m=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\na=candidate:1 1 udp 2113937151 {ip} {port} typ host\r\n"
+    );
+    let head = format!("PATCH {path}\ncontent-type: application/trickle-ice-sdpfrag");
+    request(call.http, &head, &fragment)
+}
+
+/// The path of a session, as the server has told it.
+fn session(call: &Call, created: &Response) -> String {
+    let base = format!("http://{}", call.http);
+    let location = created.header("location").unwrap();
+    location.strip_prefix(&base).unwrap().to_owned()
+}
+
+#[test]
+fn whip_01_what_is_published_is_watched() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, created) = publish(&mut call, "/whip/yard");
+    assert_eq!(created.header("content-type"), Some("application/sdp"));
+    let length = created.body.len().to_string();
+    assert_eq!(created.header("content-length"), Some(length.as_str()));
+    assert_eq!(created.header("transfer-encoding"), None);
+
+    let (viewer, watched) = open(&mut call, "/whep/yard");
+    call.watch(viewer, publisher, Source::Camera, 30);
+    call.listen(viewer, publisher, 25);
+    let caller = call.join("yard");
+    call.watch(caller, publisher, Source::Camera, 30);
+    assert_eq!(call.complaints(), [""; 0]);
+
+    for created in [&watched, &created] {
+        let path = session(&call, created);
+        assert_eq!(
+            request(call.http, &format!("DELETE {path}"), "").status,
+            200
+        );
+        assert_eq!(
+            request(call.http, &format!("DELETE {path}"), "").status,
+            404
+        );
+    }
+}
+
+#[test]
+fn whip_08_09_the_answer_is_complete_and_small_and_candidates_may_follow() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, created) = publish(&mut call, "/whip/yard");
+    let answer = &created.body;
+    assert!(answer.len() < 8_192, "{} bytes", answer.len());
+    assert!(
+        answer.contains(" udp ") && answer.contains(&format!(" {} typ host", server.udp)),
+        "{answer}"
+    );
+    assert_eq!(answer.matches("a=end-of-candidates\r\n").count(), 1);
+    assert_eq!(answer.matches("a=recvonly\r\n").count(), 2);
+    let path = session(&call, &created);
+    assert_eq!(patch(&call, &path, "", publisher).status, 204);
+}
+
+#[test]
+fn whep_13_a_viewer_who_came_first_gets_the_picture() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (viewer, created) = open(&mut call, "/whep/yard");
+    assert_eq!(created.body.matches("a=sendonly\r\n").count(), 2);
+    assert_eq!(created.body.matches("a=msid:madang ").count(), 2);
+    call.until("the viewer to connect", |call| {
+        call.clients[viewer].browser.connected_at.is_some()
+    });
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    call.watch(viewer, publisher, Source::Camera, 30);
+    call.listen(viewer, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whip_28_viewers_go_on_with_a_publisher_who_comes_back() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (before, _) = publish(&mut call, "/whip/yard");
+    let (viewer, _) = open(&mut call, "/whep/yard?participant=whip");
+    call.watch(viewer, before, Source::Camera, 30);
+    let (after, _) = publish(&mut call, "/whip/yard");
+    call.watch(viewer, after, Source::Camera, 30);
+    call.listen(viewer, after, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whep_35_a_chosen_layer_is_what_comes() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    let (viewer, created) = open(&mut call, "/whep/yard");
+    let layer_of_last = |call: &Call| {
+        let shown = call.shown(viewer, publisher, Source::Camera);
+        shown.last().map(|frame| frame.tag.layer)
+    };
+    call.until("the largest layer", |call| layer_of_last(call) == Some(2));
+    let path = format!("{}/layers", session(&call, &created));
+    let mid = created
+        .body
+        .lines()
+        .filter_map(|line| line.strip_prefix("a=mid:"))
+        .nth(1)
+        .unwrap();
+    let choose = |rid: &str| {
+        let body = format!("{{\"mediaId\": \"{mid}\"{rid}}}");
+        let head = format!("POST {path}\ncontent-type: application/json");
+        let chosen = request(server.http, &head, &body);
+        assert_eq!(chosen.status, 200, "{chosen:?}");
+    };
+    choose(", \"rid\": \"q\"");
+    call.until("the chosen layer", |call| layer_of_last(call) == Some(0));
+    choose("");
+    call.until("the largest layer again", |call| {
+        layer_of_last(call) == Some(2)
+    });
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whep_33_a_viewer_who_answers_gets_media_too() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    let position = call.clients.len();
+    let number = u32::try_from(position).unwrap();
+    let mut client = Client::without_websocket(number, (call.browser, call.ip), call.start);
+    let offered = request(call.http, "POST /whep/yard", "");
+    assert_eq!(offered.status, 406, "{offered:?}");
+    let answer = client.browser.answer(call.now(), &offered.body);
+    let path = session(&call, &offered);
+    let head = format!("PATCH {path}\ncontent-type: application/sdp");
+    assert_eq!(request(call.http, &head, &answer).status, 204);
+    call.clients.push(client);
+    call.watch(position, publisher, Source::Camera, 30);
+    call.listen(position, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whip_45_audio_without_mid_and_ssrc_is_heard() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let unmarked = |offer: String| {
+        let (audio, video) = offer.split_once("m=video").unwrap();
+        let says = |line: &&str| !line.contains("sdes:mid") && !line.starts_with("a=ssrc");
+        let audio: String = audio
+            .lines()
+            .filter(says)
+            .map(|line| format!("{line}\r\n"))
+            .collect();
+        format!("{audio}m=video{video}")
+    };
+    let (publisher, _) = open_with(&mut call, "/whip/yard", unmarked);
+    let now = call.now();
+    for source in [Source::Camera, Source::Microphone] {
+        call.clients[publisher].browser.publish(now, source);
+    }
+    call.talk(publisher);
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.listen(viewer, publisher, 25);
+    call.watch(viewer, publisher, Source::Camera, 30);
+}
+
+#[test]
+fn whip_29_viewers_wait_for_a_publisher_who_has_gone() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (before, created) = publish(&mut call, "/whip/yard");
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, before, Source::Camera, 30);
+    let path = session(&call, &created);
+    assert_eq!(
+        request(call.http, &format!("DELETE {path}"), "").status,
+        200
+    );
+    let (after, _) = publish(&mut call, "/whip/yard");
+    call.watch(viewer, after, Source::Camera, 30);
+    call.listen(viewer, after, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}

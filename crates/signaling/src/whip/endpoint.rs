@@ -1,0 +1,403 @@
+//! The endpoints: an offer comes in, a session is made, the answer goes out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use madang_core::sdp::Offer;
+use serde::Deserialize;
+use tokio::sync::mpsc;
+
+use super::offer::OfferText;
+use super::problem::{Problem, RETRY_SECONDS};
+use super::request::{client, is_type, text, token};
+use super::resource::{Agent, Happenings, Ice, Resource, Scene};
+use super::session::ACCEPT_PATCH;
+use super::{Gateway, Purpose, answer, cors, fragment, links};
+use crate::hub::{Entrant, check_room_name, room_name};
+use crate::limits::OFFER_VALID;
+use crate::protocol::{
+    ClientMessage, ErrorCode, Fault, Grants, Joined, Kind, Publication, Secret, ServerMessage,
+    Source,
+};
+use crate::room::Participant;
+use crate::session::Outgoing;
+use crate::token::{Access, Renewal};
+
+pub(super) const SDP: &str = "application/sdp";
+const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");
+
+/// What may stand in the query of an endpoint.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Asked {
+    /// WHEP: whom to show, by identity or name. WHIP without tokens: who publishes.
+    participant: Option<String>,
+    /// WHEP: the client wants to answer an offer of ours.
+    counter_offer: Option<String>,
+    /// WHIP: the name to show, where the token says none.
+    name: Option<String>,
+    /// WHIP: the picture is a shared screen.
+    screen: Option<String>,
+}
+
+/// A request to an endpoint.
+#[derive(Debug)]
+struct Call {
+    purpose: Purpose,
+    room: String,
+    asked: Asked,
+    address: IpAddr,
+    token: Option<Secret>,
+    /// The endpoint's address, without the token that may stand in its path.
+    endpoint: String,
+}
+
+/// The room, and the token where it stands in the path.
+#[derive(Debug, Deserialize)]
+pub(super) struct Place {
+    room: String,
+    token: Option<String>,
+}
+
+pub(super) async fn get() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+pub(super) fn head(purpose: Purpose) -> Response {
+    match purpose {
+        Purpose::Publish => StatusCode::NO_CONTENT.into_response(),
+        Purpose::Watch => [(CONTENT_TYPE, SDP)].into_response(),
+    }
+}
+
+pub(super) async fn options(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+    let mut response = (StatusCode::NO_CONTENT, [(ACCEPT_POST, SDP)]).into_response();
+    if !cors::is_preflight(&Method::OPTIONS, &headers) {
+        links::add_ice_servers(response.headers_mut(), &gateway.hub.config().ice_servers);
+    }
+    response
+}
+
+pub(super) async fn publish(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    Path(place): Path<Place>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let call = Call::new(
+        &gateway,
+        Purpose::Publish,
+        (connected, uri.path()),
+        place,
+        asked,
+        &headers,
+    )?;
+    gateway.open(call, &headers, body).await
+}
+
+pub(super) async fn watch(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    Path(place): Path<Place>,
+    Query(asked): Query<Asked>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let call = Call::new(
+        &gateway,
+        Purpose::Watch,
+        (connected, uri.path()),
+        place,
+        asked,
+        &headers,
+    )?;
+    // Players take a 400 for a wish to make the offer themselves.
+    let opened = gateway.open(call, &headers, body).await;
+    opened.map_err(Problem::unprocessable)
+}
+
+impl Call {
+    fn new(
+        gateway: &Gateway,
+        purpose: Purpose,
+        (connected, path): (SocketAddr, &str),
+        place: Place,
+        asked: Asked,
+        headers: &HeaderMap,
+    ) -> Result<Self, Problem> {
+        let config = gateway.hub.config();
+        let address = client(connected, headers, config)?;
+        // As the client has encoded it.
+        let room = path.split('/').nth(2).unwrap_or_default();
+        let endpoint = format!(
+            "{}/{}/{room}",
+            links::base(headers, config)?,
+            purpose.as_str()
+        );
+        Ok(Self {
+            purpose,
+            room: place.room,
+            asked,
+            address,
+            token: token(headers, place.token),
+            endpoint,
+        })
+    }
+}
+
+impl Gateway {
+    /// Makes a session of an offer.
+    async fn open(
+        self: &Arc<Self>,
+        call: Call,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Problem> {
+        self.hub.check_join_rate(call.address)?;
+        if let Some(token) = &call.token {
+            self.hub.check_token_rate(token)?;
+        }
+        let (participant, renewal) = self.participant(&call)?;
+        let config = self.hub.config();
+        let sdp = text(body, config.limits.offer_frame_bytes).await?;
+        let asked = call.asked.counter_offer.is_some() || sdp.is_empty();
+        let invited = call.purpose == Purpose::Watch && asked;
+        let offer = if invited {
+            None
+        } else if is_type(headers, SDP) {
+            Some(OfferText::read(&sdp, call.purpose)?)
+        } else {
+            let accepted = HeaderValue::from_static(SDP);
+            return Err(Problem::media_type(SDP).header(ACCEPT_POST, accepted));
+        };
+        let parsed = offer.as_ref().map(|offer| Offer::parse(&offer.text));
+        let entrant = Entrant {
+            re: 0,
+            room: call.room.clone(),
+            participant,
+            renewal,
+            offer: parsed
+                .transpose()
+                .map_err(|error| Problem::bad_request(error.to_string()))?,
+        };
+        let (sender, mut outgoing) = mpsc::channel(config.limits.outgoing_frames);
+        let at = self.hub.admit(entrant, call.address, sender).await?;
+        let joined = first_message(&mut outgoing)?;
+        let answer = answer::finish(&joined.answer);
+        let publications = offer
+            .as_ref()
+            .map_or_else(Vec::new, |offer| publications(&call, offer));
+        let ice = offer.map_or_else(Ice::invited, Ice::new);
+        let etag = ice.etag.clone();
+        let resource = Arc::new(Resource {
+            at,
+            ice: tokio::sync::Mutex::new(ice),
+            pictures: pictures(&joined),
+            choices: tokio::sync::Mutex::default(),
+            happenings: (call.purpose == Purpose::Watch).then(Happenings::default),
+        });
+        let name = self.resources.insert(Arc::clone(&resource));
+        let scene = (call.purpose == Purpose::Watch)
+            .then(|| Scene::new(call.asked.participant.clone(), *joined));
+        let agent = Agent {
+            gateway: Arc::clone(self),
+            resource: Arc::clone(&resource),
+            outgoing,
+            scene,
+        };
+        tokio::spawn(agent.run(name.clone()));
+        if let Err(problem) = self.begin(&call, &resource, &answer, publications).await {
+            self.resources.remove(&name);
+            let _ = self.hub.ask(&resource.at, ClientMessage::Leave {}).await;
+            return Err(problem);
+        }
+        let location = format!("{}/sessions/{name}", call.endpoint);
+        let mut created = self.created(&location, &etag, answer);
+        if invited {
+            mark_as_offer(&mut created);
+        }
+        if call.purpose == Purpose::Watch {
+            links::add_extensions(created.headers_mut(), &location);
+        }
+        Ok(created)
+    }
+
+    /// Who comes, and what they may do here.
+    fn participant(&self, call: &Call) -> Result<(Participant, Option<Renewal>), Problem> {
+        let limits = &self.hub.config().limits;
+        check_room_name(&call.room, limits)?;
+        let mut access = self.access(call)?;
+        room_name(&access, Some(call.room.clone()))?;
+        let named = [&access.name, &call.asked.name, &call.asked.participant];
+        for name in named.into_iter().flatten() {
+            limits.check_name("name", name)?;
+        }
+        limits.check_name("the token's 'sub'", &access.identity)?;
+        let renewal = access.renewal.take();
+        let participant = match call.purpose {
+            Purpose::Publish => publisher(access, call),
+            Purpose::Watch => {
+                self.check_live(call)?;
+                viewer(access, self.hub.config().live.visible_viewers)?
+            }
+        };
+        Ok((participant, renewal))
+    }
+
+    fn access(&self, call: &Call) -> Result<Access, Problem> {
+        let config = self.hub.config();
+        let is_open = |room: &String| room == "*" || *room == call.room;
+        if call.purpose == Purpose::Watch
+            && call.token.is_none()
+            && config.live.open.iter().any(is_open)
+        {
+            return Ok(Access::viewer());
+        }
+        let guest = || call.asked.participant.clone();
+        let guest = || guest().unwrap_or_else(|| "whip".into());
+        Ok(config.auth.check(call.token.as_ref(), guest)?)
+    }
+
+    /// Refuses viewers where there is nothing to see and the configuration wants that there is.
+    fn check_live(&self, call: &Call) -> Result<(), Problem> {
+        let participant = call.asked.participant.as_deref();
+        if !self.hub.config().live.require_publisher || self.hub.is_live(&call.room, participant) {
+            return Ok(());
+        }
+        let text = "nobody publishes here now: try again later";
+        Err(Problem::new(StatusCode::CONFLICT, "no_publisher", text).retry_after(RETRY_SECONDS))
+    }
+
+    /// The session is there: publishes what was offered.
+    async fn begin(
+        &self,
+        call: &Call,
+        resource: &Resource,
+        answer: &str,
+        tracks: Vec<Publication>,
+    ) -> Result<(), Problem> {
+        let rejected = answer::rejected(answer);
+        match (call.purpose, rejected.first()) {
+            (Purpose::Publish, Some(line)) => {
+                let (index, kind) = (line.index, line.kind.escape_debug());
+                let text =
+                    format!("m-line {index} ({kind}) has no codec that this server forwards");
+                Err(Problem::offer(text))
+            }
+            (Purpose::Publish, None) => {
+                let publish = ClientMessage::Publish { tracks };
+                Ok(self.hub.ask(&resource.at, publish).await?)
+            }
+            (Purpose::Watch, _) => Ok(()),
+        }
+    }
+
+    fn created(&self, location: &str, etag: &str, answer: String) -> Response {
+        let headers = [
+            (CONTENT_TYPE, SDP),
+            (LOCATION, location),
+            (ETAG, etag),
+            (ACCEPT_PATCH, fragment::TYPE),
+        ];
+        let mut response = (StatusCode::CREATED, headers, answer).into_response();
+        links::add_ice_servers(response.headers_mut(), &self.hub.config().ice_servers);
+        response
+    }
+}
+
+/// Turns the response around: what it carries is an offer, and good for as long as a session may take to connect.
+fn mark_as_offer(response: &mut Response) {
+    *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
+    let until = httpdate::fmt_http_date(SystemTime::now() + OFFER_VALID);
+    if let Ok(kind) = HeaderValue::from_str(&format!("{SDP}; valid-until=\"{until}\"")) {
+        response.headers_mut().insert(CONTENT_TYPE, kind);
+    }
+}
+
+/// The session begins with this.
+fn first_message(outgoing: &mut mpsc::Receiver<Outgoing>) -> Result<Box<Joined>, Problem> {
+    if let Ok(Outgoing::Text(text)) = outgoing.try_recv()
+        && let Ok(ServerMessage::Joined(joined)) = serde_json::from_str(&text)
+    {
+        return Ok(joined);
+    }
+    Err(Fault::new(ErrorCode::Internal, "the session has got lost").into())
+}
+
+/// The mids of the m-lines that show something.
+fn pictures(joined: &Joined) -> Vec<String> {
+    let slots = joined.slots.iter();
+    let pictures = slots.filter(|slot| slot.kind == Kind::Video);
+    pictures.map(|slot| slot.mid.clone()).collect()
+}
+
+fn publisher(access: Access, call: &Call) -> Participant {
+    Participant {
+        name: access
+            .name
+            .or_else(|| call.asked.name.clone())
+            .unwrap_or_else(|| access.identity.clone()),
+        meta: access.meta.unwrap_or_default(),
+        identity: access.identity,
+        grants: access.grants,
+        viewer: false,
+    }
+}
+
+/// A viewer only receives. Several may come with the same token, so that each is somebody of its own.
+fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
+    if !access.grants.subscribe {
+        let text = "this needs the grant 'subscribe', which the token does not give";
+        return Err(Fault::new(ErrorCode::Forbidden, text).into());
+    }
+    Ok(Participant {
+        identity: format!("viewer-{:032x}", rand::random::<u128>()),
+        name: access.name.unwrap_or_default(),
+        meta: access.meta.unwrap_or_default(),
+        grants: Grants {
+            publish: Vec::new(),
+            subscribe: true,
+            data: false,
+            update_own: false,
+            hidden: !visible,
+            recorder: access.grants.recorder,
+            admin: false,
+            p2p: false,
+        },
+        viewer: true,
+    })
+}
+
+/// What the offer's m-lines become in the room.
+fn publications(call: &Call, offer: &OfferText) -> Vec<Publication> {
+    let screen = call.asked.screen.is_some();
+    let media = offer.media().map(|(_, section)| {
+        let (kind, source) = match (section.kind.as_str(), screen) {
+            ("audio", false) => (Kind::Audio, Source::Microphone),
+            ("audio", true) => (Kind::Audio, Source::ScreenAudio),
+            (_, false) => (Kind::Video, Source::Camera),
+            (_, true) => (Kind::Video, Source::Screen),
+        };
+        Publication {
+            cid: source.as_str().to_owned(),
+            mid: section.mid.clone(),
+            kind,
+            source,
+            muted: false,
+            rids: Some(section.rids.clone()),
+            w: None,
+            h: None,
+            codec: None,
+        }
+    });
+    media.collect()
+}

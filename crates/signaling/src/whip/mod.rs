@@ -1,0 +1,128 @@
+//! WHIP (RFC 9725) and WHEP (draft-ietf-wish-whep): publishing and watching by one HTTP request.
+//!
+//! Who publishes or watches so is a participant like any other. Its session has no WebSocket: a [`resource`] on this side takes
+//! what the session is told, and asks for what the protocol `madang.v1` has requests for. The HTTP requests come to the
+//! [`endpoint`] and to the [`session`].
+
+mod answer;
+mod cors;
+mod endpoint;
+mod events;
+mod fragment;
+mod layers;
+mod links;
+mod offer;
+mod problem;
+mod request;
+mod resource;
+mod session;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::middleware::from_fn;
+use axum::routing::{MethodRouter, get, post};
+
+use crate::hub::Hub;
+use problem::Problem;
+use resource::Resources;
+
+/// What a client comes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// WHIP.
+    Publish,
+    /// WHEP.
+    Watch,
+}
+
+impl Purpose {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Publish => "whip",
+            Self::Watch => "whep",
+        }
+    }
+}
+
+/// The state of the routes.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) resources: Resources,
+}
+
+/// The routes of WHIP and WHEP.
+pub(crate) fn router(hub: Arc<Hub>) -> Router {
+    let gateway = Arc::new(Gateway {
+        hub,
+        resources: Resources::default(),
+    });
+    let whip = || {
+        endpoint_routes(
+            MethodRouter::new().post(endpoint::publish),
+            Purpose::Publish,
+        )
+    };
+    let whep = || endpoint_routes(MethodRouter::new().post(endpoint::watch), Purpose::Watch);
+    Router::new()
+        .route("/whip/{room}", whip())
+        .route("/whip/{room}/{token}", whip())
+        .route("/whep/{room}", whep())
+        .route("/whep/{room}/{token}", whep())
+        .route("/whip/{room}/sessions/{id}", session_routes())
+        .route("/whep/{room}/sessions/{id}", session_routes())
+        .route("/whep/{room}/sessions/{id}/events", stream_maker_routes())
+        .route(
+            "/whep/{room}/sessions/{id}/events/{stream}",
+            stream_routes(),
+        )
+        .route("/whep/{room}/sessions/{id}/layers", layer_routes())
+        .layer(from_fn(cors::add))
+        .with_state(gateway)
+}
+
+fn endpoint_routes(
+    posted: MethodRouter<Arc<Gateway>>,
+    purpose: Purpose,
+) -> MethodRouter<Arc<Gateway>> {
+    let head = move || async move { endpoint::head(purpose) };
+    posted
+        .get(endpoint::get)
+        .head(head)
+        .options(endpoint::options)
+        .fallback(|| async { Problem::method("GET, HEAD, OPTIONS, POST") })
+}
+
+fn stream_maker_routes() -> MethodRouter<Arc<Gateway>> {
+    post(events::open)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("OPTIONS, POST") })
+}
+
+fn stream_routes() -> MethodRouter<Arc<Gateway>> {
+    get(events::listen)
+        .delete(events::close)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("DELETE, GET, HEAD, OPTIONS") })
+}
+
+fn layer_routes() -> MethodRouter<Arc<Gateway>> {
+    post(layers::choose)
+        .delete(layers::automatic)
+        .options(extension_options)
+        .fallback(|| async { Problem::method("DELETE, OPTIONS, POST") })
+}
+
+async fn extension_options() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+fn session_routes() -> MethodRouter<Arc<Gateway>> {
+    get(session::get)
+        .options(session::options)
+        .patch(session::patch)
+        .delete(session::delete)
+        .fallback(|| async { Problem::method("DELETE, GET, HEAD, OPTIONS, PATCH") })
+}

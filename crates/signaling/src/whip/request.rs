@@ -1,0 +1,71 @@
+//! What requests say about themselves: who asks, with which token, and what they carry.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, StatusCode, header};
+
+use super::problem::Problem;
+use crate::http::{check_origin, client_address};
+use crate::hub::{Hub, HubConfig, client_prefix};
+use crate::protocol::Secret;
+
+/// Who asks, as limits count clients. Pages that may not connect are refused.
+pub(super) fn client(
+    connected: SocketAddr,
+    headers: &HeaderMap,
+    config: &HubConfig,
+) -> Result<IpAddr, Problem> {
+    check_origin(headers, config)
+        .map_err(|text| Problem::new(StatusCode::FORBIDDEN, "forbidden", text.trim_end()))?;
+    let address = client_address(connected.ip(), headers, config);
+    Ok(client_prefix(address))
+}
+
+/// The Bearer token (RFC 6750), else the one of the path.
+pub(super) fn token(headers: &HeaderMap, path: Option<String>) -> Option<Secret> {
+    let header = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let bearer = header.and_then(|value| {
+        let (scheme, token) = value.split_once(' ')?;
+        scheme
+            .eq_ignore_ascii_case("bearer")
+            .then(|| token.trim().to_owned())
+    });
+    bearer
+        .filter(|token| !token.is_empty())
+        .or(path)
+        .map(Secret)
+}
+
+/// Whether the body is of this media type, whatever parameters follow.
+pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
+    let given = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let essence = given.and_then(|value| value.split(';').next());
+    essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
+}
+
+/// The body as text of at most so many bytes.
+pub(super) async fn text(body: Body, bytes_max: usize) -> Result<String, Problem> {
+    let bytes = to_bytes(body, bytes_max).await.map_err(|_| {
+        let text = format!("the body is over the limit of {bytes_max} bytes, or broke off");
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
+    })?;
+    String::from_utf8(bytes.into()).map_err(|_| Problem::bad_request("the body is no UTF-8"))
+}
+
+/// Refuses a client that asks too often about a session, and anybody with a token that is used too often.
+pub(super) fn check_rate(
+    hub: &Hub,
+    connected: SocketAddr,
+    headers: &HeaderMap,
+) -> Result<(), Problem> {
+    hub.check_request_rate(client(connected, headers, hub.config())?)?;
+    if let Some(token) = token(headers, None) {
+        hub.check_token_rate(&token)?;
+    }
+    Ok(())
+}

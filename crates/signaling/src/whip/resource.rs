@@ -1,0 +1,60 @@
+//! What a client of WHIP or WHEP has on this side: the place of its session at the hub, and somebody who listens there.
+
+mod agent;
+mod happening;
+mod ice;
+mod scene;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use madang_core::LayerChoice;
+use parking_lot::Mutex;
+
+pub(super) use agent::Agent;
+pub(super) use happening::{Happenings, Kind, Listening};
+pub(super) use ice::{Ice, Patch};
+pub(super) use scene::Scene;
+
+use super::problem::Problem;
+use crate::hub::Attached;
+
+/// A session that was made by an HTTP request.
+#[derive(Debug)]
+pub(crate) struct Resource {
+    pub(super) at: Attached,
+    /// Held while a PATCH is carried out: they may overlap.
+    pub(super) ice: tokio::sync::Mutex<Ice>,
+    /// Mids of the pictures that a viewer gets, and what it has chosen of their layers.
+    pub(super) pictures: Vec<String>,
+    pub(super) choices: tokio::sync::Mutex<Vec<LayerChoice>>,
+    /// `None` for who publishes.
+    pub(super) happenings: Option<Happenings>,
+}
+
+impl Resource {
+    pub(super) fn happenings(&self) -> Result<&Happenings, Problem> {
+        self.happenings.as_ref().ok_or_else(Problem::not_found)
+    }
+}
+
+/// All of them, by the unguessable part of their addresses. Each has a session at the hub, whose limits bound them.
+#[derive(Debug, Default)]
+pub(crate) struct Resources(Mutex<HashMap<String, Arc<Resource>>>);
+
+impl Resources {
+    /// Adds a resource; returns its name, which is 128 bits of the system's randomness.
+    pub(super) fn insert(&self, resource: Arc<Resource>) -> String {
+        let name = format!("{:032x}", rand::random::<u128>());
+        self.0.lock().insert(name.clone(), resource);
+        name
+    }
+
+    pub(super) fn get(&self, name: &str) -> Option<Arc<Resource>> {
+        self.0.lock().get(name).cloned()
+    }
+
+    pub(super) fn remove(&self, name: &str) -> Option<Arc<Resource>> {
+        self.0.lock().remove(name)
+    }
+}

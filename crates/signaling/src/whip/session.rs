@@ -1,0 +1,182 @@
+//! A session's address: candidates, ICE restarts and the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Path, State};
+use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use madang_core::sdp::{Offer, RemoteAnswer};
+
+use super::Gateway;
+use super::endpoint::SDP;
+use super::fragment::{self, Fragment};
+use super::problem::Problem;
+use super::request::{check_rate, is_type, text};
+use super::resource::{Ice, Patch, Resource};
+use super::{answer, cors};
+use crate::hub::check_rate as check_session_rate;
+use crate::protocol::ClientMessage;
+
+pub(super) const ACCEPT_PATCH: HeaderName = HeaderName::from_static("accept-patch");
+
+type Address = Path<(String, String)>;
+
+pub(super) async fn get(
+    State(gateway): State<Arc<Gateway>>,
+    Path((_, name)): Address,
+) -> Result<StatusCode, Problem> {
+    gateway.find(&name).map(|_| StatusCode::NO_CONTENT)
+}
+
+pub(super) async fn options(
+    State(gateway): State<Arc<Gateway>>,
+    Path((_, name)): Address,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let accept = [(ACCEPT_PATCH, fragment::TYPE)];
+    // A preflight has no token and learns nothing; whether the session is there, the request itself will say.
+    if !cors::is_preflight(&axum::http::Method::OPTIONS, &headers) {
+        gateway.find(&name)?;
+    }
+    Ok((StatusCode::NO_CONTENT, accept).into_response())
+}
+
+/// Ends the session. Its media is closed at once; ETags do not matter.
+pub(super) async fn delete(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    Path((_, name)): Address,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    check_rate(&gateway.hub, connected, &headers)?;
+    let resource = gateway
+        .resources
+        .remove(&name)
+        .ok_or_else(Problem::not_found)?;
+    gateway
+        .hub
+        .ask(&resource.at, ClientMessage::Leave {})
+        .await?;
+    Ok(StatusCode::OK)
+}
+
+/// Takes candidates, or restarts ICE.
+pub(super) async fn patch(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    Path((_, name)): Address,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let config = gateway.hub.config();
+    check_rate(&gateway.hub, connected, &headers)?;
+    let resource = gateway.find(&name)?;
+    check_session_rate(&resource.at.rate)?;
+    if is_type(&headers, SDP) && resource.ice.lock().await.invited {
+        let answer = text(body, config.limits.offer_frame_bytes).await?;
+        return accept(&gateway, &resource, &answer).await;
+    }
+    if !is_type(&headers, fragment::TYPE) {
+        return Err(Problem::media_type(fragment::TYPE)
+            .header(ACCEPT_PATCH, HeaderValue::from_static(fragment::TYPE)));
+    }
+    let fragment = Fragment::parse(&text(body, config.limits.frame_bytes).await?)?;
+    let mut ice = resource.ice.lock().await;
+    let patch = ice.classify(&fragment)?;
+    if config.live.strict_etags {
+        check_etag(&headers, &ice, &patch)?;
+    }
+    match patch {
+        Patch::Late => Ok(StatusCode::NO_CONTENT.into_response()),
+        Patch::Trickle => {
+            trickle(&gateway, &resource, fragment).await?;
+            Ok(StatusCode::NO_CONTENT.into_response())
+        }
+        Patch::Restart { ufrag, pwd } => {
+            restart(&gateway, &resource, &mut ice, (ufrag, pwd), &fragment).await
+        }
+    }
+}
+
+/// A tag must name the present ICE session; `*` is how a client without a tag asks for a restart.
+fn check_etag(headers: &HeaderMap, ice: &Ice, patch: &Patch) -> Result<(), Problem> {
+    let Some(tag) = headers.get(IF_MATCH) else {
+        let text = "the request needs an If-Match with the session's ETag";
+        return Err(Problem::new(
+            StatusCode::PRECONDITION_REQUIRED,
+            "etag",
+            text,
+        ));
+    };
+    let any = matches!(tag.as_bytes(), b"*" | b"\"*\"");
+    let fits = match patch {
+        Patch::Restart { .. } => any || tag.as_bytes() == ice.etag.as_bytes(),
+        Patch::Trickle => tag.as_bytes() == ice.etag.as_bytes(),
+        Patch::Late => false,
+    };
+    if fits {
+        return Ok(());
+    }
+    let text = "the If-Match names another ICE session than the present one";
+    Err(Problem::new(StatusCode::PRECONDITION_FAILED, "etag", text))
+}
+
+async fn trickle(
+    gateway: &Gateway,
+    resource: &Resource,
+    fragment: Fragment,
+) -> Result<(), Problem> {
+    for candidate in fragment.candidates {
+        let message = ClientMessage::Candidate {
+            generation: 0,
+            candidate: Some(candidate),
+        };
+        gateway.hub.ask(&resource.at, message).await?;
+    }
+    Ok(())
+}
+
+/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice.
+async fn accept(gateway: &Gateway, resource: &Resource, sdp: &str) -> Result<Response, Problem> {
+    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
+    let mut ice = resource.ice.lock().await;
+    if let Err(fault) = gateway.hub.accept(resource.at.peer, answer).await {
+        let _ = gateway.hub.ask(&resource.at, ClientMessage::Leave {}).await;
+        return Err(fault.into());
+    }
+    ice.answered(sdp);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// The offer comes again with the new credentials; where that fails, the session goes on with the old ones.
+async fn restart(
+    gateway: &Gateway,
+    resource: &Resource,
+    ice: &mut Ice,
+    (ufrag, pwd): (String, String),
+    fragment: &Fragment,
+) -> Result<Response, Problem> {
+    let Some(offer) = &ice.offer else {
+        let text = "a session of which this server made the offer cannot restart ICE: open another";
+        return Err(Problem::offer(text));
+    };
+    let again = offer.restarted(&ufrag, &pwd, &fragment.candidates);
+    let offer = Offer::parse(&again).map_err(|error| Problem::bad_request(error.to_string()))?;
+    let answer = gateway.hub.restart(resource.at.peer, offer).await?;
+    let answer = answer::finish(&answer.sdp.to_string());
+    ice.restarted(ufrag, pwd);
+    let headers = [
+        (CONTENT_TYPE, fragment::TYPE.to_owned()),
+        (ETAG, ice.etag.clone()),
+    ];
+    Ok((StatusCode::OK, headers, fragment::of_answer(&answer)).into_response())
+}
+
+impl Gateway {
+    pub(super) fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
+        self.resources.get(name).ok_or_else(Problem::not_found)
+    }
+}

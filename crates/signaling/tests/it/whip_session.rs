@@ -1,0 +1,230 @@
+//! The session of a WHIP client: PATCH, DELETE, and ends of other kinds.
+
+use madang_core::sdp::SdpError;
+use madang_core::{CloseReason, Command, Event, PeerId};
+use serde_json::json;
+
+use crate::harness::{Engine, Server, config};
+use crate::http::{Response, request};
+use crate::whip::{ANSWER, offer, path_of, post, published, start};
+
+const SDP: &str = "content-type: application/sdp";
+const FRAGMENT: &str = "content-type: application/trickle-ice-sdpfrag";
+
+pub(crate) async fn patch(server: &Server, path: &str, headers: &str, body: &str) -> Response {
+    request(
+        server.address,
+        &format!("PATCH {path}\n{FRAGMENT}\n{headers}"),
+        body,
+    )
+    .await
+}
+
+pub(crate) fn fragment(ufrag: &str, host: u8) -> String {
+    format!(
+        "a=ice-ufrag:{ufrag}\r\na=ice-pwd:0123456789abcdef01234567\r\nm=audio 9 UDP/TLS/RTP/SAVPF 0\r\na=mid:0\r\n\
+         a=candidate:1 1 udp 2113937151 192.0.2.{host} 50000 typ host\r\n"
+    )
+}
+
+#[tokio::test]
+async fn whip_20_fragments_have_a_type_and_a_form() {
+    let server = start().await;
+    let (path, _) = published(&server).await;
+    let head = format!("PATCH {path}\n{SDP}");
+    let refused = request(server.address, &head, &fragment("abcd", 1)).await;
+    assert_eq!(refused.status, 415);
+    assert_eq!(
+        refused.header("accept-patch"),
+        Some("application/trickle-ice-sdpfrag")
+    );
+    for nonsense in ["", "hello", "a=candidate:1\r\n", "{}"] {
+        assert_eq!(patch(&server, &path, "", nonsense).await.status, 400);
+    }
+    let large = "a=x\r\n".repeat(10_000);
+    assert_eq!(patch(&server, &path, "", &large).await.status, 413);
+    let nowhere = "/whip/r/sessions/0123456789abcdef0123456789abcdef";
+    assert_eq!(
+        patch(&server, nowhere, "", &fragment("abcd", 1))
+            .await
+            .status,
+        404
+    );
+}
+
+#[tokio::test]
+async fn whip_21_credentials_decide_what_a_patch_is() {
+    let mut server = start().await;
+    let (path, created) = published(&server).await;
+    let trickled = patch(&server, &path, "if-match: *", &fragment("abcd", 1)).await;
+    assert_eq!((trickled.status, trickled.body.as_str()), (204, ""));
+    assert_eq!(trickled.header("etag"), None);
+    let candidate = |command| matches!(command, Command::Candidate { .. }).then_some(());
+    server.command(candidate).await;
+
+    let tag = created.header("etag").unwrap();
+    let headers = format!("if-match: {tag}");
+    let restarted = patch(&server, &path, &headers, &fragment("efgh", 2)).await;
+    assert_eq!(restarted.status, 200);
+    let offered = |command| matches!(command, Command::Offer { .. }).then_some(());
+    server.command(offered).await;
+}
+
+#[tokio::test]
+async fn whip_22_tags_are_a_matter_of_taste_unless_strict() {
+    let lenient = start().await;
+    let (path, _) = published(&lenient).await;
+    for headers in ["", "etag: \"x\"", "if-match: \"stale\""] {
+        let response = patch(&lenient, &path, headers, &fragment("abcd", 1)).await;
+        assert_eq!(response.status, 204, "{headers}");
+    }
+
+    let mut config = config();
+    config.live.strict_etags = true;
+    let strict = Server::start(config).await;
+    *strict.engine.lock() = Engine::Answers(ANSWER);
+    let (path, created) = published(&strict).await;
+    let tag = format!("if-match: {}", created.header("etag").unwrap());
+    for (headers, ufrag, status) in [
+        ("", "abcd", 428),
+        ("if-match: \"stale\"", "abcd", 412),
+        (tag.as_str(), "abcd", 204),
+        ("if-match: \"stale\"", "efgh", 412),
+        ("if-match: *", "efgh", 200),
+        ("if-match: \"*\"", "ijkl", 200),
+        (tag.as_str(), "ijkl", 412),
+    ] {
+        let response = patch(&strict, &path, headers, &fragment(ufrag, 1)).await;
+        assert_eq!(response.status, status, "{headers} {ufrag}");
+    }
+}
+
+#[tokio::test]
+async fn whip_25_a_restart_brings_new_credentials_and_a_new_tag() {
+    let server = start().await;
+    let (path, created) = published(&server).await;
+    let restarted = patch(&server, &path, "", &fragment("efgh", 2)).await;
+    assert_eq!(restarted.status, 200);
+    assert_eq!(
+        restarted.header("content-type"),
+        Some("application/trickle-ice-sdpfrag")
+    );
+    let tag = restarted.header("etag").unwrap();
+    assert!(tag.starts_with('"') && Some(tag) != created.header("etag"));
+    for line in [
+        "a=ice-ufrag:srvr\r\n",
+        "a=ice-pwd:abcdef0123456789abcdef01\r\n",
+        "a=ice-options:trickle\r\n",
+        "a=candidate:1 1 udp 1 192.0.2.1 8080 typ host\r\n",
+    ] {
+        assert!(restarted.body.contains(line), "{restarted:?}");
+    }
+}
+
+#[tokio::test]
+async fn whip_25_a_restart_that_fails_leaves_the_session_as_it_was() {
+    let server = start().await;
+    let (path, _) = published(&server).await;
+    *server.engine.lock() = Engine::Refuses(SdpError::Rejected("not now".into()));
+    let refused = patch(&server, &path, "", &fragment("efgh", 2)).await;
+    assert_eq!(refused.status, 422);
+    refused.problem();
+    *server.engine.lock() = Engine::Answers(ANSWER);
+    let trickled = patch(&server, &path, "", &fragment("abcd", 1)).await;
+    assert_eq!(
+        trickled.status, 204,
+        "the old credentials are the present ones"
+    );
+}
+
+#[tokio::test]
+async fn whip_26_patches_may_come_late_twice_and_together() {
+    let server = start().await;
+    let (path, _) = published(&server).await;
+    let (first, second) = (fragment("efgh", 1), fragment("efgh", 2));
+    let (one, other) = tokio::join!(
+        patch(&server, &path, "", &first),
+        patch(&server, &path, "", &second)
+    );
+    let mut statuses = [one.status, other.status];
+    statuses.sort_unstable();
+    assert_eq!(statuses, [200, 204], "one restarts, the other trickles");
+    let late = patch(&server, &path, "", &fragment("abcd", 3)).await;
+    assert_eq!(late.status, 204, "a candidate of the session before");
+    let again = patch(&server, &path, "", &fragment("efgh", 1)).await;
+    assert_eq!(again.status, 204, "and that was no restart");
+}
+
+#[tokio::test]
+async fn whip_27_a_deleted_session_is_gone_at_once() {
+    let mut server = start().await;
+    let (path, _) = published(&server).await;
+    let delete = format!("DELETE {path}\nif-match: \"stale\"");
+    let deleted = request(server.address, &delete, "").await;
+    assert_eq!(deleted.status, 200);
+    assert_eq!(deleted.header("content-length"), Some("0"));
+    assert_eq!(deleted.header("transfer-encoding"), None);
+    let left = |command| matches!(command, Command::Leave { .. }).then_some(());
+    server.command(left).await;
+    assert_eq!(server.hub.counts().sessions, 0);
+    let again = request(server.address, &delete, "").await;
+    assert_eq!(again.status, 404);
+    again.problem();
+    assert_eq!(
+        request(server.address, &format!("GET {path}"), "")
+            .await
+            .status,
+        404
+    );
+}
+
+/// Waits until a session's address is gone.
+async fn gone(server: &Server, path: &str) {
+    while request(server.address, &format!("GET {path}"), "")
+        .await
+        .status
+        != 404
+    {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn whip_28_who_is_removed_or_replaced_ends_at_once() {
+    let mut server = start().await;
+    let left = |command| {
+        if let Command::Leave { peer } = command {
+            Some(peer)
+        } else {
+            None
+        }
+    };
+    let (replaced, _) = published(&server).await;
+    let (kicked, _) = published(&server).await;
+    assert_eq!(server.command(left).await, PeerId(1));
+    gone(&server, &replaced).await;
+    let mut admin = server.join_with("adm", json!({"admin": true})).await;
+    admin
+        .ok(json!({"t": "admin", "op": "kick", "target": "p2"}))
+        .await;
+    assert_eq!(server.command(left).await, PeerId(2));
+    gone(&server, &kicked).await;
+}
+
+#[tokio::test]
+async fn whip_29_a_dead_client_leaves_nothing_behind() {
+    let server = start().await;
+    for reason in [CloseReason::ConsentLost, CloseReason::ConnectTimeout] {
+        let created = post(&server, "/whip/r", "ann", &offer()).await;
+        let path = path_of(&server, &created);
+        let peer = PeerId(if reason == CloseReason::ConsentLost {
+            1
+        } else {
+            2
+        });
+        server.emit(Event::Closed { peer, reason }).await;
+        gone(&server, &path).await;
+        assert_eq!(server.hub.counts().sessions, 0);
+        assert_eq!(server.hub.counts().rooms, 0);
+    }
+}

@@ -1,0 +1,67 @@
+/** Clients of WHIP and WHEP that are programs: FFmpeg and aiortc, from the virtual environment that MADANG_STREAM_PYTHON names. */
+import { execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { fileURLToPath } from 'node:url';
+
+const AIORTC = fileURLToPath(new URL('aiortc_client.py', import.meta.url));
+/** What the test picture of {@link ffmpeg} is filled with: blue of `COLOURS`. */
+const SOURCE = 'color=0x283CD2:size=320x180:rate=30';
+
+export class Program {
+  /** @type {string[]} */
+  lines = [];
+  #child;
+
+  /** @param {string} command @param {string[]} options */
+  constructor(command, options) {
+    this.#child = spawn(command, options, { stdio: ['ignore', 'pipe', 'pipe'] });
+    for (const stream of [this.#child.stdout, this.#child.stderr]) {
+      stream.setEncoding('utf8');
+      stream.on('data', (/** @type {string} */ text) => this.lines.push(...text.split('\n').filter(Boolean)));
+    }
+  }
+
+  get exitCode() {
+    return this.#child.exitCode;
+  }
+
+  /** Asks it to leave as a person would, and waits until it has. */
+  async stop() {
+    if (this.exitCode !== null || this.#child.signalCode !== null) return;
+    const exited = once(this.#child, 'exit');
+    this.#child.kill('SIGINT');
+    const patience = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
+    await exited;
+    clearTimeout(patience);
+  }
+}
+
+/**
+ * FFmpeg that publishes H.264 and Opus until it is stopped.
+ *
+ * @param {string} url
+ * @param {string[]} [flags] of `-f whip`
+ */
+export function ffmpeg(url, flags = []) {
+  const program = execFileSync(python(), ['-c', 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())'], { encoding: 'utf8' }).trim();
+  const inputs = ['-re', '-f', 'lavfi', '-i', SOURCE, '-re', '-f', 'lavfi', '-i', 'sine=frequency=900:sample_rate=48000'];
+  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', '30', '-bf', '0'];
+  const audio = ['-c:a', 'libopus', '-ar', '48000', '-ac', '2'];
+  return new Program(program, ['-hide_banner', '-loglevel', 'verbose', ...inputs, ...video, ...audio, '-f', 'whip', ...flags, url]);
+}
+
+/**
+ * aiortc that publishes, or watches and prints what it decodes.
+ *
+ * @param {'publish' | 'watch'} what
+ * @param {string} url
+ */
+export function aiortc(what, url) {
+  return new Program(python(), ['-u', AIORTC, what, url]);
+}
+
+function python() {
+  const path = process.env.MADANG_STREAM_PYTHON;
+  if (!path) throw new Error('MADANG_STREAM_PYTHON names no Python with aiortc and imageio-ffmpeg: set it, or run `cargo xtask test`');
+  return path;
+}
