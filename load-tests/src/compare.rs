@@ -138,6 +138,7 @@ impl Comparison {
             identity: identity.clone(),
             ip: IpAddr::V4(ip),
             gro: settings.gro,
+            codec: scenario.codec,
         };
         let mut adapter = self.start(peer, ip, settings)?;
         let mut media = Media::start(factory, settings.client_threads)?;

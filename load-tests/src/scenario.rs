@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::encoder::LayerSpec;
+use crate::media::encoder::{LayerSpec, VideoCodec};
 use crate::media::publication::RIDS;
 
 /// A scenario file. Numbers of participants are for each room.
@@ -28,6 +28,9 @@ pub(crate) struct Scenario {
     /// Bitrates of the camera's layers in kbit/s, the smallest first; none: no camera.
     #[serde(default)]
     pub(crate) video_kbps: Vec<u32>,
+    /// Of the camera: "vp8" or "h264".
+    #[serde(default)]
+    pub(crate) codec: VideoCodec,
     #[serde(default = "thirty")]
     pub(crate) fps: u32,
     /// Everybody who publishes has a microphone, and speaks.
@@ -153,6 +156,7 @@ impl Scenario {
     pub(crate) fn layers(&self) -> Vec<LayerSpec> {
         let count = self.video_kbps.len();
         let layer = |(position, kbps): (usize, &u32)| LayerSpec {
+            codec: self.codec,
             kbps: *kbps,
             width: 1_280 >> (count - 1 - position),
             height: 720 >> (count - 1 - position),
@@ -202,6 +206,7 @@ mod tests {
             parse("title = 'a'\npublishers = 5\naudio = true\nvideo_kbps = [1000]").unwrap();
         assert_eq!((scenario.rooms, scenario.viewers, scenario.fps), (1, 0, 30));
         assert_eq!(scenario.measured(), Duration::from_secs(10));
+        assert_eq!(scenario.codec, VideoCodec::Vp8);
         assert_eq!(scenario.watched_by(true), 4);
         assert_eq!(scenario.watched_by(false), 5);
         assert_eq!(scenario.tracks(), 2);
@@ -232,6 +237,7 @@ mod tests {
             ),
             ("title = 'a'\npublishers = 1\nchurn_per_second = 1", "churn"),
             ("title = 'a'\npublishers = 1\nvewers = 1", "vewers"),
+            ("title = 'a'\npublishers = 1\ncodec = 'h263'", "h263"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

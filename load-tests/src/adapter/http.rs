@@ -159,6 +159,7 @@ mod tests {
 
     use super::*;
     use crate::media::dtls::Identity;
+    use crate::media::encoder::VideoCodec;
     use crate::media::negotiation::Factory;
     use crate::media::publication::stream_id;
 
@@ -178,6 +179,7 @@ mod tests {
             identity: Identity::generate().unwrap(),
             ip: Ipv4Addr::LOCALHOST.into(),
             gro: true,
+            codec: VideoCodec::default(),
         }
     }
 

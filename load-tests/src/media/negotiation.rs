@@ -11,9 +11,13 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Rtc};
 
 use super::dtls::Identity;
-use super::encoder::LayerSpec;
+use super::encoder::{LayerSpec, VideoCodec};
+use super::h264;
 use super::publication::{Publication, RIDS};
 use super::socket::Socket;
+
+/// Of H.264 and of its retransmissions, in offers.
+const H264_PAYLOAD_TYPES: (u8, u8) = (108, 109);
 
 /// What is common to all peers of a run.
 #[derive(Debug, Clone)]
@@ -22,6 +26,8 @@ pub(crate) struct Factory {
     /// The local address of all peers.
     pub(crate) ip: IpAddr,
     pub(crate) gro: bool,
+    /// The only codec of video that peers have, so that every server takes it.
+    pub(crate) codec: VideoCodec,
 }
 
 /// What an offer asks for.
@@ -140,16 +146,23 @@ impl Factory {
 
     fn peer(&self) -> Result<(Rtc, Socket, String), NegotiationError> {
         let socket = Socket::open(self.ip, self.gro)?;
-        let mut rtc = Rtc::builder()
+        let mut config = Rtc::builder()
             .set_crypto_provider(self.identity.provider.clone())
             .set_dtls_cert(self.identity.certificate.clone())
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
-            .enable_vp8(true)
             .set_extension_map(extensions())
-            .set_stats_interval(None)
-            .build(Instant::now());
+            .set_stats_interval(None);
+        let codecs = config.codec_config();
+        match self.codec {
+            VideoCodec::Vp8 => codecs.enable_vp8(true),
+            VideoCodec::H264 => {
+                let (pt, resend) = H264_PAYLOAD_TYPES;
+                codecs.add_h264(pt.into(), Some(resend.into()), true, h264::PROFILE_LEVEL_ID);
+            }
+        }
+        let mut rtc = config.build(Instant::now());
         let candidate = Candidate::host(socket.local, "udp")
             .map_err(|error| NegotiationError::Candidate(error.to_string()))?;
         let line = candidate.to_sdp_string();
@@ -203,10 +216,12 @@ mod tests {
             identity: Identity::generate().unwrap(),
             ip: [127, 0, 0, 1].into(),
             gro: true,
+            codec: VideoCodec::Vp8,
         }
     }
 
     const LAYER: LayerSpec = LayerSpec {
+        codec: VideoCodec::Vp8,
         kbps: 500,
         width: 640,
         height: 360,
@@ -246,6 +261,23 @@ mod tests {
         let offered = factory().offer(&wish).unwrap();
         let (answer, _) = factory().answer(&offered.sdp).unwrap();
         assert_eq!(offered.accept(&answer).unwrap().publications.len(), 1);
+    }
+
+    #[test]
+    fn an_offer_has_the_one_codec_of_video_that_is_wanted() {
+        let wish = Wish {
+            video_slots: 1,
+            ..Wish::default()
+        };
+        for (codec, has, has_not) in [
+            (VideoCodec::Vp8, "VP8/90000", "H264/90000"),
+            (VideoCodec::H264, "H264/90000", "VP8/90000"),
+        ] {
+            let factory = Factory { codec, ..factory() };
+            let sdp = factory.offer(&wish).unwrap().sdp;
+            assert_eq!(sdp.matches(has).count(), 1, "{sdp}");
+            assert!(!sdp.contains(has_not), "{sdp}");
+        }
     }
 
     #[test]

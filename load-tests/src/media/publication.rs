@@ -118,8 +118,8 @@ impl Publication {
                 }
                 Encoders::Video(layers) => {
                     for layer in layers {
-                        let encode = VideoEncoder::encode;
-                        wrote |= layer.write(rtc, self.mid, Codec::Vp8, due, window, encode);
+                        let (codec, encode) = (layer.encoder.codec(), VideoEncoder::encode);
+                        wrote |= layer.write(rtc, self.mid, codec.into(), due, window, encode);
                     }
                 }
             }
@@ -198,6 +198,7 @@ fn payload_type(rtc: &Rtc, codec: Codec) -> Option<Pt> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::encoder::VideoCodec;
 
     #[test]
     fn streams_of_publishers_have_different_names() {
@@ -208,6 +209,7 @@ mod tests {
     #[test]
     fn a_camera_of_one_layer_has_no_rid() {
         let spec = LayerSpec {
+            codec: VideoCodec::Vp8,
             kbps: 1_000,
             width: 640,
             height: 360,
