@@ -33,6 +33,10 @@ pub(crate) struct Scenario {
     pub(crate) codec: VideoCodec,
     #[serde(default = "thirty")]
     pub(crate) fps: u32,
+    /// What the links of viewers carry from the server, in kbit/s; the viewers of a room have them in turn, so that with two
+    /// numbers each is the link of every second viewer. None: links carry all.
+    #[serde(default)]
+    pub(crate) viewer_kbps: Vec<u32>,
     /// Everybody who publishes has a microphone, and speaks.
     #[serde(default)]
     pub(crate) audio: bool,
@@ -142,6 +146,18 @@ impl Scenario {
                 scenario.churn_per_second > 0 && scenario.viewers == 0,
                 "churn needs viewers",
             ),
+            (
+                scenario.viewer_kbps.contains(&0),
+                "a link of viewer_kbps must be at least 1",
+            ),
+            (
+                !scenario.viewer_kbps.is_empty() && scenario.viewers == 0,
+                "viewer_kbps needs viewers",
+            ),
+            (
+                !scenario.viewer_kbps.is_empty() && scenario.churn_per_second > 0,
+                "viewer_kbps and churn_per_second exclude each other: rates are of viewers who stay",
+            ),
         ];
         match senseless.into_iter().find(|(wrong, _)| *wrong) {
             None => Ok(scenario),
@@ -163,6 +179,12 @@ impl Scenario {
             fps: self.fps,
         };
         self.video_kbps.iter().enumerate().map(layer).collect()
+    }
+
+    /// What the link of a room's viewer carries; viewers count from 0.
+    pub(crate) fn link_kbps(&self, viewer: usize) -> Option<u32> {
+        let position = viewer.checked_rem(self.viewer_kbps.len())?;
+        self.viewer_kbps.get(position).copied()
     }
 
     pub(crate) fn participants(&self) -> usize {
@@ -227,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn viewers_have_the_links_in_turn() {
+        let links = |text: &str| {
+            let scenario = parse(&format!("title = 'a'\npublishers = 1\nviewers = 3\n{text}"));
+            let scenario = scenario.unwrap();
+            (0..3).map(|viewer| scenario.link_kbps(viewer)).collect()
+        };
+        let all: Vec<_> = links("viewer_kbps = [300, 1000]");
+        assert_eq!(all, [Some(300), Some(1_000), Some(300)]);
+        let none: Vec<_> = links("");
+        assert_eq!(none, [None; 3]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_the_reason() {
         for (text, part) in [
             ("title = 'a'\npublishers = 1\nrooms = 0", "rooms"),
@@ -236,6 +271,15 @@ mod tests {
                 "3 layers",
             ),
             ("title = 'a'\npublishers = 1\nchurn_per_second = 1", "churn"),
+            ("title = 'a'\npublishers = 1\nviewer_kbps = [9]", "viewers"),
+            (
+                "title = 'a'\npublishers = 1\nviewers = 1\nviewer_kbps = [0]",
+                "viewer_kbps",
+            ),
+            (
+                "title = 'a'\npublishers = 1\nviewers = 1\nviewer_kbps = [9]\nchurn_per_second = 1",
+                "exclude",
+            ),
             ("title = 'a'\npublishers = 1\nvewers = 1", "vewers"),
             ("title = 'a'\npublishers = 1\ncodec = 'h263'", "h263"),
         ] {

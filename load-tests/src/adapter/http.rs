@@ -60,7 +60,7 @@ impl Http {
         let location = location.and_then(|location| location.to_str().ok());
         let session = location.map(|location| resolve(&address, location));
         let answer = response.body_mut().read_to_string().map_err(refused)?;
-        let peer = media.add(offered.accept(&answer)?, requested, expects);
+        let peer = media.add(seat, offered.accept(&answer)?, requested, expects);
         self.peers
             .entry(seat.number)
             .or_default()
@@ -166,12 +166,20 @@ mod tests {
     #[test]
     fn addresses_name_room_and_seat() {
         let seat = Seat {
-            number: 12,
             room: 3,
-            publisher: None,
+            ..seat(12, None)
         };
         let address = address_of("http://127.0.0.1:1/whep/{room}?as={seat}", seat);
         assert_eq!(address, "http://127.0.0.1:1/whep/3?as=12");
+    }
+
+    fn seat(number: usize, publisher: Option<u32>) -> Seat {
+        Seat {
+            number,
+            room: 0,
+            publisher,
+            link_kbps: None,
+        }
     }
 
     fn factory() -> Factory {
@@ -203,7 +211,7 @@ mod tests {
         reader.read_exact(&mut offer).unwrap();
         let offer = String::from_utf8(offer).unwrap();
         let (answer, negotiated) = media.factory.answer(&offer).unwrap();
-        media.add(negotiated, Instant::now(), 2);
+        media.add(seat(1, None), negotiated, Instant::now(), 2);
         let length = answer.len();
         let head =
             format!("HTTP/1.1 201 Created\r\nlocation: /s/1\r\ncontent-length: {length}\r\n\r\n");
@@ -221,11 +229,7 @@ mod tests {
         let scenario: Scenario =
             toml::from_str("title = 'a'\npublishers = 1\nvideo_kbps = [1000]\naudio = true")
                 .unwrap();
-        let seat = Seat {
-            number: 0,
-            room: 0,
-            publisher: Some(0),
-        };
+        let seat = seat(0, Some(0));
         let addresses = Addresses {
             publish,
             watch: String::new(),

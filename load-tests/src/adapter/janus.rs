@@ -176,7 +176,7 @@ impl Adapter for Janus {
         let body = json!({"request": "joinandconfigure", "ptype": "publisher", "room": room_number(seat.room)});
         let joined = self.message(handle, body, Some(offer))?;
         let negotiated = offered.accept(&sdp_of(&joined)?)?;
-        let peer = media.add(negotiated, requested, 0);
+        let peer = media.add(seat, negotiated, requested, 0);
         let feed = plugin_data(&joined).and_then(|data| data.get("id")?.as_u64());
         if let (Some(room), Some(feed)) = (self.rooms.get_mut(&seat.room), feed) {
             room.feeds.push((seat.number, feed));
@@ -211,7 +211,7 @@ impl Adapter for Janus {
             json!({"request": "join", "ptype": "subscriber", "room": room, "streams": streams});
         let attached = self.message(handle, body, None)?;
         let (answer, negotiated) = media.factory.answer(&sdp_of(&attached)?)?;
-        let peer = media.add(negotiated, requested, expects);
+        let peer = media.add(seat, negotiated, requested, expects);
         let jsep = json!({"type": "answer", "sdp": answer});
         self.message(handle, json!({"request": "start"}), Some(jsep))?;
         self.peers

@@ -324,7 +324,7 @@ impl Adapter for Madang {
         let mids = [offered.microphone, offered.camera].map(|mid| mid.map(|mid| mid.to_string()));
         let candidate = json!({"t": "candidate", "gen": 0, "candidate": offered.candidate});
         let negotiated = offered.accept(text_of(&joined, "answer"))?;
-        let peer = media.add(negotiated, requested, watched * scenario.tracks());
+        let peer = media.add(seat, negotiated, requested, watched * scenario.tracks());
         self.tell(socket, &candidate);
         if self.sessions.len() <= seat.number {
             self.sessions.resize_with(seat.number + 1, || None);

@@ -5,6 +5,7 @@ pub(crate) mod dtls;
 pub(crate) mod encoder;
 pub(crate) mod engine;
 mod h264;
+pub(crate) mod link;
 pub(crate) mod negotiation;
 pub(crate) mod peer;
 pub(crate) mod publication;

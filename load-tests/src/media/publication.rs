@@ -23,6 +23,14 @@ pub(crate) fn stream_id(publisher: u32, position: u32) -> StreamId {
     StreamId(publisher * STREAMS_PER_PUBLISHER + position)
 }
 
+impl StreamId {
+    /// The layer of the camera, the smallest is 0; `None` for a microphone.
+    pub(crate) fn layer(self) -> Option<usize> {
+        let position = self.0 % STREAMS_PER_PUBLISHER;
+        usize::try_from(position.checked_sub(1)?).ok()
+    }
+}
+
 #[derive(Debug)]
 struct Layer<E> {
     encoder: E,
@@ -204,6 +212,8 @@ mod tests {
     fn streams_of_publishers_have_different_names() {
         assert_eq!(stream_id(0, 3), StreamId(3));
         assert_eq!(stream_id(1, 0), StreamId(8));
+        assert_eq!(stream_id(1, 0).layer(), None);
+        assert_eq!(stream_id(1, 2).layer(), Some(1));
     }
 
     #[test]

@@ -213,6 +213,7 @@ pub(super) mod tests {
             connect_ms: None,
             first_media_ms: None,
             datagrams_received: 60_000,
+            links: Vec::new(),
             server: Some(server),
             client_cpu_percent: 40.0,
             others_cpu_percent: 1.0,
