@@ -16,8 +16,10 @@ use super::h264;
 use super::publication::{Publication, RIDS};
 use super::socket::Socket;
 
-/// Of H.264 and of its retransmissions, in offers.
-const H264_PAYLOAD_TYPES: (u8, u8) = (108, 109);
+/// H.264 in offers, as Chrome has it: payload types of media and of retransmissions, and the profile, baseline and
+/// constrained baseline. Streams are of the latter, which is the former, too.
+const H264_FORMATS: [(u8, u8, u32); 2] =
+    [(127, 121, 0x42_00_1f), (108, 109, h264::PROFILE_LEVEL_ID)];
 
 /// What is common to all peers of a run.
 #[derive(Debug, Clone)]
@@ -158,8 +160,9 @@ impl Factory {
         match self.codec {
             VideoCodec::Vp8 => codecs.enable_vp8(true),
             VideoCodec::H264 => {
-                let (pt, resend) = H264_PAYLOAD_TYPES;
-                codecs.add_h264(pt.into(), Some(resend.into()), true, h264::PROFILE_LEVEL_ID);
+                for (pt, resend, profile) in H264_FORMATS {
+                    codecs.add_h264(pt.into(), Some(resend.into()), true, profile);
+                }
             }
         }
         let mut rtc = config.build(Instant::now());
@@ -271,7 +274,7 @@ mod tests {
         };
         for (codec, has, has_not) in [
             (VideoCodec::Vp8, "VP8/90000", "H264/90000"),
-            (VideoCodec::H264, "H264/90000", "VP8/90000"),
+            (VideoCodec::H264, "profile-level-id=42e01f", "VP8/90000"),
         ] {
             let factory = Factory { codec, ..factory() };
             let sdp = factory.offer(&wish).unwrap().sdp;

@@ -164,7 +164,7 @@ impl<E> Layer<E> {
         window: (u64, u64),
         encode: impl FnOnce(&mut E, u64, &mut Vec<Packet>),
     ) -> bool {
-        let Some(pt) = payload_type(rtc, codec) else {
+        let Some(pt) = payload_type(rtc, mid, codec) else {
             return false;
         };
         let sent_ns = wallclock_ns();
@@ -197,9 +197,11 @@ impl<E> Layer<E> {
     }
 }
 
-fn payload_type(rtc: &Rtc, codec: Codec) -> Option<Pt> {
+/// The first format of this codec that the server has taken.
+fn payload_type(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
+    let taken = rtc.media(mid)?.remote_pts();
     rtc.codec_config()
-        .find(|params| params.spec().codec == codec)
+        .find(|params| params.spec().codec == codec && taken.contains(&params.pt()))
         .map(|params| params.pt())
 }
 
