@@ -82,6 +82,8 @@ impl Performance<'_> {
             .media
             .report()
             .ok_or_else(|| AdapterError::Refused("a media thread has ended".to_owned()))?;
+        let connections = self.media.open();
+        self.adapter.end(self.media);
         let span = Span {
             empty,
             joined,
@@ -89,8 +91,8 @@ impl Performance<'_> {
             after,
         };
         let mut measured = evaluate(self.scenario, &reports, &span);
-        measured.connections = self.media.open();
-        measured.incomplete = self.media.open().saturating_sub(complete);
+        measured.connections = connections;
+        measured.incomplete = connections.saturating_sub(complete);
         measured.broken = broken;
         let mut reasons = std::mem::take(&mut self.refused);
         reasons.extend_from_slice(self.adapter.ended());

@@ -76,7 +76,10 @@ pub(crate) trait Adapter {
     /// Leaves; the number is the seat's.
     fn leave(&mut self, number: usize, media: &mut Media) -> Result<(), AdapterError>;
 
-    /// What the server has said when it ended sessions by itself.
+    /// Takes leave of everybody, where a server would else keep sessions of clients that are gone.
+    fn end(&mut self, _: &mut Media) {}
+
+    /// What the server has said when it ended sessions by itself, or refused to.
     fn ended(&self) -> &[String] {
         &[]
     }

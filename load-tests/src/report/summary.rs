@@ -5,9 +5,11 @@ use crate::result::{Measured, Outcome, ResultFile, Run, ServerUse};
 /// Peers whose name begins so are ours, and no yardstick for ourselves.
 const OWN: &str = "madang";
 /// Which floor has the rhythm of which scenario.
-const FLOORS: [(&str, &str); 5] = [
+const FLOORS: [(&str, &str); 7] = [
     ("broadcast-50", "1 → 50"),
     ("broadcast-200", "1 → 200"),
+    ("broadcast-200-h264", "1 → 200"),
+    ("whip-whep-200", "1 → 200"),
     ("room-5x5", "one room of 5 × 5"),
     ("rooms-4x5x5", "four rooms of 5 × 5"),
     ("audio-10x100", "audio, 10 → 100"),
