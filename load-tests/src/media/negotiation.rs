@@ -94,13 +94,15 @@ impl Factory {
                 ..ChannelConfig::default()
             });
         }
+        // WHIP wants one MediaStream (RFC 9725 section 4.4).
+        let stream = || Some("load".to_owned());
         let send = Direction::SendOnly;
         let microphone = wish
             .microphone
-            .then(|| change.add_media(MediaKind::Audio, send, None, None, None));
+            .then(|| change.add_media(MediaKind::Audio, send, stream(), None, None));
         let simulcast = (wish.camera.len() > 1).then(|| simulcast(wish.camera.len()));
         let camera = (!wish.camera.is_empty())
-            .then(|| change.add_media(MediaKind::Video, send, None, None, simulcast));
+            .then(|| change.add_media(MediaKind::Video, send, stream(), None, simulcast));
         for (kind, count) in [
             (MediaKind::Audio, wish.audio_slots),
             (MediaKind::Video, wish.video_slots),
@@ -251,6 +253,7 @@ mod tests {
             offered.sdp
         );
         assert!(offered.sdp.contains(&offered.candidate));
+        assert_eq!(offered.sdp.matches("a=msid:load ").count(), 2);
         assert_eq!(offered.publications.len(), 2);
     }
 
