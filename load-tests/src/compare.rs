@@ -10,7 +10,7 @@ use nix::net::if_::InterfaceFlags;
 
 use crate::adapter::http::{Addresses, Http};
 use crate::adapter::janus::Janus;
-use crate::adapter::madang::Madang;
+use crate::adapter::madang::{self, Madang};
 use crate::adapter::{Adapter, AdapterError, Media};
 use crate::media::dtls::Identity;
 use crate::media::negotiation::Factory;
@@ -27,6 +27,8 @@ pub(crate) enum Peer {
     Madang,
     /// The same, with str0m writing what leaves.
     MadangEngine,
+    /// The same by HTTP: publishers by WHIP, viewers by WHEP.
+    MadangWhip,
     /// Janus with its VideoRoom.
     Janus,
     /// mediasoup, which cannot be run: see the reason in the result.
@@ -132,12 +134,15 @@ impl Comparison {
     ) -> Result<Measured, AdapterError> {
         let ip = match peer {
             Peer::Janus => outer_address()?,
-            Peer::Madang | Peer::MadangEngine | Peer::Mediasoup | Peer::Http => Ipv4Addr::LOCALHOST,
+            Peer::Madang | Peer::MadangEngine | Peer::MadangWhip | Peer::Mediasoup | Peer::Http => {
+                Ipv4Addr::LOCALHOST
+            }
         };
         let factory = Factory {
             identity: identity.clone(),
             ip: IpAddr::V4(ip),
             gro: settings.gro,
+            codec: scenario.codec,
         };
         let mut adapter = self.start(peer, ip, settings)?;
         let mut media = Media::start(factory, settings.client_threads)?;
@@ -161,6 +166,13 @@ impl Comparison {
             (Peer::Madang | Peer::MadangEngine, None) => {
                 Box::new(Madang::start(&servers.madang, &arguments, workers, cpus)?)
             }
+            (Peer::MadangWhip, address) => Box::new(madang::by_http(
+                &servers.madang,
+                &arguments,
+                workers,
+                cpus,
+                address,
+            )?),
             (Peer::Janus, _) => Box::new(Janus::start(ip, cpus)?),
             (Peer::Mediasoup, _) => return Err(AdapterError::NotRun(NO_MEDIASOUP.to_owned())),
             (Peer::Http, _) => Box::new(servers.start_http(cpus)?),
@@ -171,6 +183,7 @@ impl Comparison {
         match peer {
             Peer::Madang => "madang",
             Peer::MadangEngine => "madang-engine",
+            Peer::MadangWhip => "madang-whip",
             Peer::Janus => "janus",
             Peer::Mediasoup => "mediasoup",
             Peer::Http => &self.servers.http_name,

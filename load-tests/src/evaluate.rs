@@ -6,7 +6,7 @@ use crate::media::delay::Times;
 use crate::media::engine::EngineReport;
 use crate::media::peer::PeerReport;
 use crate::process::{Usage, Used, machine_busy};
-use crate::result::{Measured, ServerUse, ThreadUse};
+use crate::result::{LinkUse, Measured, ServerUse, ThreadUse};
 use crate::scenario::Scenario;
 
 /// Threads that are named in a result.
@@ -79,6 +79,7 @@ pub(crate) fn evaluate(scenario: &Scenario, reports: &[EngineReport], span: &Spa
             .filter_map(|peer| peer.first_media)
             .collect::<Times>()
             .percentiles(),
+        links: links(scenario, reports),
         datagrams_received: reports.iter().map(|report| report.datagrams_received).sum(),
         server: server.map(|used| server_use(scenario, &used, span, received)),
         client_cpu_percent: percent(client.cpu),
@@ -89,7 +90,9 @@ pub(crate) fn evaluate(scenario: &Scenario, reports: &[EngineReport], span: &Spa
 /// What viewers were to receive, where every receiver gets every packet.
 fn expected(scenario: &Scenario, sent: u64) -> Option<u64> {
     let receivers = scenario.viewers + scenario.watched_by(true);
-    let everything = scenario.video_kbps.len() <= 1 && scenario.churn_per_second == 0;
+    let everything = scenario.video_kbps.len() <= 1
+        && scenario.churn_per_second == 0
+        && scenario.viewer_kbps.is_empty();
     (everything && scenario.publishers > 0).then_some(sent * receivers as u64)
 }
 
@@ -103,6 +106,54 @@ fn loss(expected: Option<u64>, received: u64, missing: u64) -> f64 {
     } else {
         lost as f64 / of as f64
     }
+}
+
+/// Viewers by the width of their links, the narrowest first.
+fn links(scenario: &Scenario, reports: &[EngineReport]) -> Vec<LinkUse> {
+    let mut widths = scenario.viewer_kbps.clone();
+    widths.sort_unstable();
+    widths.dedup();
+    let of_width = |kbps| link_use(kbps, scenario, reports);
+    widths.into_iter().filter_map(of_width).collect()
+}
+
+/// `None` where no viewer has such a link.
+fn link_use(kbps: u32, scenario: &Scenario, reports: &[EngineReport]) -> Option<LinkUse> {
+    let mut all = Vec::new();
+    let mut layer_bytes = vec![0; scenario.video_kbps.len()];
+    let mut delays = Times::new();
+    for report in reports {
+        report
+            .link_delays
+            .get(&kbps)
+            .into_iter()
+            .for_each(|of| delays.add(of));
+        for peer in &report.peers {
+            let Some(link) = peer.link.filter(|link| link.kbps == kbps) else {
+                continue;
+            };
+            all.push(link);
+            for received in &peer.received {
+                let layer = received.stream.layer();
+                if let Some(bytes) = layer.and_then(|layer| layer_bytes.get_mut(layer)) {
+                    *bytes += received.bytes;
+                }
+            }
+        }
+    }
+    let viewers = all.len();
+    let passed: u64 = all.iter().map(|link| link.passed).sum();
+    let dropped: u64 = all.iter().map(|link| link.dropped).sum();
+    let seconds = scenario.measured().as_secs_f64();
+    let mean_kbps = |bytes: u64| bytes as f64 / 125.0 / seconds / viewers as f64;
+    (viewers > 0).then(|| LinkUse {
+        kbps,
+        viewers,
+        received_kbps: mean_kbps(all.iter().map(|link| link.passed_bytes).sum()),
+        dropped: dropped as f64 / (passed + dropped).max(1) as f64,
+        delay_ms: delays.percentiles(),
+        layer_kbps: layer_bytes.into_iter().map(mean_kbps).collect(),
+    })
 }
 
 fn used(before: &Sample, after: &Sample) -> Option<Used> {
@@ -151,6 +202,9 @@ fn used_by_joins(scenario: &Scenario, span: &Span) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::link::LinkReport;
+    use crate::media::peer::Received;
+    use crate::media::publication::stream_id;
 
     fn scenario(publishers: usize, viewers: usize) -> Scenario {
         let text = format!(
@@ -168,13 +222,59 @@ mod tests {
     }
 
     #[test]
-    fn who_is_to_receive_what_is_not_known_with_layers_or_churn() {
+    fn who_is_to_receive_what_is_not_known_with_layers_churn_or_narrow_links() {
         let mut simulcast = scenario(1, 10);
         simulcast.video_kbps = vec![100, 500];
         assert_eq!(expected(&simulcast, 100), None);
         let mut churn = scenario(1, 10);
         churn.churn_per_second = 1;
         assert_eq!(expected(&churn, 100), None);
+        let mut narrow = scenario(1, 10);
+        narrow.viewer_kbps = vec![300];
+        assert_eq!(expected(&narrow, 100), None);
+    }
+
+    #[test]
+    fn what_viewers_received_is_told_by_the_width_of_their_links() {
+        let mut scenario = scenario(1, 3);
+        scenario.viewer_kbps = vec![1_000, 300];
+        scenario.video_kbps = vec![150, 500];
+        scenario.measure_s = 1;
+        let viewer = |kbps, layer, kilobytes: u64, dropped| PeerReport {
+            key: 0,
+            connected: None,
+            first_media: None,
+            sent: 0,
+            received: vec![Received {
+                stream: stream_id(0, layer),
+                packets: 1,
+                bytes: kilobytes * 1_000,
+            }],
+            missing: 0,
+            link: Some(LinkReport {
+                kbps,
+                passed: 100 - dropped,
+                passed_bytes: kilobytes * 1_100,
+                dropped,
+            }),
+        };
+        let report = EngineReport {
+            peers: vec![
+                viewer(1_000, 2, 60, 0),
+                viewer(300, 1, 20, 10),
+                viewer(1_000, 2, 40, 0),
+            ],
+            delays: Times::new(),
+            link_delays: [(300, [Duration::from_millis(9)].into_iter().collect())].into(),
+            datagrams_received: 0,
+        };
+        let [narrow, wide] = links(&scenario, &[report]).try_into().unwrap();
+        assert_eq!((narrow.kbps, narrow.viewers, wide.viewers), (300, 1, 2));
+        assert_eq!(narrow.layer_kbps, [160.0, 0.0]);
+        assert_eq!(wide.layer_kbps, [0.0, 400.0]);
+        assert!((wide.received_kbps - 440.0).abs() < 1e-9, "{wide:?}");
+        assert!((narrow.dropped - 0.1).abs() < 1e-9, "{narrow:?}");
+        assert!(narrow.delay_ms.is_some() && wide.delay_ms.is_none());
     }
 
     #[test]

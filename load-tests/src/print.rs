@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::floors::Floor;
 use crate::media::delay::Percentiles;
-use crate::result::{Measured, Outcome, Run};
+use crate::result::{LinkUse, Measured, Outcome, Run};
 
 pub(crate) fn line(text: impl Display) {
     // A reader that has gone away is no reason to stop.
@@ -70,6 +70,7 @@ fn measured_lines(measured: &Measured) -> String {
             lines.push(format!("  {name:<8} {}", percentiles(&times)));
         }
     }
+    lines.extend(measured.links.iter().map(link));
     lines.push(format!(
         "  others   client {:.0} % of a core, machine otherwise {:.0} %, connections {}, broken {}, incomplete {}",
         measured.client_cpu_percent,
@@ -86,6 +87,22 @@ fn measured_lines(measured: &Measured) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn link(link: &LinkUse) -> String {
+    let layers = link.layer_kbps.iter().map(|kbps| format!("{kbps:.0}"));
+    format!(
+        "  link     {} kbit/s × {} viewers: {:.0} kbit/s received, {:.2} % dropped, layers {} kbit/s{}",
+        link.kbps,
+        link.viewers,
+        link.received_kbps,
+        link.dropped * 100.0,
+        layers.collect::<Vec<_>>().join(" + "),
+        link.delay_ms.map_or_else(String::new, |times| format!(
+            ", behind it {}",
+            percentiles(&times)
+        )),
+    )
 }
 
 fn percentiles(times: &Percentiles) -> String {

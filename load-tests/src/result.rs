@@ -87,10 +87,28 @@ pub(crate) struct Measured {
     pub(crate) connect_ms: Option<Percentiles>,
     pub(crate) first_media_ms: Option<Percentiles>,
     pub(crate) datagrams_received: u64,
+    /// Viewers behind narrow links, one entry for each width.
+    #[serde(default)]
+    pub(crate) links: Vec<LinkUse>,
     pub(crate) server: Option<ServerUse>,
     pub(crate) client_cpu_percent: f64,
     /// What others did on the machine at the same time, in percent of one core.
     pub(crate) others_cpu_percent: f64,
+}
+
+/// What viewers behind links of one width received; rates are means over the viewers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LinkUse {
+    pub(crate) kbps: u32,
+    pub(crate) viewers: usize,
+    /// What passed the link, with all headers.
+    pub(crate) received_kbps: f64,
+    /// Share of the datagrams that came to the link and found its queue full.
+    pub(crate) dropped: f64,
+    /// From the writing of a packet to the far end of the link.
+    pub(crate) delay_ms: Option<Percentiles>,
+    /// Payloads of video by layer, the smallest first; all publishers together.
+    pub(crate) layer_kbps: Vec<f64>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

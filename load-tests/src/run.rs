@@ -82,6 +82,8 @@ impl Performance<'_> {
             .media
             .report()
             .ok_or_else(|| AdapterError::Refused("a media thread has ended".to_owned()))?;
+        let connections = self.media.open();
+        self.adapter.end(self.media);
         let span = Span {
             empty,
             joined,
@@ -89,8 +91,8 @@ impl Performance<'_> {
             after,
         };
         let mut measured = evaluate(self.scenario, &reports, &span);
-        measured.connections = self.media.open();
-        measured.incomplete = self.media.open().saturating_sub(complete);
+        measured.connections = connections;
+        measured.incomplete = connections.saturating_sub(complete);
         measured.broken = broken;
         let mut reasons = std::mem::take(&mut self.refused);
         reasons.extend_from_slice(self.adapter.ended());
@@ -110,7 +112,7 @@ impl Performance<'_> {
         for room in 0..scenario.rooms {
             for _ in 0..scenario.publishers {
                 let publisher = u32::try_from(publishers.len()).ok();
-                let seat = self.take_seat(room, publisher);
+                let seat = self.take_seat(room, publisher, None);
                 self.adapter.join(seat, scenario, self.media)?;
                 publishers.push(seat);
                 self.bar.inc(1);
@@ -126,9 +128,9 @@ impl Performance<'_> {
             }
         }
         // Round robin, so that rooms grow side by side.
-        for _ in 0..scenario.viewers {
+        for viewer in 0..scenario.viewers {
             for room in 0..scenario.rooms {
-                viewers.extend(self.view(room)?);
+                viewers.extend(self.view(room, scenario.link_kbps(viewer))?);
                 self.bar.inc(1);
                 self.pause()?;
             }
@@ -136,19 +138,20 @@ impl Performance<'_> {
         Ok(viewers)
     }
 
-    fn take_seat(&mut self, room: usize, publisher: Option<u32>) -> Seat {
+    fn take_seat(&mut self, room: usize, publisher: Option<u32>, link_kbps: Option<u32>) -> Seat {
         let number = self.next_seat;
         self.next_seat += 1;
         Seat {
             number,
             room,
             publisher,
+            link_kbps,
         }
     }
 
     /// Lets another viewer in; `None` where the server does not.
-    fn view(&mut self, room: usize) -> Result<Option<Seat>, AdapterError> {
-        let seat = self.take_seat(room, None);
+    fn view(&mut self, room: usize, link_kbps: Option<u32>) -> Result<Option<Seat>, AdapterError> {
+        let seat = self.take_seat(room, None, link_kbps);
         let entered = self
             .adapter
             .join(seat, self.scenario, self.media)
@@ -202,7 +205,7 @@ impl Performance<'_> {
         while churn > 0 && Instant::now() < end {
             if let Some(seat) = viewers.pop_front() {
                 self.adapter.leave(seat.number, self.media)?;
-                viewers.extend(self.view(seat.room)?);
+                viewers.extend(self.view(seat.room, seat.link_kbps)?);
             }
             let next = Instant::now() + Duration::from_secs(1) / churn;
             self.adapter.serve(next.min(end))?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::media::encoder::LayerSpec;
+use crate::media::encoder::{LayerSpec, VideoCodec};
 use crate::media::publication::RIDS;
 
 /// A scenario file. Numbers of participants are for each room.
@@ -28,8 +28,15 @@ pub(crate) struct Scenario {
     /// Bitrates of the camera's layers in kbit/s, the smallest first; none: no camera.
     #[serde(default)]
     pub(crate) video_kbps: Vec<u32>,
+    /// Of the camera: "vp8" or "h264".
+    #[serde(default)]
+    pub(crate) codec: VideoCodec,
     #[serde(default = "thirty")]
     pub(crate) fps: u32,
+    /// What the links of viewers carry from the server, in kbit/s; the viewers of a room have them in turn, so that with two
+    /// numbers each is the link of every second viewer. None: links carry all.
+    #[serde(default)]
+    pub(crate) viewer_kbps: Vec<u32>,
     /// Everybody who publishes has a microphone, and speaks.
     #[serde(default)]
     pub(crate) audio: bool,
@@ -139,6 +146,18 @@ impl Scenario {
                 scenario.churn_per_second > 0 && scenario.viewers == 0,
                 "churn needs viewers",
             ),
+            (
+                scenario.viewer_kbps.contains(&0),
+                "a link of viewer_kbps must be at least 1",
+            ),
+            (
+                !scenario.viewer_kbps.is_empty() && scenario.viewers == 0,
+                "viewer_kbps needs viewers",
+            ),
+            (
+                !scenario.viewer_kbps.is_empty() && scenario.churn_per_second > 0,
+                "viewer_kbps and churn_per_second exclude each other: rates are of viewers who stay",
+            ),
         ];
         match senseless.into_iter().find(|(wrong, _)| *wrong) {
             None => Ok(scenario),
@@ -153,12 +172,19 @@ impl Scenario {
     pub(crate) fn layers(&self) -> Vec<LayerSpec> {
         let count = self.video_kbps.len();
         let layer = |(position, kbps): (usize, &u32)| LayerSpec {
+            codec: self.codec,
             kbps: *kbps,
             width: 1_280 >> (count - 1 - position),
             height: 720 >> (count - 1 - position),
             fps: self.fps,
         };
         self.video_kbps.iter().enumerate().map(layer).collect()
+    }
+
+    /// What the link of a room's viewer carries; viewers count from 0.
+    pub(crate) fn link_kbps(&self, viewer: usize) -> Option<u32> {
+        let position = viewer.checked_rem(self.viewer_kbps.len())?;
+        self.viewer_kbps.get(position).copied()
     }
 
     pub(crate) fn participants(&self) -> usize {
@@ -202,6 +228,7 @@ mod tests {
             parse("title = 'a'\npublishers = 5\naudio = true\nvideo_kbps = [1000]").unwrap();
         assert_eq!((scenario.rooms, scenario.viewers, scenario.fps), (1, 0, 30));
         assert_eq!(scenario.measured(), Duration::from_secs(10));
+        assert_eq!(scenario.codec, VideoCodec::Vp8);
         assert_eq!(scenario.watched_by(true), 4);
         assert_eq!(scenario.watched_by(false), 5);
         assert_eq!(scenario.tracks(), 2);
@@ -222,6 +249,19 @@ mod tests {
     }
 
     #[test]
+    fn viewers_have_the_links_in_turn() {
+        let links = |text: &str| {
+            let scenario = parse(&format!("title = 'a'\npublishers = 1\nviewers = 3\n{text}"));
+            let scenario = scenario.unwrap();
+            (0..3).map(|viewer| scenario.link_kbps(viewer)).collect()
+        };
+        let all: Vec<_> = links("viewer_kbps = [300, 1000]");
+        assert_eq!(all, [Some(300), Some(1_000), Some(300)]);
+        let none: Vec<_> = links("");
+        assert_eq!(none, [None; 3]);
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused_with_the_reason() {
         for (text, part) in [
             ("title = 'a'\npublishers = 1\nrooms = 0", "rooms"),
@@ -231,7 +271,17 @@ mod tests {
                 "3 layers",
             ),
             ("title = 'a'\npublishers = 1\nchurn_per_second = 1", "churn"),
+            ("title = 'a'\npublishers = 1\nviewer_kbps = [9]", "viewers"),
+            (
+                "title = 'a'\npublishers = 1\nviewers = 1\nviewer_kbps = [0]",
+                "viewer_kbps",
+            ),
+            (
+                "title = 'a'\npublishers = 1\nviewers = 1\nviewer_kbps = [9]\nchurn_per_second = 1",
+                "exclude",
+            ),
             ("title = 'a'\npublishers = 1\nvewers = 1", "vewers"),
+            ("title = 'a'\npublishers = 1\ncodec = 'h263'", "h263"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

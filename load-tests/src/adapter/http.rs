@@ -23,6 +23,8 @@ pub(crate) struct Http {
     agent: ureq::Agent,
     /// By the number of the seat: the session's address, where there is one, and its peer.
     peers: BTreeMap<usize, Vec<(Option<String>, PeerKey)>>,
+    /// Why sessions could not be ended.
+    ended: Vec<String>,
 }
 
 impl Http {
@@ -35,6 +37,7 @@ impl Http {
             addresses,
             agent: config.into(),
             peers: BTreeMap::new(),
+            ended: Vec::new(),
         }
     }
 
@@ -60,7 +63,7 @@ impl Http {
         let location = location.and_then(|location| location.to_str().ok());
         let session = location.map(|location| resolve(&address, location));
         let answer = response.body_mut().read_to_string().map_err(refused)?;
-        let peer = media.add(offered.accept(&answer)?, requested, expects);
+        let peer = media.add(seat, offered.accept(&answer)?, requested, expects);
         self.peers
             .entry(seat.number)
             .or_default()
@@ -115,13 +118,23 @@ impl Adapter for Http {
 
     fn leave(&mut self, number: usize, media: &mut Media) -> Result<(), AdapterError> {
         for (session, peer) in self.peers.remove(&number).unwrap_or_default() {
-            if let Some(session) = session {
-                // Who is gone already need not be told so.
-                let _ = self.agent.delete(&session).call();
+            if let Some(Err(error)) = session.map(|session| self.agent.delete(&session).call()) {
+                self.ended.push(format!("DELETE: {error}"));
             }
             media.close(peer);
         }
         Ok(())
+    }
+
+    fn end(&mut self, media: &mut Media) {
+        while let Some((number, _)) = self.peers.first_key_value() {
+            // It fails for nobody: what goes wrong is kept.
+            let _ = self.leave(*number, media);
+        }
+    }
+
+    fn ended(&self) -> &[String] {
+        &self.ended
     }
 
     fn serve(&mut self, until: Instant) -> Result<(), AdapterError> {
@@ -154,23 +167,32 @@ fn resolve(address: &str, location: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
     use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::{Ipv4Addr, TcpListener};
+    use std::net::{Ipv4Addr, TcpListener, TcpStream};
     use std::time::Duration;
 
     use super::*;
     use crate::media::dtls::Identity;
+    use crate::media::encoder::VideoCodec;
     use crate::media::negotiation::Factory;
     use crate::media::publication::stream_id;
 
     #[test]
     fn addresses_name_room_and_seat() {
         let seat = Seat {
-            number: 12,
             room: 3,
-            publisher: None,
+            ..seat(12, None)
         };
         let address = address_of("http://127.0.0.1:1/whep/{room}?as={seat}", seat);
         assert_eq!(address, "http://127.0.0.1:1/whep/3?as=12");
+    }
+
+    fn seat(number: usize, publisher: Option<u32>) -> Seat {
+        Seat {
+            number,
+            room: 0,
+            publisher,
+            link_kbps: None,
+        }
     }
 
     fn factory() -> Factory {
@@ -178,14 +200,14 @@ mod tests {
             identity: Identity::generate().unwrap(),
             ip: Ipv4Addr::LOCALHOST.into(),
             gro: true,
+            codec: VideoCodec::default(),
         }
     }
 
-    /// Answers one offer, and receives what is published.
-    fn serve_once(listener: &TcpListener, media: &mut Media) {
-        let (mut stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream.try_clone().unwrap());
-        let mut length = 0;
+    /// The first line of a request, and its body.
+    fn read_request(stream: &TcpStream) -> (String, String) {
+        let mut reader = BufReader::new(stream);
+        let (mut first, mut length) = (String::new(), 0);
         loop {
             let mut line = String::new();
             reader.read_line(&mut line).unwrap();
@@ -196,15 +218,25 @@ mod tests {
             if line.is_empty() {
                 break;
             }
+            if first.is_empty() {
+                first = line;
+            }
         }
-        let mut offer = vec![0; length];
-        reader.read_exact(&mut offer).unwrap();
-        let offer = String::from_utf8(offer).unwrap();
+        let mut body = vec![0; length];
+        reader.read_exact(&mut body).unwrap();
+        (first, String::from_utf8(body).unwrap())
+    }
+
+    /// Answers one offer, and receives what is published.
+    fn serve_once(listener: &TcpListener, media: &mut Media) {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (_, offer) = read_request(&stream);
         let (answer, negotiated) = media.factory.answer(&offer).unwrap();
-        media.add(negotiated, Instant::now(), 2);
+        media.add(seat(1, None), negotiated, Instant::now(), 2);
         let length = answer.len();
-        let head =
-            format!("HTTP/1.1 201 Created\r\nlocation: /s/1\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "HTTP/1.1 201 Created\r\nconnection: close\r\nlocation: /s/1\r\ncontent-length: {length}\r\n\r\n"
+        );
         stream.write_all((head + &answer).as_bytes()).unwrap();
     }
 
@@ -219,11 +251,7 @@ mod tests {
         let scenario: Scenario =
             toml::from_str("title = 'a'\npublishers = 1\nvideo_kbps = [1000]\naudio = true")
                 .unwrap();
-        let seat = Seat {
-            number: 0,
-            room: 0,
-            publisher: Some(0),
-        };
+        let seat = seat(0, Some(0));
         let addresses = Addresses {
             publish,
             watch: String::new(),
@@ -248,6 +276,20 @@ mod tests {
         let delay = heard.delays.percentiles().unwrap();
         assert!(delay.p50 > 0.0 && delay.max < 10_000.0, "{delay:?}");
         assert!(publishing.report().unwrap()[0].peers[0].sent > 0);
+        let ended = std::thread::scope(|scope| {
+            let ended = scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let (line, _) = read_request(&stream);
+                let gone = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(gone.as_bytes()).unwrap();
+                line
+            });
+            http.end(&mut publishing);
+            ended.join().unwrap()
+        });
+        assert_eq!(ended, "delete /s/1 http/1.1");
+        assert_eq!(publishing.open(), 0);
+        assert_eq!(http.ended().len(), 1, "a refusal is told");
     }
 
     #[test]

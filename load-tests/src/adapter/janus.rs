@@ -141,7 +141,7 @@ impl Janus {
         if self.rooms.contains_key(&room) {
             return Ok(());
         }
-        let body = room_request(room, scenario.publishers);
+        let body = room_request(room, scenario);
         self.message(self.manager, body, None)?;
         self.rooms.insert(room, Room::default());
         Ok(())
@@ -176,7 +176,7 @@ impl Adapter for Janus {
         let body = json!({"request": "joinandconfigure", "ptype": "publisher", "room": room_number(seat.room)});
         let joined = self.message(handle, body, Some(offer))?;
         let negotiated = offered.accept(&sdp_of(&joined)?)?;
-        let peer = media.add(negotiated, requested, 0);
+        let peer = media.add(seat, negotiated, requested, 0);
         let feed = plugin_data(&joined).and_then(|data| data.get("id")?.as_u64());
         if let (Some(room), Some(feed)) = (self.rooms.get_mut(&seat.room), feed) {
             room.feeds.push((seat.number, feed));
@@ -211,7 +211,7 @@ impl Adapter for Janus {
             json!({"request": "join", "ptype": "subscriber", "room": room, "streams": streams});
         let attached = self.message(handle, body, None)?;
         let (answer, negotiated) = media.factory.answer(&sdp_of(&attached)?)?;
-        let peer = media.add(negotiated, requested, expects);
+        let peer = media.add(seat, negotiated, requested, expects);
         let jsep = json!({"type": "answer", "sdp": answer});
         self.message(handle, json!({"request": "start"}), Some(jsep))?;
         self.peers
@@ -281,9 +281,10 @@ fn room_number(room: usize) -> usize {
     room + 1
 }
 
-fn room_request(room: usize, publishers: usize) -> Value {
-    json!({"request": "create", "room": room_number(room), "publishers": publishers.max(1), "bitrate": 0,
-        "audiocodec": "opus", "videocodec": "vp8", "audiolevel_ext": true, "permanent": false})
+fn room_request(room: usize, scenario: &Scenario) -> Value {
+    let publishers = scenario.publishers.max(1);
+    json!({"request": "create", "room": room_number(room), "publishers": publishers, "bitrate": 0,
+        "audiocodec": "opus", "videocodec": scenario.codec.name(), "audiolevel_ext": true, "permanent": false})
 }
 
 fn configure(folder: &Path, ip: Ipv4Addr, websocket: SocketAddr) -> io::Result<()> {
@@ -341,8 +342,10 @@ mod tests {
     }
 
     #[test]
-    fn a_room_has_a_number_and_no_limit_of_the_bitrate() {
-        let request = room_request(0, 5);
+    fn a_room_has_a_number_the_codec_and_no_limit_of_the_bitrate() {
+        let scenario = toml::from_str("title = 'a'\npublishers = 5\ncodec = 'h264'").unwrap();
+        let request = room_request(0, &scenario);
+        assert_eq!(request["videocodec"], "h264");
         assert_eq!(request["room"], 1);
         assert_eq!(request["publishers"], 5);
         assert_eq!(request["bitrate"], 0);

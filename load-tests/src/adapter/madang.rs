@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::http::{Addresses, Http};
 use super::websocket::{SocketKey, WebSockets};
 use super::{Adapter, AdapterError, Media, PATIENCE, Seat};
 use crate::media::negotiation::Wish;
@@ -31,6 +32,11 @@ const LIMITS: [&str; 8] = [
     "--limits-http-connections=1000000",
     "--limits-peers-per-worker=1000000",
     "--limits-slots-per-participant=256",
+];
+/// The same for requests of WHIP and WHEP.
+const HTTP_LIMITS: [&str; 2] = [
+    "--limits-requests-per-second-per-address=100000",
+    "--limits-requests-burst-per-address=1000000",
 ];
 /// Frames that a load test has no use for.
 const IGNORED: [&str; 4] = [
@@ -67,47 +73,14 @@ struct Session {
 }
 
 impl Madang {
-    /// Starts a server on free ports of the loopback address.
+    /// Starts a server.
     pub(crate) fn start(
         program: &Path,
         arguments: &[String],
         workers: usize,
         cpus: &[usize],
     ) -> Result<Self, AdapterError> {
-        if !program.is_file() {
-            let why = format!(
-                "there is no {}; `cargo build --release -p madang` makes it",
-                program.display()
-            );
-            return Err(AdapterError::NotRun(why));
-        }
-        let mut command = command(program);
-        command
-            .args([
-                "--listen=127.0.0.1:0",
-                "--media-port=0",
-                "--media-bind=127.0.0.1",
-            ])
-            .args(["--log-format=json", &format!("--media-workers={workers}")])
-            .args(LIMITS)
-            .args(arguments)
-            .stderr(Stdio::piped());
-        let mut server = ServerProcess::start(&mut command, cpus)?;
-        let log = BufReader::new(
-            server
-                .child
-                .stderr
-                .take()
-                .ok_or(AdapterError::Silent(PATIENCE))?,
-        );
-        let mut lines = log.lines().map_while(Result::ok);
-        let listening = lines.find_map(|line| {
-            let line: Value = serde_json::from_str(&line).ok()?;
-            line.get("http")?.as_str()?.parse().ok()
-        });
-        let http = listening.ok_or_else(|| AdapterError::Refused("it ended at once".to_owned()))?;
-        // The rest of the log is read and dropped, so that the pipe never fills.
-        std::thread::spawn(move || lines.for_each(drop));
+        let (server, http) = start_server(program, arguments, workers, cpus)?;
         let mut adapter = Self::at(http)?;
         adapter.server = Some(server);
         Ok(adapter)
@@ -256,6 +229,78 @@ impl Madang {
     }
 }
 
+/// Starts a server on free ports of the loopback address, and says where it takes HTTP.
+fn start_server(
+    program: &Path,
+    arguments: &[String],
+    workers: usize,
+    cpus: &[usize],
+) -> Result<(ServerProcess, SocketAddr), AdapterError> {
+    if !program.is_file() {
+        let why = format!(
+            "there is no {}; `cargo build --release -p madang` makes it",
+            program.display()
+        );
+        return Err(AdapterError::NotRun(why));
+    }
+    let mut command = command(program);
+    command
+        .args([
+            "--listen=127.0.0.1:0",
+            "--media-port=0",
+            "--media-bind=127.0.0.1",
+        ])
+        .args(["--log-format=json", &format!("--media-workers={workers}")])
+        .args(LIMITS)
+        .args(arguments)
+        .stderr(Stdio::piped());
+    let mut server = ServerProcess::start(&mut command, cpus)?;
+    let log = BufReader::new(
+        server
+            .child
+            .stderr
+            .take()
+            .ok_or(AdapterError::Silent(PATIENCE))?,
+    );
+    let mut lines = log.lines().map_while(Result::ok);
+    let listening = lines.find_map(|line| {
+        let line: Value = serde_json::from_str(&line).ok()?;
+        line.get("http")?.as_str()?.parse().ok()
+    });
+    let http = listening.ok_or_else(|| AdapterError::Refused("it ended at once".to_owned()))?;
+    // The rest of the log is read and dropped, so that the pipe never fills.
+    std::thread::spawn(move || lines.for_each(drop));
+    Ok((server, http))
+}
+
+/// The same server by WHIP and WHEP: a program to start, or one that runs already. Rooms are open, as it is without keys.
+pub(crate) fn by_http(
+    program: &Path,
+    arguments: &[String],
+    workers: usize,
+    cpus: &[usize],
+    address: Option<SocketAddr>,
+) -> Result<Http, AdapterError> {
+    let (server, http) = match address {
+        Some(address) => (None, address),
+        None => {
+            let limits = HTTP_LIMITS.into_iter().map(str::to_owned);
+            let arguments: Vec<_> = limits.chain(arguments.iter().cloned()).collect();
+            let (server, http) = start_server(program, &arguments, workers, cpus)?;
+            (Some(server), http)
+        }
+    };
+    Ok(Http::new(server, http_addresses(http)))
+}
+
+/// Publishers of a room have names of their own; viewers are nobody.
+fn http_addresses(http: SocketAddr) -> Addresses {
+    Addresses {
+        publish: format!("http://{http}/whip/load-{{room}}?participant=publisher-{{seat}}"),
+        watch: format!("http://{http}/whep/load-{{room}}"),
+    }
+}
+
 impl Session {
     fn add_tracks<'a>(&mut self, tracks: impl Iterator<Item = &'a Value>) {
         for track in tracks.filter(|track| text_of(track, "peer") != self.you) {
@@ -324,7 +369,7 @@ impl Adapter for Madang {
         let mids = [offered.microphone, offered.camera].map(|mid| mid.map(|mid| mid.to_string()));
         let candidate = json!({"t": "candidate", "gen": 0, "candidate": offered.candidate});
         let negotiated = offered.accept(text_of(&joined, "answer"))?;
-        let peer = media.add(negotiated, requested, watched * scenario.tracks());
+        let peer = media.add(seat, negotiated, requested, watched * scenario.tracks());
         self.tell(socket, &candidate);
         if self.sessions.len() <= seat.number {
             self.sessions.resize_with(seat.number + 1, || None);
@@ -425,6 +470,16 @@ mod tests {
             (session.video, session.audio),
             (vec!["t2".to_owned()], vec!["t3".to_owned()])
         );
+    }
+
+    #[test]
+    fn publishers_have_names_and_viewers_none() {
+        let addresses = http_addresses(SocketAddr::from(([127, 0, 0, 1], 80)));
+        assert_eq!(
+            addresses.publish,
+            "http://127.0.0.1:80/whip/load-{room}?participant=publisher-{seat}"
+        );
+        assert_eq!(addresses.watch, "http://127.0.0.1:80/whep/load-{room}");
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use crate::media::engine::{Engine, EngineReport};
+use crate::media::link::Link;
 use crate::media::negotiation::{Factory, Negotiated, NegotiationError};
 use crate::media::peer::{NewPeer, PeerKey};
 use crate::scenario::Scenario;
@@ -47,6 +48,8 @@ pub(crate) struct Seat {
     pub(crate) room: usize,
     /// The number under which the participant's streams are known.
     pub(crate) publisher: Option<u32>,
+    /// What the participant's link carries from the server, where that is narrow.
+    pub(crate) link_kbps: Option<u32>,
 }
 
 /// A server, and the signalling of all participants with it.
@@ -73,7 +76,10 @@ pub(crate) trait Adapter {
     /// Leaves; the number is the seat's.
     fn leave(&mut self, number: usize, media: &mut Media) -> Result<(), AdapterError>;
 
-    /// What the server has said when it ended sessions by itself.
+    /// Takes leave of everybody, where a server would else keep sessions of clients that are gone.
+    fn end(&mut self, _: &mut Media) {}
+
+    /// What the server has said when it ended sessions by itself, or refused to.
     fn ended(&self) -> &[String] {
         &[]
     }
@@ -105,6 +111,7 @@ impl Media {
 
     pub(crate) fn add(
         &mut self,
+        seat: Seat,
         negotiated: Negotiated,
         requested: Instant,
         expects: usize,
@@ -118,6 +125,7 @@ impl Media {
                 negotiated,
                 requested,
                 expects,
+                link: seat.link_kbps.map(Link::new),
             });
         }
         key

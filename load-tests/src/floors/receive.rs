@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, recvmmsg};
 
-use super::rhythm::{Method, Sender};
+use super::rhythm::{Destination, Method, Sender};
 use super::{Floor, PACKET_BYTES, floor, timed};
 use crate::media::socket::{ReceiveBuffer, Socket};
 
@@ -28,11 +28,12 @@ fn rounds(
     destination: std::net::SocketAddr,
     mut empty: impl FnMut() -> u64,
 ) -> io::Result<Floor> {
+    let destination = Destination::new(destination, PACKET_BYTES)?;
     let mut sender = Sender::new()?;
     let (mut cpu, mut packets) = (Duration::ZERO, 0);
     for _ in 0..ROUNDS {
         for _ in 0..ROUND / 4 {
-            sender.send(method, destination, 4, PACKET_BYTES);
+            sender.send(method, &destination, 4, PACKET_BYTES);
         }
         cpu += timed(|| packets += empty());
     }

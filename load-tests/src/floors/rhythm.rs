@@ -1,14 +1,14 @@
 //! Sending in the rhythm of a call: short bursts to many destinations, and sleep between them.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
 
 use super::seal::Sealer;
 use super::{Floor, floor, thread_cpu};
@@ -70,14 +70,19 @@ const fn pattern(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Sendto,
+    /// On a socket that is connected to the destination: no address to copy, no route to look up.
+    Send,
     Sendmmsg,
     Gso,
+    ConnectedGso,
 }
 
-const METHODS: [(&str, Method, bool); 4] = [
+const METHODS: [(&str, Method, bool); 6] = [
     ("sendto", Method::Sendto, false),
+    ("send, connected", Method::Send, false),
     ("sendmmsg", Method::Sendmmsg, false),
     ("GSO", Method::Gso, false),
+    ("GSO, connected", Method::ConnectedGso, false),
     ("seal and GSO", Method::Gso, true),
 ];
 
@@ -88,8 +93,11 @@ pub(super) fn measure(
 ) -> io::Result<Vec<Floor>> {
     let sealer = Sealer::new();
     let mut sender = Sender::new()?;
-    let peers = receiver.addresses().get(..pattern.peers);
-    let peers = peers.unwrap_or_default();
+    let peers = receiver.addresses().iter().take(pattern.peers);
+    let peers: io::Result<Vec<_>> = peers
+        .map(|address| Destination::new(*address, pattern.bytes))
+        .collect();
+    let peers = peers?;
     let mut floors = Vec::new();
     for (name, method, sealed) in METHODS {
         let before = thread_cpu();
@@ -102,9 +110,9 @@ pub(super) fn measure(
                 };
                 match (&sealer, sealed) {
                     (Some(sealer), true) => {
-                        sender.seal_and_send(sealer, *to, pattern.burst, pattern.bytes);
+                        sender.seal_and_send(sealer, to.address, pattern.burst, pattern.bytes);
                     }
-                    _ => sender.send(method, *to, pattern.burst, pattern.bytes),
+                    _ => sender.send(method, to, pattern.burst, pattern.bytes),
                 }
                 packets += pattern.burst;
             }
@@ -117,10 +125,36 @@ pub(super) fn measure(
     Ok(floors)
 }
 
+/// Where packets go, with the sockets that are connected to it.
+pub(super) struct Destination {
+    address: SocketAddr,
+    connected: UdpSocket,
+    /// The same, splitting what is sent into packets.
+    splitting: UdpSocket,
+}
+
+impl Destination {
+    pub(super) fn new(address: SocketAddr, bytes: usize) -> io::Result<Self> {
+        let connect = || {
+            let socket = UdpSocket::bind((IP, 0))?;
+            socket.connect(address)?;
+            Ok::<_, io::Error>(socket)
+        };
+        let splitting = connect()?;
+        let segment = i32::try_from(bytes).unwrap_or(i32::MAX);
+        setsockopt(&splitting, sockopt::UdpGsoSegment, &segment)?;
+        Ok(Self {
+            address,
+            connected: connect()?,
+            splitting,
+        })
+    }
+}
+
 /// A socket to send from.
 pub(super) struct Sender {
     gso: Socket,
-    plain: std::net::UdpSocket,
+    plain: UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
     buffer: Vec<u8>,
     number: u64,
@@ -130,7 +164,7 @@ impl Sender {
     pub(super) fn new() -> io::Result<Self> {
         Ok(Self {
             gso: Socket::open(IpAddr::V4(IP), true)?,
-            plain: std::net::UdpSocket::bind((IP, 0))?,
+            plain: UdpSocket::bind((IP, 0))?,
             headers: MultiHeaders::preallocate(BURST_MAX, None),
             buffer: vec![0; 1 << 16],
             number: 0,
@@ -138,18 +172,26 @@ impl Sender {
     }
 
     /// Sends a burst of packets without looking at their contents. What is not taken is lost.
-    pub(super) fn send(&mut self, method: Method, to: SocketAddr, burst: u64, bytes: usize) {
+    pub(super) fn send(&mut self, method: Method, to: &Destination, burst: u64, bytes: usize) {
         let count = usize::try_from(burst).unwrap_or(BURST_MAX);
         let contents = self.buffer.get(..count * bytes).unwrap_or_default();
         match method {
             Method::Sendto => {
                 for packet in contents.chunks(bytes) {
-                    let _ = self.plain.send_to(packet, to);
+                    let _ = self.plain.send_to(packet, to.address);
                 }
             }
-            Method::Gso => self.gso.send(to, bytes, contents),
+            Method::Send => {
+                for packet in contents.chunks(bytes) {
+                    let _ = to.connected.send(packet);
+                }
+            }
+            Method::Gso => self.gso.send(to.address, bytes, contents),
+            Method::ConnectedGso => {
+                let _ = to.splitting.send(contents);
+            }
             Method::Sendmmsg => {
-                let SocketAddr::V4(to) = to else {
+                let SocketAddr::V4(to) = to.address else {
                     return;
                 };
                 let packets: Vec<_> = contents
@@ -234,6 +276,29 @@ fn empty(mut poll: Poll, sockets: &[Socket], cpus: &[usize], stop: &AtomicBool) 
             if let Some(socket) = sockets.get(event.token().0) {
                 while socket.receive(&mut buffer) {}
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_way_of_sending_brings_all_packets_of_a_burst() {
+        let receiver = Socket::open(IpAddr::V4(IP), true).unwrap();
+        let (burst, bytes) = VIDEO;
+        let to = Destination::new(receiver.local, bytes).unwrap();
+        let mut sender = Sender::new().unwrap();
+        let mut buffer = ReceiveBuffer::new();
+        for (name, method, _) in METHODS {
+            sender.send(method, &to, burst, bytes);
+            let mut lengths = Vec::new();
+            while lengths.len() < 4 {
+                receiver.receive(&mut buffer);
+                lengths.extend(buffer.datagrams().map(|(_, _, datagram)| datagram.len()));
+            }
+            assert_eq!(lengths, [bytes; 4], "{name}");
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Synthetic encoders: the sizes, rhythm and payload headers of VP8 and Opus around a [`Tag`].
+//! Synthetic encoders: sizes, rhythm and payload headers of real ones around a [`Tag`].
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use fastrand::Rng;
+use serde::{Deserialize, Serialize};
+use str0m::format::Codec;
 
 use super::tag::{StreamId, Tag};
+use super::{h264, vp8};
 
 /// The largest payload that an encoder makes: 1.2 kB on the wire with headers and the tag of the cipher.
 const PAYLOAD_BYTES_MAX: usize = 1_150;
@@ -34,13 +37,73 @@ pub(crate) struct Packet {
     pub(crate) payload: Arc<[u8]>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum VideoCodec {
+    #[default]
+    Vp8,
+    H264,
+}
+
+impl VideoCodec {
+    /// As signalling and scenarios call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Vp8 => "vp8",
+            Self::H264 => "h264",
+        }
+    }
+}
+
+impl From<VideoCodec> for Codec {
+    fn from(codec: VideoCodec) -> Self {
+        match codec {
+            VideoCodec::Vp8 => Self::Vp8,
+            VideoCodec::H264 => Self::H264,
+        }
+    }
+}
+
 /// How one layer of a camera is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct LayerSpec {
+    pub(crate) codec: VideoCodec,
     pub(crate) kbps: u32,
     pub(crate) width: u16,
     pub(crate) height: u16,
     pub(crate) fps: u32,
+}
+
+/// A frame that is to be packed.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) keyframe: bool,
+    /// Of all payloads together.
+    pub(super) bytes: usize,
+    pub(super) tag: Tag,
+}
+
+impl Frame {
+    /// Completes a payload that begins with the codec's headers: the tag, and filling up to this length.
+    pub(super) fn fill(&self, mut payload: Vec<u8>, length: usize) -> Vec<u8> {
+        self.tag.write(&mut payload);
+        payload.resize(length.max(payload.len()), 0);
+        payload
+    }
+}
+
+/// The lengths of the payloads into which so many bytes are cut: equal but for the last one, so that a server can send
+/// them in one call.
+pub(super) fn payload_lengths(bytes: usize) -> impl Iterator<Item = usize> {
+    let count = bytes.div_ceil(PAYLOAD_BYTES_MAX).max(1);
+    let length = bytes.div_ceil(count);
+    (0..count).map(move |position| length.min(bytes.saturating_sub(position * length)))
+}
+
+#[derive(Debug)]
+enum Packetizer {
+    Vp8(vp8::Packetizer),
+    H264(h264::Packetizer),
 }
 
 /// One layer of a camera.
@@ -48,9 +111,8 @@ pub(crate) struct LayerSpec {
 pub(crate) struct VideoEncoder {
     stream: StreamId,
     spec: LayerSpec,
+    packetizer: Packetizer,
     rng: Rng,
-    picture_id: u16,
-    tl0_pic_idx: u8,
     timestamp: u32,
     keyframe_wanted: bool,
     /// What keyframes have taken beyond the mean, and delta frames have not paid back.
@@ -60,16 +122,24 @@ pub(crate) struct VideoEncoder {
 impl VideoEncoder {
     pub(crate) fn new(stream: StreamId, spec: LayerSpec) -> Self {
         let mut rng = Rng::with_seed(u64::from(stream.0));
+        let (width, height) = (spec.width, spec.height);
+        let packetizer = match spec.codec {
+            VideoCodec::Vp8 => Packetizer::Vp8(vp8::Packetizer::new((width, height), &mut rng)),
+            VideoCodec::H264 => Packetizer::H264(h264::Packetizer::new(width, height)),
+        };
         Self {
             stream,
             spec,
-            picture_id: rng.u16(..) & 0x7fff,
-            tl0_pic_idx: rng.u8(..),
+            packetizer,
             timestamp: rng.u32(..),
             rng,
             keyframe_wanted: true,
             debt_bytes: 0,
         }
+    }
+
+    pub(crate) fn codec(&self) -> VideoCodec {
+        self.spec.codec
     }
 
     pub(crate) fn period(&self) -> Duration {
@@ -83,31 +153,25 @@ impl VideoEncoder {
     /// Encodes the next frame into `out`.
     pub(crate) fn encode(&mut self, sent_ns: u64, out: &mut Vec<Packet>) {
         let keyframe = std::mem::take(&mut self.keyframe_wanted);
-        let size = self.frame_bytes(keyframe);
-        let count = size.div_ceil(PAYLOAD_BYTES_MAX);
-        // Equal lengths but for the last one: a server can send them in one call.
-        let length = size.div_ceil(count);
-        let tag = Tag {
-            stream: self.stream,
-            sent_ns,
+        let frame = Frame {
+            keyframe,
+            bytes: self.frame_bytes(keyframe),
+            tag: Tag {
+                stream: self.stream,
+                sent_ns,
+            },
         };
-        for position in 0..count {
-            let mut payload = Vec::with_capacity(length);
-            self.write_descriptor(position == 0, &mut payload);
-            if position == 0 {
-                self.write_frame_header(keyframe, &mut payload);
-            }
-            tag.write(&mut payload);
-            let left = size.saturating_sub(position * length);
-            payload.resize(length.min(left).max(payload.len()), 0);
-            out.push(Packet {
-                timestamp: self.timestamp,
-                marker: position + 1 == count,
-                payload: payload.into(),
-            });
-        }
-        self.picture_id = (self.picture_id + 1) & 0x7fff;
-        self.tl0_pic_idx = self.tl0_pic_idx.wrapping_add(1);
+        let payloads = match &mut self.packetizer {
+            Packetizer::Vp8(packetizer) => packetizer.pack(&frame),
+            Packetizer::H264(packetizer) => packetizer.pack(&frame),
+        };
+        let last = payloads.len() - 1;
+        let packets = payloads.into_iter().enumerate();
+        out.extend(packets.map(|(position, payload)| Packet {
+            timestamp: self.timestamp,
+            marker: position == last,
+            payload: payload.into(),
+        }));
         self.timestamp = self.timestamp.wrapping_add(VIDEO_CLOCK_HZ / self.spec.fps);
     }
 
@@ -128,29 +192,6 @@ impl VideoEncoder {
         let repaid = self.debt_bytes.div_ceil(REPAYMENT_FRAMES).min(most);
         self.debt_bytes -= repaid;
         (size - repaid).max(Tag::BYTES * 2)
-    }
-
-    /// RFC 7741 section 4.2: picture id of 15 bits, TL0PICIDX, temporal layer 0.
-    fn write_descriptor(&self, first: bool, out: &mut Vec<u8>) {
-        let [high, low] = self.picture_id.to_be_bytes();
-        out.extend([
-            0x80 | u8::from(first) << 4,
-            0xe0,
-            0x80 | high,
-            low,
-            self.tl0_pic_idx,
-            0,
-        ]);
-    }
-
-    /// RFC 6386 section 9.1: a frame that is shown; a keyframe has a start code and its size.
-    fn write_frame_header(&self, keyframe: bool, out: &mut Vec<u8>) {
-        out.extend([0x10 | u8::from(!keyframe), 0, 0]);
-        if keyframe {
-            out.extend([0x9d, 0x01, 0x2a]);
-            out.extend(self.spec.width.to_le_bytes());
-            out.extend(self.spec.height.to_le_bytes());
-        }
     }
 }
 
@@ -189,12 +230,18 @@ impl AudioEncoder {
 mod tests {
     use super::*;
 
-    const SPEC: LayerSpec = LayerSpec {
-        kbps: 1_000,
-        width: 1_280,
-        height: 720,
-        fps: 30,
-    };
+    fn encoders() -> [VideoEncoder; 2] {
+        [VideoCodec::Vp8, VideoCodec::H264].map(|codec| {
+            let spec = LayerSpec {
+                codec,
+                kbps: 1_000,
+                width: 1_280,
+                height: 720,
+                fps: 30,
+            };
+            VideoEncoder::new(StreamId(9), spec)
+        })
+    }
 
     fn frames(encoder: &mut VideoEncoder, count: usize) -> Vec<Vec<Packet>> {
         let encode = |_| {
@@ -206,64 +253,53 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_is_a_keyframe_with_its_size() {
-        let mut encoder = VideoEncoder::new(StreamId(1), SPEC);
-        let all = frames(&mut encoder, 2);
-        let first = &all[0][0].payload;
-        assert_eq!(first[0], 0x90, "extension, start of partition 0");
-        assert_eq!(first[6] & 1, 0, "keyframe");
-        assert_eq!(first[9..16], [0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02]);
-        assert_eq!(all[0][1].payload[0], 0x80, "no second start");
-        assert_eq!(all[1][0].payload[6] & 1, 1, "delta frame");
-        assert_eq!(Tag::find(first).map(|tag| tag.sent_ns), Some(5));
-        assert_eq!(
-            Tag::find(&all[1][2].payload).map(|tag| tag.stream),
-            Some(StreamId(1))
-        );
+    fn packets_of_a_frame_have_one_timestamp_and_the_last_one_the_marker() {
+        for mut encoder in encoders() {
+            let all = frames(&mut encoder, 2);
+            let step = all[1][0].timestamp.wrapping_sub(all[0][0].timestamp);
+            assert_eq!(step, 3_000);
+            for frame in &all {
+                assert!(frame.iter().all(|of| of.timestamp == frame[0].timestamp));
+                assert_eq!(frame.iter().filter(|packet| packet.marker).count(), 1);
+                assert!(frame.last().is_some_and(|packet| packet.marker));
+            }
+        }
     }
 
     #[test]
-    fn counters_and_timestamps_go_on() {
-        let mut encoder = VideoEncoder::new(StreamId(3), SPEC);
-        encoder.picture_id = 0x7fff;
-        encoder.tl0_pic_idx = 0xff;
-        let all = frames(&mut encoder, 2);
-        assert_eq!(all[0][0].payload[2..5], [0xff, 0xff, 0xff]);
-        assert_eq!(all[1][0].payload[2..5], [0x80, 0x00, 0x00]);
-        let step = all[1][0].timestamp.wrapping_sub(all[0][0].timestamp);
-        assert_eq!(step, 3_000);
-        let markers = all[0].iter().filter(|packet| packet.marker).count();
-        assert_eq!(markers, 1);
-        assert!(all[0].last().is_some_and(|packet| packet.marker));
+    fn every_packet_says_whose_it_is_and_when_it_was_sent() {
+        for mut encoder in encoders() {
+            for packet in frames(&mut encoder, 50).concat() {
+                let tag = Tag::find(&packet.payload).unwrap();
+                assert_eq!((tag.stream, tag.sent_ns), (StreamId(9), 5));
+            }
+        }
     }
 
     #[test]
     fn the_bitrate_is_kept_over_keyframes() {
-        let mut encoder = VideoEncoder::new(StreamId(9), SPEC);
-        let mut bytes = 0;
-        for second in 0..20 {
-            if second % 5 == 0 {
-                encoder.request_keyframe();
+        for mut encoder in encoders() {
+            let mut bytes = 0;
+            for second in 0..20 {
+                if second % 5 == 0 {
+                    encoder.request_keyframe();
+                }
+                let packets = frames(&mut encoder, 30).into_iter().flatten();
+                bytes += packets.map(|packet| packet.payload.len()).sum::<usize>();
             }
-            let packets = frames(&mut encoder, 30).into_iter().flatten();
-            bytes += packets.map(|packet| packet.payload.len()).sum::<usize>();
+            let kbps = bytes / 125 / 20;
+            assert!((970..=1_030).contains(&kbps), "{kbps} kbit/s");
         }
-        let kbps = bytes / 125 / 20;
-        assert!((970..=1_030).contains(&kbps), "{kbps} kbit/s");
     }
 
     #[test]
-    fn packets_of_a_frame_have_one_size_but_for_the_last() {
-        let mut encoder = VideoEncoder::new(StreamId(2), SPEC);
-        for frame in frames(&mut encoder, 100) {
-            let sizes: Vec<_> = frame.iter().map(|packet| packet.payload.len()).collect();
-            let first = sizes[0];
-            assert!(first <= PAYLOAD_BYTES_MAX);
-            assert!(
-                sizes[..sizes.len() - 1].iter().all(|size| *size == first),
-                "{sizes:?}"
-            );
-            assert!(sizes[sizes.len() - 1] <= first, "{sizes:?}");
+    fn payloads_have_one_length_but_for_the_last() {
+        for bytes in [0, 1, 1_150, 1_151, 4_000, 16_667] {
+            let lengths: Vec<_> = payload_lengths(bytes).collect();
+            assert_eq!(lengths.iter().sum::<usize>(), bytes);
+            let (last, others) = lengths.split_last().unwrap();
+            assert!(others.iter().all(|length| *length == lengths[0]));
+            assert!(*last <= lengths[0] && lengths[0] <= PAYLOAD_BYTES_MAX);
         }
     }
 

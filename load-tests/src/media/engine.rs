@@ -1,7 +1,7 @@
 //! The media thread: one loop over the sockets and timers of all its peers.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,6 +37,8 @@ pub(crate) struct Progress {
 pub(crate) struct EngineReport {
     pub(crate) peers: Vec<PeerReport>,
     pub(crate) delays: Times,
+    /// Behind narrow links, by their kbit/s.
+    pub(crate) link_delays: BTreeMap<u32, Times>,
     pub(crate) datagrams_received: u64,
 }
 
@@ -144,6 +146,7 @@ impl MediaThread {
             totals: Totals {
                 window: (u64::MAX, u64::MAX),
                 delays: Times::new(),
+                link_delays: BTreeMap::new(),
                 datagrams_received: 0,
             },
             buffer: ReceiveBuffer::new(),
@@ -274,6 +277,7 @@ impl MediaThread {
         EngineReport {
             peers: self.left.iter().cloned().chain(there).collect(),
             delays: self.totals.delays.clone(),
+            link_delays: self.totals.link_delays.clone(),
             datagrams_received: self.totals.datagrams_received,
         }
     }

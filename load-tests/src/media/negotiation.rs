@@ -11,9 +11,15 @@ use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Candidate, Rtc};
 
 use super::dtls::Identity;
-use super::encoder::LayerSpec;
+use super::encoder::{LayerSpec, VideoCodec};
+use super::h264;
 use super::publication::{Publication, RIDS};
 use super::socket::Socket;
+
+/// H.264 in offers, as Chrome has it: payload types of media and of retransmissions, and the profile, baseline and
+/// constrained baseline. Streams are of the latter, which is the former, too.
+const H264_FORMATS: [(u8, u8, u32); 2] =
+    [(127, 121, 0x42_00_1f), (108, 109, h264::PROFILE_LEVEL_ID)];
 
 /// What is common to all peers of a run.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub(crate) struct Factory {
     /// The local address of all peers.
     pub(crate) ip: IpAddr,
     pub(crate) gro: bool,
+    /// The only codec of video that peers have, so that every server takes it.
+    pub(crate) codec: VideoCodec,
 }
 
 /// What an offer asks for.
@@ -86,13 +94,15 @@ impl Factory {
                 ..ChannelConfig::default()
             });
         }
+        // WHIP wants one MediaStream (RFC 9725 section 4.4).
+        let stream = || Some("load".to_owned());
         let send = Direction::SendOnly;
         let microphone = wish
             .microphone
-            .then(|| change.add_media(MediaKind::Audio, send, None, None, None));
+            .then(|| change.add_media(MediaKind::Audio, send, stream(), None, None));
         let simulcast = (wish.camera.len() > 1).then(|| simulcast(wish.camera.len()));
         let camera = (!wish.camera.is_empty())
-            .then(|| change.add_media(MediaKind::Video, send, None, None, simulcast));
+            .then(|| change.add_media(MediaKind::Video, send, stream(), None, simulcast));
         for (kind, count) in [
             (MediaKind::Audio, wish.audio_slots),
             (MediaKind::Video, wish.video_slots),
@@ -140,16 +150,24 @@ impl Factory {
 
     fn peer(&self) -> Result<(Rtc, Socket, String), NegotiationError> {
         let socket = Socket::open(self.ip, self.gro)?;
-        let mut rtc = Rtc::builder()
+        let mut config = Rtc::builder()
             .set_crypto_provider(self.identity.provider.clone())
             .set_dtls_cert(self.identity.certificate.clone())
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, false)
-            .enable_vp8(true)
             .set_extension_map(extensions())
-            .set_stats_interval(None)
-            .build(Instant::now());
+            .set_stats_interval(None);
+        let codecs = config.codec_config();
+        match self.codec {
+            VideoCodec::Vp8 => codecs.enable_vp8(true),
+            VideoCodec::H264 => {
+                for (pt, resend, profile) in H264_FORMATS {
+                    codecs.add_h264(pt.into(), Some(resend.into()), true, profile);
+                }
+            }
+        }
+        let mut rtc = config.build(Instant::now());
         let candidate = Candidate::host(socket.local, "udp")
             .map_err(|error| NegotiationError::Candidate(error.to_string()))?;
         let line = candidate.to_sdp_string();
@@ -203,10 +221,12 @@ mod tests {
             identity: Identity::generate().unwrap(),
             ip: [127, 0, 0, 1].into(),
             gro: true,
+            codec: VideoCodec::Vp8,
         }
     }
 
     const LAYER: LayerSpec = LayerSpec {
+        codec: VideoCodec::Vp8,
         kbps: 500,
         width: 640,
         height: 360,
@@ -233,6 +253,7 @@ mod tests {
             offered.sdp
         );
         assert!(offered.sdp.contains(&offered.candidate));
+        assert_eq!(offered.sdp.matches("a=msid:load ").count(), 2);
         assert_eq!(offered.publications.len(), 2);
     }
 
@@ -246,6 +267,23 @@ mod tests {
         let offered = factory().offer(&wish).unwrap();
         let (answer, _) = factory().answer(&offered.sdp).unwrap();
         assert_eq!(offered.accept(&answer).unwrap().publications.len(), 1);
+    }
+
+    #[test]
+    fn an_offer_has_the_one_codec_of_video_that_is_wanted() {
+        let wish = Wish {
+            video_slots: 1,
+            ..Wish::default()
+        };
+        for (codec, has, has_not) in [
+            (VideoCodec::Vp8, "VP8/90000", "H264/90000"),
+            (VideoCodec::H264, "profile-level-id=42e01f", "VP8/90000"),
+        ] {
+            let factory = Factory { codec, ..factory() };
+            let sdp = factory.offer(&wish).unwrap().sdp;
+            assert_eq!(sdp.matches(has).count(), 1, "{sdp}");
+            assert!(!sdp.contains(has_not), "{sdp}");
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! One peer on the media thread: str0m, its socket, and what it has sent and received.
 
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use str0m::net::{Protocol, Receive};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
 use super::delay::Times;
+use super::link::{Link, LinkReport};
 use super::negotiation::Negotiated;
 use super::publication::Publication;
 use super::socket::{Outbox, ReceiveBuffer, Socket, wallclock_ns};
@@ -23,6 +26,8 @@ pub(crate) struct NewPeer {
     pub(crate) requested: Instant,
     /// Streams that it will receive, where that is known.
     pub(crate) expects: usize,
+    /// What lies between the server and the peer, where that is narrow.
+    pub(crate) link: Option<Link>,
 }
 
 /// What all peers of a thread write to.
@@ -31,6 +36,8 @@ pub(crate) struct Totals {
     /// Packets that were sent in this span, in nanoseconds since 1970, count.
     pub(crate) window: (u64, u64),
     pub(crate) delays: Times,
+    /// With the wait in narrow links, by their kbit/s.
+    pub(crate) link_delays: BTreeMap<u32, Times>,
     pub(crate) datagrams_received: u64,
 }
 
@@ -45,6 +52,7 @@ pub(crate) struct PeerReport {
     pub(crate) received: Vec<Received>,
     /// Holes in the sequence numbers of what came.
     pub(crate) missing: u64,
+    pub(crate) link: Option<LinkReport>,
 }
 
 /// Packets of one stream that came, of those that were sent in the window.
@@ -52,6 +60,30 @@ pub(crate) struct PeerReport {
 pub(crate) struct Received {
     pub(crate) stream: StreamId,
     pub(crate) packets: u64,
+    /// Of the payloads.
+    pub(crate) bytes: u64,
+}
+
+/// When something came.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    /// For str0m, behind the link.
+    at: Instant,
+    /// At the socket, by the kernel's clock in nanoseconds since 1970.
+    ns: u64,
+    /// The wait in the link.
+    waited: Duration,
+}
+
+impl Arrival {
+    /// Nothing came, but the time did.
+    fn of_nothing(at: Instant) -> Self {
+        Self {
+            at,
+            ns: 0,
+            waited: Duration::ZERO,
+        }
+    }
 }
 
 /// Sequence numbers of one SSRC, extended beyond 16 bits.
@@ -71,6 +103,7 @@ pub(crate) struct Peer {
     publications: Vec<Publication>,
     requested: Instant,
     expects: usize,
+    link: Option<Link>,
     connected: Option<Instant>,
     first_media: Option<Instant>,
     /// The time of the last input: str0m's never goes back.
@@ -91,6 +124,7 @@ impl Peer {
             publications: new.negotiated.publications,
             requested: new.requested,
             expects: new.expects,
+            link: new.link,
             connected: None,
             first_media: None,
             last: now,
@@ -117,7 +151,8 @@ impl Peer {
     /// When the peer has something to do.
     pub(crate) fn due(&self) -> Instant {
         let frames = self.publications.iter().filter_map(Publication::next);
-        frames.fold(self.timeout, Instant::min)
+        let link = self.link.as_ref().and_then(Link::next);
+        frames.chain(link).fold(self.timeout, Instant::min)
     }
 
     /// Takes what has come from the network.
@@ -132,12 +167,19 @@ impl Peer {
             let (now, now_ns) = (Instant::now(), wallclock_ns());
             for (source, arrived, datagram) in buffer.datagrams() {
                 totals.datagrams_received += 1;
-                let local = self.socket.local;
-                if let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) {
-                    // Feedback on congestion must not tell of the wait for this thread: the kernel knows better.
-                    let waited = Duration::from_nanos(now_ns.saturating_sub(arrived));
-                    let at = now.checked_sub(waited).unwrap_or(now).max(self.last);
-                    self.input(Input::Receive(at, receive), at, arrived, outbox, totals);
+                // Feedback on congestion must not tell of the wait for this thread: the kernel knows better.
+                let waited = Duration::from_nanos(now_ns.saturating_sub(arrived));
+                let at = now.checked_sub(waited).unwrap_or(now);
+                if let Some(link) = &mut self.link {
+                    let counted = (totals.window.0..totals.window.1).contains(&arrived);
+                    link.push(at, arrived, source, datagram, counted);
+                } else {
+                    let arrival = Arrival {
+                        at,
+                        ns: arrived,
+                        waited: Duration::ZERO,
+                    };
+                    self.take(source, datagram, arrival, outbox, totals);
                 }
             }
             if !more {
@@ -147,14 +189,46 @@ impl Peer {
         outbox.flush(&self.socket);
     }
 
-    /// Encodes and sends what is due, and lets str0m do its part.
+    fn take(
+        &mut self,
+        source: SocketAddr,
+        datagram: &[u8],
+        mut arrival: Arrival,
+        outbox: &mut Outbox,
+        totals: &mut Totals,
+    ) {
+        arrival.at = arrival.at.max(self.last);
+        let local = self.socket.local;
+        if let Ok(receive) = Receive::new(Protocol::Udp, source, local, datagram) {
+            self.input(Input::Receive(arrival.at, receive), arrival, outbox, totals);
+        }
+    }
+
+    /// Takes what has passed the link.
+    fn take_passed(&mut self, now: Instant, outbox: &mut Outbox, totals: &mut Totals) {
+        while let Some(passed) = self.link.as_mut().and_then(|link| link.pop(now)) {
+            let arrival = Arrival {
+                at: passed.due,
+                ns: passed.arrived_ns,
+                waited: passed.waited,
+            };
+            self.take(passed.source, &passed.datagram, arrival, outbox, totals);
+        }
+        outbox.flush(&self.socket);
+    }
+
+    /// Takes what has passed the link, encodes and sends what is due, and lets str0m do its part.
     pub(crate) fn wake(&mut self, now: Instant, outbox: &mut Outbox, totals: &mut Totals) {
+        self.take_passed(now, outbox, totals);
         let mut wrote = false;
         for publication in &mut self.publications {
             wrote |= publication.capture(now, &mut self.rtc, totals.window);
         }
         if wrote || self.timeout <= now {
-            self.input(Input::Timeout(now), now, 0, outbox, totals);
+            // What has passed the link just now may be later than the turn.
+            let now = now.max(self.last);
+            let arrival = Arrival::of_nothing(now);
+            self.input(Input::Timeout(now), arrival, outbox, totals);
             outbox.flush(&self.socket);
         }
     }
@@ -162,7 +236,8 @@ impl Peer {
     /// Says good-bye.
     pub(crate) fn close(&mut self, now: Instant, outbox: &mut Outbox, totals: &mut Totals) {
         let _ = self.rtc.close();
-        self.input(Input::Timeout(now), now, 0, outbox, totals);
+        let arrival = Arrival::of_nothing(now);
+        self.input(Input::Timeout(now), arrival, outbox, totals);
         outbox.flush(&self.socket);
     }
 
@@ -178,6 +253,7 @@ impl Peer {
             sent: self.publications.iter().map(Publication::sent).sum(),
             received: self.received.clone(),
             missing: self.sequences.iter().map(missing).sum(),
+            link: self.link.as_ref().map(Link::report),
         }
     }
 
@@ -185,12 +261,11 @@ impl Peer {
     fn input(
         &mut self,
         input: Input<'_>,
-        now: Instant,
-        arrived: u64,
+        arrival: Arrival,
         outbox: &mut Outbox,
         totals: &mut Totals,
     ) {
-        self.last = now;
+        self.last = arrival.at;
         if self.rtc.handle_input(input).is_err() {
             self.rtc.disconnect();
         }
@@ -203,7 +278,7 @@ impl Peer {
                 Ok(Output::Transmit(transmit)) => {
                     outbox.push(&self.socket, transmit.destination, &transmit.contents);
                 }
-                Ok(Output::Event(event)) => self.handle_event(event, now, arrived, totals),
+                Ok(Output::Event(event)) => self.handle_event(event, arrival, totals),
                 Err(_) => self.rtc.disconnect(),
             }
         }
@@ -214,12 +289,12 @@ impl Peer {
         clippy::wildcard_enum_match_arm,
         reason = "a load generator does not care for most events"
     )]
-    fn handle_event(&mut self, event: Event, now: Instant, arrived: u64, totals: &mut Totals) {
+    fn handle_event(&mut self, event: Event, arrival: Arrival, totals: &mut Totals) {
         match event {
             Event::RtpPacket(packet) => {
                 self.count_sequence(*packet.header.ssrc, *packet.seq_no);
                 if let Some(tag) = Tag::find(&packet.payload) {
-                    self.count(tag, now, arrived, totals);
+                    self.count(tag, packet.payload.len(), arrival, totals);
                 }
             }
             Event::KeyframeRequest(request) => {
@@ -228,9 +303,9 @@ impl Peer {
                 }
             }
             Event::Connected => {
-                self.connected = Some(now);
+                self.connected = Some(arrival.at);
                 for publication in &mut self.publications {
-                    publication.start(now);
+                    publication.start(arrival.at);
                 }
             }
             Event::IceConnectionStateChange(state) => {
@@ -240,21 +315,30 @@ impl Peer {
         }
     }
 
-    fn count(&mut self, tag: Tag, now: Instant, arrived: u64, totals: &mut Totals) {
-        self.first_media.get_or_insert(now);
+    fn count(&mut self, tag: Tag, bytes: usize, arrival: Arrival, totals: &mut Totals) {
+        self.first_media.get_or_insert(arrival.at);
         let known = self.received.iter().position(|of| of.stream == tag.stream);
         let position = known.unwrap_or_else(|| {
             self.received.push(Received {
                 stream: tag.stream,
                 packets: 0,
+                bytes: 0,
             });
             self.received.len() - 1
         });
         if (totals.window.0..totals.window.1).contains(&tag.sent_ns) {
             if let Some(received) = self.received.get_mut(position) {
                 received.packets += 1;
+                received.bytes += bytes as u64;
             }
-            totals.delays.record_ns(arrived.saturating_sub(tag.sent_ns));
+            let delay = Duration::from_nanos(arrival.ns.saturating_sub(tag.sent_ns));
+            totals.delays.record(delay);
+            if let Some(link) = &self.link {
+                let behind = totals.link_delays.entry(link.report().kbps);
+                behind
+                    .or_insert_with(Times::new)
+                    .record(delay + arrival.waited);
+            }
         }
     }
 

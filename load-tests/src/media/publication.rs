@@ -23,6 +23,14 @@ pub(crate) fn stream_id(publisher: u32, position: u32) -> StreamId {
     StreamId(publisher * STREAMS_PER_PUBLISHER + position)
 }
 
+impl StreamId {
+    /// The layer of the camera, the smallest is 0; `None` for a microphone.
+    pub(crate) fn layer(self) -> Option<usize> {
+        let position = self.0 % STREAMS_PER_PUBLISHER;
+        usize::try_from(position.checked_sub(1)?).ok()
+    }
+}
+
 #[derive(Debug)]
 struct Layer<E> {
     encoder: E,
@@ -118,8 +126,8 @@ impl Publication {
                 }
                 Encoders::Video(layers) => {
                     for layer in layers {
-                        let encode = VideoEncoder::encode;
-                        wrote |= layer.write(rtc, self.mid, Codec::Vp8, due, window, encode);
+                        let (codec, encode) = (layer.encoder.codec(), VideoEncoder::encode);
+                        wrote |= layer.write(rtc, self.mid, codec.into(), due, window, encode);
                     }
                 }
             }
@@ -156,7 +164,7 @@ impl<E> Layer<E> {
         window: (u64, u64),
         encode: impl FnOnce(&mut E, u64, &mut Vec<Packet>),
     ) -> bool {
-        let Some(pt) = payload_type(rtc, codec) else {
+        let Some(pt) = payload_type(rtc, mid, codec) else {
             return false;
         };
         let sent_ns = wallclock_ns();
@@ -189,25 +197,31 @@ impl<E> Layer<E> {
     }
 }
 
-fn payload_type(rtc: &Rtc, codec: Codec) -> Option<Pt> {
+/// The first format of this codec that the server has taken.
+fn payload_type(rtc: &Rtc, mid: Mid, codec: Codec) -> Option<Pt> {
+    let taken = rtc.media(mid)?.remote_pts();
     rtc.codec_config()
-        .find(|params| params.spec().codec == codec)
+        .find(|params| params.spec().codec == codec && taken.contains(&params.pt()))
         .map(|params| params.pt())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::media::encoder::VideoCodec;
 
     #[test]
     fn streams_of_publishers_have_different_names() {
         assert_eq!(stream_id(0, 3), StreamId(3));
         assert_eq!(stream_id(1, 0), StreamId(8));
+        assert_eq!(stream_id(1, 0).layer(), None);
+        assert_eq!(stream_id(1, 2).layer(), Some(1));
     }
 
     #[test]
     fn a_camera_of_one_layer_has_no_rid() {
         let spec = LayerSpec {
+            codec: VideoCodec::Vp8,
             kbps: 1_000,
             width: 640,
             height: 360,

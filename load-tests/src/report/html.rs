@@ -83,6 +83,20 @@ fn scenario_plots(out: &mut String, scenario: &ScenarioSummary) {
             );
         }
     }
+    for kbps in scenario.link_widths() {
+        let received = |row: &Row| row.link(kbps, |link| Some(link.received_kbps));
+        let all = scenario.rows.iter().filter_map(|row| {
+            let mut bar = bar(row, received(row)?, "kbit/s");
+            bar.text = format!("{:.0} kbit/s, layers {}", bar.value, row.layers(kbps));
+            Some(bar)
+        });
+        let all: Vec<_> = all.collect();
+        let _ = writeln!(
+            out,
+            "<p class=\"about\">received by a viewer behind a link of {kbps} kbit/s</p>\n{}",
+            bars(&all, Some((kbps.into(), "link")))
+        );
+    }
     for row in &scenario.rows {
         if let Some(why) = &row.not_run {
             let _ = writeln!(
@@ -108,9 +122,13 @@ fn bar(row: &Row, value: f64, unit: &str) -> Bar {
     }
 }
 
-/// Numbers of a server that loses packets are not to be compared.
+/// Numbers of a server that loses packets are not to be compared; with narrow links, it is the links that lose them.
 fn overloaded(row: &Row) -> String {
-    let loss = row.loss().filter(|loss| *loss > LOSS_SHOWN);
+    let narrow = row
+        .measured
+        .iter()
+        .any(|measured| !measured.links.is_empty());
+    let loss = row.loss().filter(|loss| *loss > LOSS_SHOWN && !narrow);
     loss.map_or_else(String::new, |loss| format!(" ({:.0} % lost)", loss * 100.0))
 }
 

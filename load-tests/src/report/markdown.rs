@@ -6,7 +6,7 @@ use super::Named;
 use super::summary::{Row, ScenarioSummary};
 use crate::floors::Floor;
 use crate::media::delay::Percentiles;
-use crate::result::{Measured, Settings};
+use crate::result::{LinkUse, Measured, Settings};
 
 const HEAD: &str = "# Performance
 
@@ -20,7 +20,7 @@ const METHOD: &str = "
 ## Method
 
 Publishers and viewers are real WebRTC peers (ICE, DTLS, SRTP, congestion feedback) on one thread of the load generator, each with a UDP socket of its
-own; encoders are synthetic: VP8 at 30 frames a second with keyframes on request, Opus with 50 packets a second. All traffic is on one machine. A
+own; encoders are synthetic: VP8, or H.264 where that is said, at 30 frames a second with keyframes on request, Opus with 50 packets a second. All traffic is on one machine. A
 server is started afresh for each run, the servers take turns, and each number is the median of the rounds.
 
 | number | meaning |
@@ -30,6 +30,7 @@ server is started afresh for each run, the servers take turns, and each number i
 | × best other | that, divided by the best server that is not Madang |
 | delay | from the writing of a packet by the publisher to its arrival at the viewer's socket, by the kernel's clock: the viewer's own work is not in it |
 | loss | packets that never came, after repair; the worst round. A server that loses packets is overloaded, and what it costs is no longer comparable |
+| link | what a viewer's narrow link carries, and what came of it: received with all headers, the share that its queue of 300 ms had no room for, payloads of video by layer (the smallest first), delay to its far end; means of the viewers |
 | connected, media | from the request to join to ICE and DTLS being connected, and to the first packet of media |
 | others | what else ran on the machine meanwhile, in percent of one core: where that is much, delays are not to be trusted |
 
@@ -128,12 +129,51 @@ fn table(out: &mut String, scenario: &ScenarioSummary) {
     for row in &scenario.rows {
         let _ = writeln!(out, "| {} |", cells(row).join(" | "));
     }
+    links(out, scenario);
     let reasons = scenario
         .rows
         .iter()
         .filter_map(|row| Some((row, row.not_run.as_ref()?)));
     for (row, why) in reasons {
         let _ = write!(out, "\n{} was not run: {why}\n", row.peer);
+    }
+}
+
+/// What viewers behind narrow links received, where the scenario has some.
+fn links(out: &mut String, scenario: &ScenarioSummary) {
+    let widths = scenario.link_widths();
+    if widths.is_empty() {
+        return;
+    }
+    out.push_str(
+        "\n| server | link, kbit/s | viewers | received, kbit/s | dropped | layers, kbit/s | delay behind it p50 / p99 |\n\
+         |---|---|---|---|---|---|---|\n",
+    );
+    for kbps in widths {
+        for row in &scenario.rows {
+            let number = |of: fn(&LinkUse) -> f64, digits: usize| {
+                let median = row.link(kbps, |link| Some(of(link)));
+                median.map_or_else(none, |value| format!("{value:.digits$}"))
+            };
+            if row.link(kbps, |_| Some(0.0)).is_none() {
+                continue;
+            }
+            let delay = |which: Quantile| {
+                let median = row.link(kbps, |link| link.delay_ms.as_ref().map(which));
+                median.map_or_else(none, |ms| format!("{ms:.1}"))
+            };
+            let _ = writeln!(
+                out,
+                "| {} | {kbps} | {} | {} | {} % | {} | {} / {} ms |",
+                row.peer,
+                number(|link| link.viewers as f64, 0),
+                number(|link| link.received_kbps, 0),
+                number(|link| link.dropped * 100.0, 2),
+                row.layers(kbps),
+                delay(|times| times.p50),
+                delay(|times| times.p99),
+            );
+        }
     }
 }
 
@@ -220,6 +260,35 @@ fn floors(out: &mut String, floors: &[Floor]) {
 mod tests {
     use super::super::summary::{Summary, tests::file};
     use super::*;
+    use crate::result::Outcome;
+
+    #[test]
+    fn narrow_links_have_a_table_of_their_own() {
+        let mut file = file();
+        let none = Summary::of(&file);
+        for run in &mut file.runs {
+            if let Outcome::Measured(measured) = &mut run.outcome {
+                measured.links.push(LinkUse {
+                    kbps: 300,
+                    viewers: 10,
+                    received_kbps: 240.0,
+                    dropped: 0.01,
+                    delay_ms: None,
+                    layer_kbps: vec![150.0, 0.0],
+                });
+            }
+        }
+        let summary = Summary::of(&file);
+        let (mut with, mut without) = (String::new(), String::new());
+        links(&mut with, &summary.scenarios[0]);
+        links(&mut without, &none.scenarios[0]);
+        assert!(
+            with.contains("| madang | 300 | 10 | 240 | 1.00 % | 150 + 0 | – / – ms |"),
+            "{with}"
+        );
+        assert!(!with.contains("mediasoup"), "{with}");
+        assert_eq!(without, "");
+    }
 
     #[test]
     fn ratios_come_first_and_what_was_not_run_is_said() {

@@ -88,3 +88,14 @@ fn read_all(folder: &Path) -> Result<Vec<Named>, ReportError> {
     }
     Ok(files)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_results_of_the_repository_can_be_read() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        assert!(!read_all(&folder).unwrap().is_empty());
+    }
+}

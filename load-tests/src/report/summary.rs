@@ -1,13 +1,15 @@
 //! Medians over the rounds of one result file, and ratios.
 
-use crate::result::{Measured, Outcome, ResultFile, Run, ServerUse};
+use crate::result::{LinkUse, Measured, Outcome, ResultFile, Run, ServerUse};
 
 /// Peers whose name begins so are ours, and no yardstick for ourselves.
 const OWN: &str = "madang";
 /// Which floor has the rhythm of which scenario.
-const FLOORS: [(&str, &str); 5] = [
+const FLOORS: [(&str, &str); 7] = [
     ("broadcast-50", "1 → 50"),
     ("broadcast-200", "1 → 200"),
+    ("broadcast-200-h264", "1 → 200"),
+    ("whip-whep-200", "1 → 200"),
     ("room-5x5", "one room of 5 × 5"),
     ("rooms-4x5x5", "four rooms of 5 × 5"),
     ("audio-10x100", "audio, 10 → 100"),
@@ -80,6 +82,18 @@ impl ScenarioSummary {
         &mut self.rows[position]
     }
 
+    /// The widths of the viewers' links in kbit/s, where they are narrow.
+    pub(super) fn link_widths(&self) -> Vec<u32> {
+        let measured = self.rows.iter().flat_map(|row| &row.measured);
+        let mut widths: Vec<_> = measured
+            .flat_map(|measured| &measured.links)
+            .map(|link| link.kbps)
+            .collect();
+        widths.sort_unstable();
+        widths.dedup();
+        widths
+    }
+
     /// Cost of a packet with the best server that is not ours.
     pub(super) fn best_other_us(&self) -> Option<f64> {
         let others = self.rows.iter().filter(|row| !row.peer.starts_with(OWN));
@@ -104,6 +118,22 @@ impl Row {
 
     pub(super) fn server(&self, of: impl Fn(&ServerUse) -> Option<f64>) -> Option<f64> {
         self.median(|measured| of(measured.server.as_ref()?))
+    }
+
+    /// The median of what `of` takes from each round, of viewers with such a link.
+    pub(super) fn link(&self, kbps: u32, of: impl Fn(&LinkUse) -> Option<f64>) -> Option<f64> {
+        self.median(|measured| {
+            let link = measured.links.iter().find(|link| link.kbps == kbps)?;
+            of(link)
+        })
+    }
+
+    /// What came of each layer behind such a link.
+    pub(super) fn layers(&self, kbps: u32) -> String {
+        let layer = |number: usize| self.link(kbps, |link| link.layer_kbps.get(number).copied());
+        let layers: Vec<_> = (0..).map_while(layer).collect();
+        let layers: Vec<_> = layers.iter().map(|kbps| format!("{kbps:.0}")).collect();
+        layers.join(" + ")
     }
 
     /// µs of the server's time for each packet that was received.
@@ -213,6 +243,7 @@ pub(super) mod tests {
             connect_ms: None,
             first_media_ms: None,
             datagrams_received: 60_000,
+            links: Vec::new(),
             server: Some(server),
             client_cpu_percent: 40.0,
             others_cpu_percent: 1.0,
