@@ -11,6 +11,7 @@ use str0m::rtp::vla::VideoLayersAllocation;
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
 use crate::layering::{Frame, Point};
+use crate::evidence::FrameSizes;
 use crate::limits::UNREAD_PACKETS_MAX;
 use crate::operating::{Choice, Operating, merge_sizes};
 use crate::publish::Packet;
@@ -33,6 +34,7 @@ pub(crate) struct Layer {
     unread: Vec<RtpPacket>,
     /// Which of the streams this is in the publisher's list of layers.
     place_declared: Option<usize>,
+    sizes_of_frames: FrameSizes,
     /// What the publisher says the whole stream may take, in bit/s.
     declared_bps: u64,
     pub(crate) keyframes: Keyframes,
@@ -71,6 +73,7 @@ impl Layer {
             active_targets: 0,
             unread: Vec::new(),
             place_declared: None,
+            sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
             keyframes: Keyframes::default(),
             store: Store::default(),
@@ -126,6 +129,22 @@ impl Layer {
         let layers = usize::from(point.spatial) + 1;
         let sizes = self.sizes.iter().take(layers);
         sizes.rev().find_map(|size| *size)
+    }
+
+    /// Keeps a packet for those who miss it. `true` where a frame has ended that must be a keyframe, by what can be
+    /// seen of an encrypted stream: it is taken for one from now on.
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>, encrypted: bool) -> bool {
+        self.store.push(packet);
+        if !encrypted || packet.descriptor.is_some() {
+            return false;
+        }
+        let asked = self.keyframes.unanswered();
+        let found = self.sizes_of_frames.keyframe(packet, asked);
+        let is_known = found.is_some_and(|seq| self.store.begin_picture(packet.stream, seq));
+        if is_known {
+            self.keyframes.on_keyframe();
+        }
+        is_known
     }
 
     /// The dependency structure says how large pictures are: nothing else need be asked.
@@ -354,8 +373,8 @@ const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Keyframes {
     last_request: Option<Instant>,
-    /// A keyframe has come since the last request.
-    answered: bool,
+    /// Requests since the last keyframe.
+    unanswered: u32,
     wanted: bool,
 }
 
@@ -378,15 +397,20 @@ impl Keyframes {
             return false;
         }
         self.last_request = Some(now);
-        self.answered = false;
+        self.unanswered = self.unanswered.saturating_add(1);
         self.wanted = false;
         true
     }
 
     /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
     pub(crate) fn on_keyframe(&mut self) {
-        self.answered = true;
+        self.unanswered = 0;
         self.wanted = false;
+    }
+
+    /// Requests that no keyframe has come for yet.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
     }
 
     /// When the next request may go out, while one is wanted.
@@ -395,7 +419,7 @@ impl Keyframes {
     }
 
     fn due(&self) -> Option<Instant> {
-        let interval = if self.answered {
+        let interval = if self.unanswered == 0 {
             REQUEST_INTERVAL
         } else {
             REQUEST_REPEAT

@@ -22,6 +22,7 @@ mod dependency;
 pub mod demux;
 mod egress;
 mod event;
+mod evidence;
 mod forward;
 mod gaps;
 mod h264;

@@ -194,17 +194,18 @@ impl Track {
             .filter(move |packet| now.saturating_duration_since(packet.arrived) < RECENT_AGE)
     }
 
-    pub(crate) fn remember(&mut self, packet: &Arc<Packet>) {
+    /// Keeps a packet; `true` where it shows that the frame that ends with it is a keyframe.
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>) -> bool {
         if !self.is_audio() {
-            if let Some(layer) = self.layers.get_mut(packet.layer) {
-                layer.store.push(packet);
-            }
-            return;
+            let encrypted = self.spec.encrypted;
+            let layer = self.layers.get_mut(packet.layer);
+            return layer.is_some_and(|layer| layer.remember(packet, encrypted));
         }
         if self.recent.len() == RECENT_PACKETS {
             self.recent.pop_front();
         }
         self.recent.push_back(packet.clone());
+        false
     }
 }
 

@@ -166,6 +166,8 @@ struct Work {
     waiting: Vec<(TrackKey, usize)>,
     /// Rooms in which somebody has begun to speak.
     voices: Vec<RoomId>,
+    /// Layers of which a frame has turned out to be a keyframe when it was over.
+    found: Vec<(TrackKey, usize)>,
     /// Layers whose encoder is to be asked for a keyframe.
     keyframes: Vec<(TrackKey, usize)>,
 }
@@ -290,6 +292,7 @@ impl Shard {
             let arrived = batch.len();
             self.rank_voices(now);
             self.refresh(now, &mut batch);
+            self.start_found(now, &mut batch);
             self.fan_out(&batch, arrived);
             self.relay(&batch, arrived);
             let mut touched = std::mem::take(&mut self.work.touched);
@@ -486,6 +489,7 @@ impl Work {
             && self.stale.is_empty()
             && self.voices.is_empty()
             && self.keyframes.is_empty()
+            && self.found.is_empty()
             && self.untold.is_empty())
     }
 }

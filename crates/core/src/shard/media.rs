@@ -366,8 +366,11 @@ impl Shard {
     /// Keeps what came in for those who begin to listen, or miss some of it.
     pub(super) fn remember(&mut self, batch: &[Arrived], arrived: usize) {
         for (track, packet) in batch.iter().take(arrived) {
-            if let Some(track) = self.tracks.get_mut(*track) {
-                track.remember(packet);
+            let Some(known) = self.tracks.get_mut(*track) else {
+                continue;
+            };
+            if known.remember(packet) {
+                self.work.found.push((*track, packet.layer));
             }
         }
     }

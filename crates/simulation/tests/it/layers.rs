@@ -202,6 +202,15 @@ stories!(
     }
 );
 
+stories!(
+    encrypted_vp8_simulcast_without_descriptors,
+    BrowserConfig {
+        opaque: true,
+        descriptors: false,
+        ..simulcast(Codec::Vp8)
+    }
+);
+
 #[test]
 fn fewer_frames_of_vp8() {
     fewer_frames("VP8, 100 kbit/s", simulcast(Codec::Vp8), 100);
