@@ -214,13 +214,22 @@ mod tests {
     #[test]
     fn no_estimate_is_not_zero() {
         let allocation = allocate(&[tile(720, 0), tile(180, 0)], None);
-        assert_eq!(allocation.grants, [Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]);
+        assert_eq!(
+            allocation.grants,
+            [
+                Grant::Layer(Target::whole(2)),
+                Grant::Layer(Target::whole(0))
+            ]
+        );
     }
 
     #[test]
     fn the_most_important_tile_always_gets_its_base_layer() {
         let allocation = allocate(&[tile(720, 0), tile(720, 5)], Some(1_000));
-        assert_eq!(allocation.grants, [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]);
+        assert_eq!(
+            allocation.grants,
+            [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]
+        );
     }
 
     #[test]
@@ -228,7 +237,11 @@ mod tests {
         let allocation = allocate(&[tile(720, 9), tile(720, 0), tile(720, 0)], Some(700_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(0))]
+            [
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(0))
+            ]
         );
     }
 
@@ -247,7 +260,11 @@ mod tests {
         let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_450_000));
         assert_eq!(
             allocation.grants,
-            [Grant::Layer(Target::whole(0)), Grant::Layer(Target::whole(2)), Grant::Layer(Target::whole(0))]
+            [
+                Grant::Layer(Target::whole(0)),
+                Grant::Layer(Target::whole(2)),
+                Grant::Layer(Target::whole(0))
+            ]
         );
     }
 

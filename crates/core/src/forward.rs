@@ -185,9 +185,8 @@ impl Slot {
                 .current
                 .is_some_and(|current| current.layer != packet.layer)
                 && self.rewriter.amid_frame();
-            self.held.retain(|held| {
-                (held.layer, held.stream) == (packet.layer, packet.stream)
-            });
+            self.held
+                .retain(|held| (held.layer, held.stream) == (packet.layer, packet.stream));
             self.held.push(packet.clone());
             let since = self
                 .held
@@ -326,7 +325,11 @@ fn step(from: Point, to: Point, packet: &Packet, sent: &Sent) -> Option<Point> {
         return Some(to);
     }
     let fewer = Point {
-        spatial: if frame.nested { from.spatial.min(to.spatial) } else { from.spatial },
+        spatial: if frame.nested {
+            from.spatial.min(to.spatial)
+        } else {
+            from.spatial
+        },
         temporal: from.temporal.min(to.temporal),
     };
     if fewer != from && frame.layer.spatial == 0 {
@@ -364,9 +367,7 @@ impl Sent {
             self.frames = self.frames.checked_shl(ahead.into()).unwrap_or(0) | 1;
             self.newest = Some(number);
         } else {
-            self.frames |= 1_u128
-                .checked_shl(ahead.wrapping_neg().into())
-                .unwrap_or(0);
+            self.frames |= 1_u128.checked_shl(ahead.wrapping_neg().into()).unwrap_or(0);
         }
     }
 
@@ -377,9 +378,8 @@ impl Sent {
         descriptor.references.all(|back| {
             let number = descriptor.frame_number.wrapping_sub(back);
             let behind = self.newest.map(|newest| newest.wrapping_sub(number));
-            behind.is_some_and(|behind| {
-                self.frames.checked_shr(behind.into()).unwrap_or(0) & 1 == 1
-            })
+            behind
+                .is_some_and(|behind| self.frames.checked_shr(behind.into()).unwrap_or(0) & 1 == 1)
         })
     }
 }

@@ -108,9 +108,7 @@ impl<const WORDS: usize> Gaps<WORDS> {
 
     fn is_left_out(&self, number: u64) -> bool {
         let (word, bit) = Self::place(number);
-        self.left_out
-            .get(word)
-            .is_some_and(|word| word & bit != 0)
+        self.left_out.get(word).is_some_and(|word| word & bit != 0)
             && self.newest.wrapping_sub(number) < Self::BITS
     }
 

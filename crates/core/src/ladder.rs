@@ -56,7 +56,11 @@ impl Track {
                 let rung = Rung {
                     layer: *layer,
                     height: step.height,
-                    bps: if *bps == 0 { guess_rate(step.height) } else { *bps },
+                    bps: if *bps == 0 {
+                        guess_rate(step.height)
+                    } else {
+                        *bps
+                    },
                 };
                 let last = at + 1 == rungs.len();
                 if last || ladder.last().is_none_or(|below| rung.bps > below.bps) {

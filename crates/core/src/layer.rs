@@ -10,8 +10,8 @@ use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
-use crate::layering::{Frame, Point};
 use crate::evidence::FrameSizes;
+use crate::layering::{Frame, Point};
 use crate::limits::UNREAD_PACKETS_MAX;
 use crate::operating::{Choice, Operating, merge_sizes};
 use crate::publish::Packet;

@@ -283,15 +283,7 @@ pub(crate) fn read(
         layer.keyframes.on_keyframe();
     }
     let timestamp = rtp.time.numer();
-    let captured = layer.report.and_then(|(ntp, rtp_time)| {
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_possible_wrap,
-            reason = "RTP timestamps wrap at 32 bits"
-        )]
-        let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
-        clock.instant(ntp, ticks, codec.clock_rate.get())
-    });
+    let captured = clock.captured(layer.report, timestamp, codec.clock_rate.get());
     let layer_stream = layer.stream;
     track.declare(stream.layer, &Extensions::take(&mut rtp.header.ext_vals));
     Read::Packet(Packet {
@@ -351,6 +343,23 @@ impl PublisherClock {
         if least_delayed {
             self.pair = Some((received_at, ntp));
         }
+    }
+
+    /// When a packet of this RTP time was captured, by the newest report of its stream.
+    fn captured(
+        &self,
+        report: Option<(SystemTime, u32)>,
+        timestamp: u64,
+        clock_rate: u32,
+    ) -> Option<Instant> {
+        let (ntp, rtp_time) = report?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "RTP timestamps wrap at 32 bits"
+        )]
+        let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
+        self.instant(ntp, ticks, clock_rate)
     }
 
     fn instant(&self, ntp: SystemTime, ticks: i32, clock_rate: u32) -> Option<Instant> {

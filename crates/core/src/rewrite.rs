@@ -175,13 +175,10 @@ impl Rewriter {
                 span.tl0_offset = before.wrapping_add(1).wrapping_sub(index);
             }
         }
-        if let (Some(descriptor), Some(before)) = (
-            &packet.descriptor,
-            last.and_then(|last| last.frame_number),
-        ) {
-            span.frame_number_offset = before
-                .wrapping_add(1)
-                .wrapping_sub(descriptor.frame_number);
+        if let (Some(descriptor), Some(before)) =
+            (&packet.descriptor, last.and_then(|last| last.frame_number))
+        {
+            span.frame_number_offset = before.wrapping_add(1).wrapping_sub(descriptor.frame_number);
         }
     }
 
@@ -413,8 +410,7 @@ impl Span {
                     .frame_number
                     .wrapping_add(self.frame_number_offset)
             }),
-            active_targets: descriptor
-                .and_then(|descriptor| descriptor.told_active(self.point)),
+            active_targets: descriptor.and_then(|descriptor| descriptor.told_active(self.point)),
             empty: !needed,
         }
     }

@@ -116,7 +116,10 @@ mod tests {
         ];
         let reading = read(&payload).unwrap();
         assert!(reading.starts_keyframe);
-        assert_eq!(reading.sizes[..3], [Some((320, 180)), Some((640, 360)), None]);
+        assert_eq!(
+            reading.sizes[..3],
+            [Some((320, 180)), Some((640, 360)), None]
+        );
         let counters = reading.counters.unwrap();
         assert_eq!(
             (counters.picture_id, counters.tl0_pic_idx),

@@ -68,7 +68,7 @@ impl Encoding {
 
     /// The layers of each stream.
     pub(crate) fn mode(self) -> Mode {
-        self.svc.unwrap_or(Mode::new(1, self.temporal))
+        self.svc.unwrap_or_else(|| Mode::new(1, self.temporal))
     }
 }
 

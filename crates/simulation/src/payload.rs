@@ -326,10 +326,8 @@ pub fn write_vp9(
         | u8::from(d.start) << 3
         | u8::from(d.end) << 2
         | u8::from(sizes.is_some()) << 1;
-    let layers = d.temporal << 5
-        | u8::from(d.switching_up) << 4
-        | d.spatial << 1
-        | u8::from(d.inter_layer);
+    let layers =
+        d.temporal << 5 | u8::from(d.switching_up) << 4 | d.spatial << 1 | u8::from(d.inter_layer);
     let mut out = vec![flags, 0x80 | high, low, layers, d.tl0];
     if let Some(sizes) = sizes {
         out.push((u8::try_from(sizes.len()).unwrap_or(1) - 1) << 5 | 0x10);

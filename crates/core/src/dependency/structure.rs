@@ -119,11 +119,7 @@ impl Structure {
         } else {
             Vec::new()
         };
-        Some(Self::new(
-            (id_offset, chains),
-            (targets, templates),
-            sizes,
-        ))
+        Some(Self::new((id_offset, chains), (targets, templates), sizes))
     }
 
     fn new(
@@ -150,9 +146,7 @@ impl Structure {
                 .enumerate()
                 .all(|(inner, other)| !point.covers(*other) || (within >> inner) & 1 == 1)
         });
-        let serves = Point::all()
-            .map(|point| serving(&targets, point))
-            .collect();
+        let serves = Point::all().map(|point| serving(&targets, point)).collect();
         let mut structure = Self {
             id_offset,
             templates,
@@ -221,8 +215,8 @@ impl Structure {
     }
 
     fn target(&self, point: Point) -> usize {
-        let at = usize::from(point.spatial) * usize::from(TEMPORAL_LAYERS)
-            + usize::from(point.temporal);
+        let at =
+            usize::from(point.spatial) * usize::from(TEMPORAL_LAYERS) + usize::from(point.temporal);
         self.serves.get(at).map_or(0, |target| usize::from(*target))
     }
 }

@@ -67,11 +67,7 @@ pub(crate) fn write(
 }
 
 /// The payload as the receiver can take it.
-fn payload(
-    payload_types: PayloadTypes,
-    packet: &Packet,
-    empty: bool,
-) -> Option<(Pt, Arc<[u8]>)> {
+fn payload(payload_types: PayloadTypes, packet: &Packet, empty: bool) -> Option<(Pt, Arc<[u8]>)> {
     let (pt, from) = payload_types.choose(packet);
     let from = if empty { packet.payload.len() } else { from };
     if from == 0 {

@@ -158,13 +158,7 @@ impl Template {
 
     /// Appends the dependency descriptor. A structure is longer than the one-byte form can say: that packet's
     /// elements, from `elements` on, are written in the two-byte form.
-    fn dependency(
-        &self,
-        out: &mut Vec<u8>,
-        elements: usize,
-        id: u8,
-        dependency: Dependency<'_>,
-    ) {
+    fn dependency(&self, out: &mut Vec<u8>, elements: usize, id: u8, dependency: Dependency<'_>) {
         let Dependency {
             descriptor,
             frame_number,

@@ -64,7 +64,11 @@ impl Stream {
             ..
         } = outgoing;
         let (pt, from) = payload_types.choose(packet);
-        let from = if rewritten.empty { packet.payload.len() } else { from };
+        let from = if rewritten.empty {
+            packet.payload.len()
+        } else {
+            from
+        };
         let payload = packet.payload.get(from..)?;
         let (pt, ssrc, index, payload) = match content {
             Content::Media => (pt, self.ssrc, rewritten.seq, payload),

@@ -182,7 +182,8 @@ impl Shard {
         rtp: RtpPacket,
         encoding: Encoding,
     ) {
-        let (Some(peer), Some(track)) = (self.peers.get_mut(key), self.tracks.get_mut(stream.track))
+        let (Some(peer), Some(track)) =
+            (self.peers.get_mut(key), self.tracks.get_mut(stream.track))
         else {
             return;
         };

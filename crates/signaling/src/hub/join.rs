@@ -360,5 +360,6 @@ fn participant(access: Access, join: &mut Join) -> Participant {
         meta: choose(own, access.meta, join.meta.take()),
         identity: access.identity,
         grants: access.grants,
+        encrypts: join.e2ee.unwrap_or(false),
     }
 }

@@ -42,6 +42,8 @@ pub(crate) struct Participant {
     pub(crate) name: String,
     pub(crate) meta: Value,
     pub(crate) grants: Grants,
+    /// Encrypts its media from end to end.
+    pub(crate) encrypts: bool,
 }
 
 /// What somebody publishes.

@@ -28,6 +28,7 @@ fn participant(identity: &str) -> Participant {
         name: String::new(),
         meta: json!(null),
         grants,
+        encrypts: false,
     }
 }
 

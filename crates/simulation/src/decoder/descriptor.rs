@@ -65,7 +65,8 @@ impl Descriptors {
             .collect();
         refers.sort_unstable();
         found.sort_unstable();
-        (found != refers).then_some("it refers to other frames than those that it is predicted from")
+        (found != refers)
+            .then_some("it refers to other frames than those that it is predicted from")
     }
 
     /// The newest frame could be decoded.

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::descriptor::Descriptors;
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
-use super::descriptor::Descriptors;
 use crate::payload::{
     Codec, Tag, VideoPacket, Vp8Descriptor, Vp9Descriptor, parse_av1, parse_h264, parse_opaque,
     parse_vp8, parse_vp9,

@@ -245,15 +245,26 @@ fn the_structure_of_a_keyframe_is_lost_and_comes_late() {
         packets: 1,
         retransmissions: 0,
     };
-    start("the first packet of a keyframe is lost", svc(Codec::Av1, L3T3_KEY))
-        .at(4_000, "cleo comes, for whom a keyframe is made", [])
-        .at(4_001, "and the next packet is lost", [lose, JoinWith("cleo", one_slot())])
-        .at(9_000, "all see ben", [
+    start(
+        "the first packet of a keyframe is lost",
+        svc(Codec::Av1, L3T3_KEY),
+    )
+    .at(4_000, "cleo comes, for whom a keyframe is made", [])
+    .at(
+        4_001,
+        "and the next packet is lost",
+        [lose, JoinWith("cleo", one_slot())],
+    )
+    .at(
+        9_000,
+        "all see ben",
+        [
             Expect(Sees("anna", "ben", Camera)),
             Expect(Sees("cleo", "ben", Camera)),
-        ])
-        .run(SEEDS, |world| {
-            let frozen = world.longest_freeze("anna", "ben", Camera, ms(3_000));
-            assert!(frozen < ms(500), "{frozen:?}");
-        });
+        ],
+    )
+    .run(SEEDS, |world| {
+        let frozen = world.longest_freeze("anna", "ben", Camera, ms(3_000));
+        assert!(frozen < ms(500), "{frozen:?}");
+    });
 }
