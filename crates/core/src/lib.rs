@@ -41,6 +41,7 @@ pub mod sdp;
 mod shard;
 mod store;
 mod timers;
+mod unread;
 mod view;
 mod vp9;
 

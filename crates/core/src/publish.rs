@@ -10,6 +10,7 @@ use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Counters, Reading};
 use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
+use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
 use crate::operating::merge_sizes;
@@ -83,6 +84,7 @@ pub(crate) struct Track {
     /// What the newest packet was encoded with.
     pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) layers: Vec<Layer>,
+    pub(crate) ladder: Ladder,
     /// Slots that this track is switched into.
     pub(crate) subscribers: Vec<Subscriber>,
     /// The newest packets of an audio track: a listener who gets the track when somebody starts to
@@ -125,6 +127,7 @@ impl Track {
             told_wanted: 0,
             codec: None,
             layers: Vec::new(),
+            ladder: Ladder::default(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             due: None,

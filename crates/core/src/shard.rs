@@ -473,10 +473,10 @@ impl Shard {
 
     /// Everybody who has the track in a slot has something to work out anew.
     fn mark_subscribers_stale(&mut self, track: TrackKey, mark: impl Fn(&mut peer::Stale)) {
-        let subscribers = self
-            .tracks
-            .get(track)
-            .map(|track| track.subscribers.clone());
+        let subscribers = self.tracks.get_mut(track).map(|track| {
+            track.ladder.forget();
+            track.subscribers.clone()
+        });
         for subscriber in subscribers.into_iter().flatten() {
             self.mark_stale(subscriber.peer, &mark);
         }

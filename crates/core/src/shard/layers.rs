@@ -92,7 +92,7 @@ impl Shard {
     }
 
     /// The visible tiles of a peer and what else wants bandwidth.
-    fn demands(&self, now: Instant, key: PeerKey) -> Demands {
+    fn demands(&mut self, now: Instant, key: PeerKey) -> Demands {
         let mut found = Demands::default();
         let Some(peer) = self.peers.get(key) else {
             return found;
@@ -101,7 +101,7 @@ impl Shard {
             let Some((source, track)) = slot
                 .source
                 .as_ref()
-                .and_then(|s| Some((s, self.tracks.get(s.track)?)))
+                .and_then(|s| Some((s, self.tracks.get_mut(s.track)?)))
             else {
                 continue;
             };
@@ -114,7 +114,7 @@ impl Shard {
             } else {
                 found.places.push(index);
                 found.demands.push(Demand {
-                    ladder: track.ladder(now),
+                    ladder: track.ladder(now).to_vec(),
                     height: source.tile.height,
                     min_height: source.tile.min_height,
                     priority: source.tile.priority,

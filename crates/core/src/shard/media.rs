@@ -205,7 +205,7 @@ impl Shard {
             .as_ref()
             .is_some_and(|descriptor| descriptor.begins_sequence);
         let unread = match track.layers.get_mut(stream.layer) {
-            Some(layer) if begins_sequence => layer.take_unread(),
+            Some(layer) if begins_sequence => layer.unread.take(),
             _ => Vec::new(),
         };
         let stopped = std::mem::take(&mut track.stopped);
@@ -227,7 +227,7 @@ impl Shard {
             .tracks
             .get_mut(stream.track)
             .and_then(|track| track.layers.get_mut(stream.layer));
-        if layer.is_some_and(|layer| !layer.keep_unread(rtp)) {
+        if layer.is_some_and(|layer| !layer.unread.keep(now, rtp)) {
             self.want_keyframe(now, stream.track, stream.layer);
         }
     }
