@@ -28,10 +28,35 @@ impl Step {
     }
 }
 
+/// A ladder, and when it was made.
+#[derive(Debug, Default)]
+pub(crate) struct Ladder {
+    made: Option<Instant>,
+    rungs: Vec<Rung>,
+}
+
+impl Ladder {
+    /// Something has changed on which it depends.
+    pub(crate) fn forget(&mut self) {
+        self.made = None;
+    }
+}
+
 impl Track {
+    /// The ladder at this time: made once for all who ask in one turn.
+    pub(crate) fn ladder(&mut self, now: Instant) -> &[Rung] {
+        if self.ladder.made != Some(now) {
+            self.ladder = Ladder {
+                made: Some(now),
+                rungs: self.make_ladder(now),
+            };
+        }
+        &self.ladder.rungs
+    }
+
     /// Layers to be had, from the smallest to the largest, by measured height and then rate: a rid's
     /// name says nothing about its size.
-    pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
+    fn make_ladder(&self, now: Instant) -> Vec<Rung> {
         let mut steps = self.steps(now);
         // A layer of which nothing is known yet would be taken for the smallest.
         if steps.iter().any(|step| step.height > 0 || step.bps() > 0) {
@@ -101,9 +126,9 @@ impl Track {
 
     /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
     /// when they have changed by much.
-    pub(crate) fn available(&self, now: Instant) -> Vec<LayerAvailable> {
-        let ladder = self.ladder(now).into_iter();
-        let named = ladder.filter_map(|rung| {
+    pub(crate) fn available(&mut self, now: Instant) -> Vec<LayerAvailable> {
+        let ladder = self.ladder(now).to_vec();
+        let named = ladder.into_iter().filter_map(|rung| {
             let layer = self.layers.get(rung.layer.layer)?;
             let (width, height) = layer.size_of(rung.layer.point).unwrap_or((0, 0));
             Some(LayerAvailable {

@@ -10,12 +10,13 @@ use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
+use crate::evidence::FrameSizes;
 use crate::layering::{Frame, Point};
-use crate::limits::UNREAD_PACKETS_MAX;
 use crate::operating::{Choice, Operating, merge_sizes};
 use crate::publish::Packet;
 use crate::relay::LayerState;
 use crate::store::Store;
+use crate::unread::Unread;
 
 /// One simulcast encoding of a track.
 #[derive(Debug)]
@@ -30,9 +31,10 @@ pub(crate) struct Layer {
     structure: Option<(Arc<Structure>, u64)>,
     active_targets: u32,
     /// Packets whose structure has not come yet.
-    unread: Vec<RtpPacket>,
+    pub(crate) unread: Unread<RtpPacket>,
     /// Which of the streams this is in the publisher's list of layers.
     place_declared: Option<usize>,
+    sizes_of_frames: FrameSizes,
     /// What the publisher says the whole stream may take, in bit/s.
     declared_bps: u64,
     pub(crate) keyframes: Keyframes,
@@ -73,8 +75,9 @@ impl Layer {
             operating: Operating::default(),
             structure: None,
             active_targets: 0,
-            unread: Vec::new(),
+            unread: Unread::default(),
             place_declared: None,
+            sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
             keyframes: Keyframes::default(),
             store: Store::default(),
@@ -135,6 +138,22 @@ impl Layer {
         sizes.rev().find_map(|size| *size)
     }
 
+    /// Keeps a packet for those who miss it. `true` where a frame has ended that must be a keyframe, by what can be
+    /// seen of an encrypted stream: it is taken for one from now on.
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>, encrypted: bool) -> bool {
+        self.store.push(packet);
+        if !encrypted || packet.descriptor.is_some() {
+            return false;
+        }
+        let asked = self.keyframes.unanswered();
+        let found = self.sizes_of_frames.keyframe(packet, asked);
+        let is_known = found.is_some_and(|seq| self.store.begin_picture(packet.stream, seq));
+        if is_known {
+            self.keyframes.on_keyframe(packet.arrived);
+        }
+        is_known
+    }
+
     /// The dependency structure says how large pictures are: nothing else need be asked.
     pub(crate) fn has_structured_sizes(&self) -> bool {
         self.structure
@@ -164,25 +183,6 @@ impl Layer {
             self.active_targets = descriptor.active;
         }
         Ok(descriptor)
-    }
-
-    /// Keeps a packet until the structure comes that its descriptor refers to. `false` where that has been waited
-    /// for too long: the structure is lost, and so is what is kept.
-    pub(crate) fn keep_unread(&mut self, packet: RtpPacket) -> bool {
-        let waited = self.unread.first().map_or(Duration::ZERO, |first| {
-            packet.timestamp.saturating_duration_since(first.timestamp)
-        });
-        if self.unread.len() >= UNREAD_PACKETS_MAX || waited >= UNREAD_AGE_MAX {
-            self.unread.clear();
-            return false;
-        }
-        self.unread.push(packet);
-        true
-    }
-
-    /// What can be read now, it may be.
-    pub(crate) fn take_unread(&mut self) -> Vec<RtpPacket> {
-        std::mem::take(&mut self.unread)
     }
 
     /// Takes over what the publisher says of the layers of all its streams, of which this one carried it where
@@ -325,9 +325,6 @@ impl Layer {
     }
 }
 
-/// How long packets wait for the structure that they refer to: as long as its packet may take to be sent again.
-const UNREAD_AGE_MAX: Duration = Duration::from_millis(300);
-
 /// A smoothed rate, measured between ticks.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rate {
@@ -377,8 +374,8 @@ const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug, Default)]
 pub(crate) struct Keyframes {
     last_request: Option<Instant>,
-    /// A keyframe has come since the last request.
-    answered: bool,
+    /// Requests since the last keyframe.
+    unanswered: u32,
     wanted: bool,
     /// The first request since the newest keyframe.
     unanswered_since: Option<Instant>,
@@ -411,7 +408,7 @@ impl Keyframes {
         }
         self.last_request = Some(now);
         self.unanswered_since.get_or_insert(now);
-        self.answered = false;
+        self.unanswered = self.unanswered.saturating_add(1);
         self.wanted = false;
         true
     }
@@ -421,8 +418,13 @@ impl Keyframes {
         let asked = self.unanswered_since.take();
         let answers = asked.is_some_and(|at| now.saturating_duration_since(at) < ANSWERED_WITHIN);
         self.ignored &= !answers;
-        self.answered = true;
+        self.unanswered = 0;
         self.wanted = false;
+    }
+
+    /// Requests that no keyframe has come for yet.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
     }
 
     /// Looks whether requests are ignored.
@@ -438,7 +440,7 @@ impl Keyframes {
     }
 
     fn due(&self) -> Option<Instant> {
-        let interval = if self.answered {
+        let interval = if self.unanswered == 0 {
             REQUEST_INTERVAL
         } else {
             REQUEST_REPEAT
@@ -449,6 +451,11 @@ impl Keyframes {
 
 #[cfg(test)]
 mod tests {
+    use str0m::rtp::vla::{
+        ResolutionAndFramerate, SimulcastStreamAllocation, SpatialLayerAllocation,
+        TemporalLayerAllocation,
+    };
+
     use super::*;
 
     fn received(numbers: &[u64]) -> (Vec<bool>, Layer) {
@@ -519,5 +526,53 @@ mod tests {
         let (taken, layer) = received(&[50_000, 49_000, 40_000, made_up, 1 << 48, 50_001]);
         assert_eq!(taken, [true, true, false, false, false, true]);
         assert_eq!(layer.stream, 0);
+    }
+
+    fn declared(index: u8, kbps: &[&[u64]]) -> VideoLayersAllocation {
+        let streams = kbps.iter().map(|temporal| SimulcastStreamAllocation {
+            spatial_layers: vec![SpatialLayerAllocation {
+                temporal_layers: temporal
+                    .iter()
+                    .map(|kbps| TemporalLayerAllocation {
+                        cumulative_kbps: *kbps,
+                    })
+                    .collect(),
+                resolution_and_framerate: Some(ResolutionAndFramerate {
+                    width: 640,
+                    height: 360,
+                    framerate: 30,
+                }),
+            }],
+        });
+        VideoLayersAllocation {
+            current_simulcast_stream_index: index,
+            simulcast_streams: streams.collect(),
+        }
+    }
+
+    #[test]
+    fn what_the_publisher_declares_stands_in_until_it_is_measured() {
+        let now = Instant::now();
+        let mut layer = Layer::new(None);
+        assert!(!layer.declare(&declared(0, &[&[100], &[500]]), false));
+        assert_eq!(layer.bps(), 0, "which of the streams it is, is not known");
+        layer.declare(&declared(1, &[&[100], &[300, 500]]), true);
+        assert_eq!((layer.bps(), layer.size()), (500_000, Some((640, 360))));
+        layer.measure(&Frame::PLAIN, 1_000, now);
+        layer.tick(now);
+        layer.measure(&Frame::PLAIN, 12_500, now);
+        layer.tick(now + Duration::from_millis(250));
+        assert_eq!(layer.bps(), 400_000);
+    }
+
+    #[test]
+    fn a_layer_that_is_declared_to_have_stopped_is_not_waited_for() {
+        let now = Instant::now();
+        let mut layer = Layer::new(None);
+        layer.measure(&Frame::PLAIN, 1_000, now);
+        assert!(!layer.declare(&declared(0, &[&[100], &[500]]), true));
+        assert!(layer.is_active(now));
+        assert!(layer.declare(&declared(1, &[&[], &[500]]), false));
+        assert!(!layer.is_active(now));
     }
 }

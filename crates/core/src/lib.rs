@@ -22,6 +22,7 @@ pub mod demux;
 mod dependency;
 mod egress;
 mod event;
+mod evidence;
 mod explain;
 mod forward;
 mod gaps;
@@ -42,6 +43,7 @@ mod shard;
 mod store;
 mod stun;
 mod timers;
+mod unread;
 mod view;
 mod vp9;
 

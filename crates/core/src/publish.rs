@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::CodecSpec;
-use str0m::media::{Frequency, Mid, Pt, Rid};
+use str0m::media::{Mid, Pt, Rid};
 use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Counters, Reading};
 use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
+use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
 use crate::operating::merge_sizes;
@@ -83,6 +84,7 @@ pub(crate) struct Track {
     /// What the newest packet was encoded with.
     pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) layers: Vec<Layer>,
+    pub(crate) ladder: Ladder,
     /// Slots that this track is switched into.
     pub(crate) subscribers: Vec<Subscriber>,
     /// The newest packets of an audio track: a listener who gets the track when somebody starts to
@@ -131,6 +133,7 @@ impl Track {
             told_wanted: 0,
             codec: None,
             layers: Vec::new(),
+            ladder: Ladder::default(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             loss: 0.0,
@@ -217,17 +220,18 @@ impl Track {
             .filter(move |packet| now.saturating_duration_since(packet.arrived) < RECENT_AGE)
     }
 
-    pub(crate) fn remember(&mut self, packet: &Arc<Packet>) {
+    /// Keeps a packet; `true` where it shows that the frame that ends with it is a keyframe.
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>) -> bool {
         if !self.is_audio() {
-            if let Some(layer) = self.layers.get_mut(packet.layer) {
-                layer.store.push(packet);
-            }
-            return;
+            let encrypted = self.spec.encrypted;
+            let layer = self.layers.get_mut(packet.layer);
+            return layer.is_some_and(|layer| layer.remember(packet, encrypted));
         }
         if self.recent.len() == RECENT_PACKETS {
             self.recent.pop_front();
         }
         self.recent.push_back(packet.clone());
+        false
     }
 }
 
@@ -306,7 +310,7 @@ pub(crate) fn read(
         layer.keyframes.on_keyframe(rtp.timestamp);
     }
     let timestamp = rtp.time.numer();
-    let captured = capture_time(layer, timestamp, codec.clock_rate, clock);
+    let captured = clock.captured(layer.report, timestamp, codec.clock_rate.get());
     let layer_stream = layer.stream;
     track.declare(stream.layer, &Extensions::take(&mut rtp.header.ext_vals));
     Read::Packet(Packet {
@@ -326,23 +330,6 @@ pub(crate) fn read(
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })
-}
-
-/// By the newest sender report of the layer.
-fn capture_time(
-    layer: &Layer,
-    timestamp: u64,
-    clock_rate: Frequency,
-    clock: &PublisherClock,
-) -> Option<Instant> {
-    let (ntp, rtp_time) = layer.report?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_possible_wrap,
-        reason = "RTP timestamps wrap at 32 bits"
-    )]
-    let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
-    clock.instant(ntp, ticks, clock_rate.get())
 }
 
 /// Without those that name the hop, not the media: each leg has its own.
@@ -383,6 +370,23 @@ impl PublisherClock {
         if least_delayed {
             self.pair = Some((received_at, ntp));
         }
+    }
+
+    /// When a packet of this RTP time was captured, by the newest report of its stream.
+    fn captured(
+        &self,
+        report: Option<(SystemTime, u32)>,
+        timestamp: u64,
+        clock_rate: u32,
+    ) -> Option<Instant> {
+        let (ntp, rtp_time) = report?;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "RTP timestamps wrap at 32 bits"
+        )]
+        let ticks = (timestamp as u32).wrapping_sub(rtp_time) as i32;
+        self.instant(ntp, ticks, clock_rate)
     }
 
     fn instant(&self, ntp: SystemTime, ticks: i32, clock_rate: u32) -> Option<Instant> {

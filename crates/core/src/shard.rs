@@ -171,6 +171,8 @@ struct Work {
     waiting: Vec<(TrackKey, usize)>,
     /// Rooms in which somebody has begun to speak.
     voices: Vec<RoomId>,
+    /// Layers of which a frame has turned out to be a keyframe when it was over.
+    found: Vec<(TrackKey, usize)>,
     /// Layers whose encoder is to be asked for a keyframe.
     keyframes: Vec<(TrackKey, usize)>,
 }
@@ -255,6 +257,7 @@ impl Shard {
             }
             self.rank_voices(now);
             self.refresh(now, &mut batch);
+            self.start_found(now, &mut batch);
             self.fan_out(&batch, arrived);
             self.relay(&batch, arrived);
             let mut touched = std::mem::take(&mut self.work.touched);
@@ -419,10 +422,10 @@ impl Shard {
 
     /// Everybody who has the track in a slot has something to work out anew.
     fn mark_subscribers_stale(&mut self, track: TrackKey, mark: impl Fn(&mut peer::Stale)) {
-        let subscribers = self
-            .tracks
-            .get(track)
-            .map(|track| track.subscribers.clone());
+        let subscribers = self.tracks.get_mut(track).map(|track| {
+            track.ladder.forget();
+            track.subscribers.clone()
+        });
         for subscriber in subscribers.into_iter().flatten() {
             self.mark_stale(subscriber.peer, &mark);
         }
@@ -435,6 +438,7 @@ impl Work {
             && self.stale.is_empty()
             && self.voices.is_empty()
             && self.keyframes.is_empty()
+            && self.found.is_empty()
             && self.untold.is_empty())
     }
 }

@@ -79,6 +79,20 @@ impl Store {
             .collect()
     }
 
+    /// A picture can begin with this packet, as has been found out only now. `false` where it is gone.
+    pub(crate) fn begin_picture(&mut self, stream: u32, seq: u64) -> bool {
+        let Some(packet) = self.get(stream, seq) else {
+            return false;
+        };
+        let mut first = Packet::clone(packet);
+        first.starts_keyframe = true;
+        if let Some(place) = self.place(seq) {
+            *place = Some(Arc::new(first));
+        }
+        self.keyframe = self.keyframe.max(Some(seq));
+        true
+    }
+
     pub(crate) fn get(&self, stream: u32, seq: u64) -> Option<&Arc<Packet>> {
         let at = usize::try_from(seq % PACKETS_MAX as u64).ok()?;
         let packet = self.ring.get(at)?.as_ref()?;

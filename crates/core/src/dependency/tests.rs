@@ -49,6 +49,11 @@ const L2T2: [Made; 6] = [
 
 const SIZES: [(u32, u32); 2] = [(320, 180), (640, 360)];
 
+/// Of a template: they begin with 61, so that they wrap.
+fn id(template: u8) -> u8 {
+    (61 + template) % 64
+}
+
 fn indication(symbol: char) -> u32 {
     match symbol {
         '-' => 0,
@@ -58,9 +63,9 @@ fn indication(symbol: char) -> u32 {
     }
 }
 
-/// Writes flags and a structure with ids from 61 on, so that they wrap, and one chain.
+/// Writes flags and a structure with one chain.
 fn with_structure(templates: &[Made], template: u8, extra: impl Fn(&mut Writer<'_>)) -> Vec<u8> {
-    let mut out = vec![0x80 | ((61 + template) % 64), 0x12, 0x34];
+    let mut out = vec![0x80 | id(template), 0x12, 0x34];
     let mut writer = Writer::new(&mut out);
     writer.put(STRUCTURE, FLAG_BITS);
     writer.put(61, 6);
@@ -126,13 +131,13 @@ fn a_structure_tells_who_needs_what() {
         points,
         [(0, 0), (0, 1), (1, 0), (1, 1)].map(|(s, t)| Point::new(s, t))
     );
-    let small = read(&first.structure, &[63, 0, 5]).unwrap();
+    let small = read(&first.structure, &[id(2), 0, 5]).unwrap();
     assert_eq!(small.frame.layer, Point::new(0, 1));
     assert!(small.frame.needed.contains(Point::new(0, 1)));
     assert!(!small.frame.needed.contains(Point::new(0, 0)));
     assert!(!small.frame.needed.contains(Point::new(1, 1)));
     assert!(small.references.all(|back| back == 2));
-    let large = read(&first.structure, &[(61 + 4) % 64, 0, 5]).unwrap();
+    let large = read(&first.structure, &[id(4), 0, 5]).unwrap();
     assert_eq!(large.frame.layer, Point::new(1, 0));
     assert!(large.frame.needed.contains(Point::WHOLE));
     assert!(large.frame.switch.contains(Point::new(1, 1)));
@@ -150,8 +155,8 @@ fn who_has_the_larger_layer_can_go_back_only_where_it_needs_the_smaller() {
 #[test]
 fn a_short_descriptor_keeps_its_length_and_gets_a_number() {
     let structure = structure(&L2T2);
-    let descriptor = read(&structure, &[63, 0xff, 0xff]).unwrap();
-    assert_eq!(written(&descriptor, 7, None), [63, 0, 7]);
+    let descriptor = read(&structure, &[id(2), 0xff, 0xff]).unwrap();
+    assert_eq!(written(&descriptor, 7, None), [id(2), 0, 7]);
 }
 
 #[test]
@@ -164,7 +169,7 @@ fn receivers_are_told_what_is_left_for_them() {
     let again = Descriptor::read(&out, None).unwrap();
     assert_eq!((again.frame_number, again.active), (9, 0b0011));
     assert_eq!(again.structure, first.structure);
-    let delta = read(&first.structure, &[0x80 | (63), 0, 1]).unwrap();
+    let delta = read(&first.structure, &[0x80 | id(2), 0, 1]).unwrap();
     assert_eq!(
         delta.told_active(Point::WHOLE),
         None,

@@ -387,6 +387,88 @@ mod tests {
         }
     }
 
+    /// The descriptor of a sequence's first packet: two spatial layers, and a structure of 17 bytes or more.
+    fn descriptor() -> Descriptor {
+        let mut bits = format!("10000{:06b}{:05b}", 0, 1);
+        for next in [2, 0, 3] {
+            bits += &format!("{next:02b}");
+        }
+        // Indications: the smaller picture is needed by both, the larger by its own target alone.
+        bits += "101000100010";
+        // References: none, the frame before, the one before that. No chains.
+        bits += "0";
+        bits += "100000";
+        bits += "100010";
+        bits += "0";
+        bits += "1";
+        for side in [319, 179, 639, 359] {
+            bits += &format!("{side:016b}");
+        }
+        while bits.len() % 8 != 0 {
+            bits.push('0');
+        }
+        let packed = bits.as_bytes().chunks(8).map(|byte| {
+            let byte = std::str::from_utf8(byte).unwrap();
+            u8::from_str_radix(byte, 2).unwrap()
+        });
+        let bytes: Vec<u8> = [0x80, 0, 1].into_iter().chain(packed).collect();
+        Descriptor::read(&bytes, None).unwrap()
+    }
+
+    #[test]
+    fn a_long_descriptor_turns_its_packet_to_the_two_byte_form() {
+        let descriptor = descriptor();
+        let mut value = Vec::new();
+        descriptor.write(&mut value, 77, Some(1));
+        assert!(value.len() > ONE_BYTE_VALUE_MAX, "{}", value.len());
+        for id in [12, 15] {
+            let map = map(&[
+                (1, Extension::RtpMid),
+                (2, Extension::TransportSequenceNumber),
+                (4, Extension::VideoOrientation),
+                (id, dependency::dependency_descriptor()),
+            ]);
+            let template = Template::new("mid7".into(), &map);
+            let hop = Hop {
+                transport_seq: Some(0x1234),
+                send_time: None,
+            };
+            let dependency = Some(Dependency {
+                descriptor: &descriptor,
+                frame_number: 77,
+                active_targets: Some(1),
+            });
+            let mut out = vec![0xaa; 3];
+            template.write(&mut out, FIELDS, hop, &values(), dependency);
+            assert_eq!(out[15..17], TWO_BYTE_PROFILE);
+            let expected = [
+                (1, b"mid7".to_vec()),
+                (2, vec![0x12, 0x34]),
+                (4, vec![VideoOrientation::Deg90 as u8]),
+                (id, value.clone()),
+            ];
+            assert_eq!(elements(&out[3..]), expected);
+        }
+    }
+
+    #[test]
+    fn a_short_descriptor_fits_into_either_form() {
+        let structure = descriptor().structure;
+        let descriptor = Descriptor::read(&[0x41, 0, 9], Some((&structure, 3))).unwrap();
+        for id in [12, 16] {
+            let map = map(&[(id, dependency::dependency_descriptor())]);
+            let template = Template::new("0".into(), &map);
+            let dependency = Some(Dependency {
+                descriptor: &descriptor,
+                frame_number: 0x0203,
+                active_targets: None,
+            });
+            let mut out = Vec::new();
+            template.write(&mut out, FIELDS, Hop::default(), &values(), dependency);
+            assert_eq!(elements(&out), [(id, vec![0x41, 2, 3])]);
+        }
+    }
+
     #[test]
     fn receivers_that_number_no_packets_get_send_times() {
         let map = map(&[(9, Extension::AbsoluteSendTime)]);

@@ -16,10 +16,8 @@ use crate::{Event, Explanation, LayerName, MediaKind, PeerId};
 impl Shard {
     /// Answers at once; with nothing where there is no such peer.
     pub(super) fn explain(&mut self, now: Instant, id: PeerId, request: u64) {
-        let explanation = self
-            .peer_keys
-            .get(&id)
-            .and_then(|key| self.explanation(now, *key));
+        let key = self.peer_keys.get(&id).copied();
+        let explanation = key.and_then(|key| self.explanation(now, key));
         self.events.push_back(Event::Explained {
             peer: id,
             request,
@@ -27,9 +25,9 @@ impl Shard {
         });
     }
 
-    fn explanation(&self, now: Instant, key: PeerKey) -> Option<Explanation> {
-        let peer = self.peers.get(key)?;
+    fn explanation(&mut self, now: Instant, key: PeerKey) -> Option<Explanation> {
         let asked = self.demands(now, key);
+        let peer = self.peers.get(key)?;
         let plenty = allocate::allocate(&asked.demands, None);
         let wishes = asked.places.iter().zip(&plenty.grants);
         let wished: Vec<(usize, Target)> = wishes

@@ -107,7 +107,7 @@ impl Shard {
     }
 
     /// The visible tiles of a peer and what else wants bandwidth.
-    pub(super) fn demands(&self, now: Instant, key: PeerKey) -> Demands {
+    pub(super) fn demands(&mut self, now: Instant, key: PeerKey) -> Demands {
         let mut found = Demands::default();
         let Some(peer) = self.peers.get(key) else {
             return found;
@@ -116,7 +116,7 @@ impl Shard {
             let Some((source, track)) = slot
                 .source
                 .as_ref()
-                .and_then(|s| Some((s, self.tracks.get(s.track)?)))
+                .and_then(|s| Some((s, self.tracks.get_mut(s.track)?)))
             else {
                 continue;
             };
@@ -128,7 +128,7 @@ impl Shard {
                 found.hidden.push((index, Why::NotVisible));
             } else {
                 found.places.push(index);
-                let mut ladder = track.ladder(now);
+                let mut ladder = track.ladder(now).to_vec();
                 let choice = peer.choices.iter().find(|choice| choice.slot == slot.mid);
                 if let Some(choice) = choice {
                     track.restrict(&mut ladder, choice);

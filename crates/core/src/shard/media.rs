@@ -212,7 +212,7 @@ impl Shard {
             .as_ref()
             .is_some_and(|descriptor| descriptor.begins_sequence);
         let unread = match track.layers.get_mut(stream.layer) {
-            Some(layer) if begins_sequence => layer.take_unread(),
+            Some(layer) if begins_sequence => layer.unread.take(),
             _ => Vec::new(),
         };
         let stopped = std::mem::take(&mut track.stopped);
@@ -234,7 +234,7 @@ impl Shard {
             .tracks
             .get_mut(stream.track)
             .and_then(|track| track.layers.get_mut(stream.layer));
-        if layer.is_some_and(|layer| !layer.keep_unread(rtp)) {
+        if layer.is_some_and(|layer| !layer.unread.keep(now, rtp)) {
             self.want_keyframe(now, stream.track, stream.layer);
         }
     }
@@ -399,8 +399,11 @@ impl Shard {
     /// Keeps what came in for those who begin to listen, or miss some of it.
     pub(super) fn remember(&mut self, batch: &[Arrived], arrived: usize) {
         for (track, packet) in batch.iter().take(arrived) {
-            if let Some(track) = self.tracks.get_mut(*track) {
-                track.remember(packet);
+            let Some(known) = self.tracks.get_mut(*track) else {
+                continue;
+            };
+            if known.remember(packet) {
+                self.work.found.push((*track, packet.layer));
             }
         }
     }

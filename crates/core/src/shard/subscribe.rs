@@ -74,6 +74,35 @@ impl Shard {
         }
     }
 
+    /// Slots that wait for a keyframe start with one that has turned out to be one when it was over.
+    pub(super) fn start_found(&mut self, now: Instant, batch: &mut Vec<Arrived>) {
+        while let Some((key, layer)) = self.work.found.pop() {
+            let Some(track) = self.tracks.get(key) else {
+                continue;
+            };
+            let picture = track
+                .layers
+                .get(layer)
+                .and_then(|layer| layer.store.picture(now, !layer.keyframes.ignored));
+            let from = batch.len();
+            batch.extend(picture.into_iter().flatten().map(|packet| (key, packet)));
+            for subscriber in &track.subscribers {
+                let Some(peer) = self.peers.get_mut(subscriber.peer) else {
+                    continue;
+                };
+                let slot = peer.slots.get(subscriber.slot);
+                if slot.is_none_or(|slot| slot.awaits_keyframe() != Some((key, layer))) {
+                    continue;
+                }
+                if peer.pending.is_empty() {
+                    self.work.touched.push(subscriber.peer);
+                }
+                let packets = from..batch.len();
+                peer.pending.extend(packets.map(|at| (subscriber.slot, at)));
+            }
+        }
+    }
+
     fn fill_video_slots(&mut self, key: PeerKey) {
         let wishes = self.wishes(key);
         let Some(peer) = self.peers.get_mut(key) else {

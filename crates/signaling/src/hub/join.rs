@@ -427,5 +427,6 @@ fn participant(access: Access, join: &mut Join) -> Participant {
         identity: access.identity,
         grants: access.grants,
         viewer: false,
+        encrypts: join.e2ee.unwrap_or(false),
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Participant {
     pub(crate) grants: Grants,
     /// Watches by WHEP.
     pub(crate) viewer: bool,
+    /// Encrypts its media from end to end.
+    pub(crate) encrypts: bool,
 }
 
 /// What somebody publishes.

@@ -29,6 +29,7 @@ fn participant(identity: &str) -> Participant {
         meta: json!(null),
         grants,
         viewer: false,
+        encrypts: false,
     }
 }
 

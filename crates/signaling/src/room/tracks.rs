@@ -21,6 +21,7 @@ impl Room {
         limits: &Limits,
     ) -> Result<(Vec<Published>, Effects), Fault> {
         self.check_publications(peer, &publications, limits)?;
+        let encrypted = self.participant(peer)?.encrypts;
         let mut effects = Effects::default();
         let mut published = Vec::new();
         let mut add = Vec::new();
@@ -33,7 +34,7 @@ impl Room {
                 let id = ids.next_track();
                 effects.command(Command::Publish {
                     peer,
-                    track: spec(id, &publication),
+                    track: spec(id, &publication, encrypted),
                 });
                 let track = Track::new(id, peer, publication);
                 add.push(track.info.clone());
@@ -287,7 +288,7 @@ fn check_fields(publication: &Publication, limits: &Limits) -> Result<(), Fault>
     Ok(())
 }
 
-fn spec(id: TrackId, publication: &Publication) -> TrackSpec {
+fn spec(id: TrackId, publication: &Publication, encrypted: bool) -> TrackSpec {
     TrackSpec {
         id,
         mid: publication.mid.as_str().into(),
@@ -296,6 +297,6 @@ fn spec(id: TrackId, publication: &Publication) -> TrackSpec {
         muted: publication.muted,
         width: publication.w,
         height: publication.h,
-        encrypted: false,
+        encrypted,
     }
 }
