@@ -13,7 +13,7 @@ const READ_EVERY_MS = 1_000;
 /** A publisher that changes networks is back sooner; one that has gone home is not. */
 const GONE_AFTER_MS = 30_000;
 /** Codes for which another attempt is senseless until somebody changes something. */
-const REFUSALS = ['unauthorized', 'token_expired', 'forbidden', 'not_found', 'room_closed', 'sdp_rejected', 'bad_request', 'bad_version'];
+const REFUSALS = ['unauthorized', 'token_expired', 'forbidden', 'not_found', 'room_closed', 'room_full', 'sdp_rejected', 'bad_request', 'bad_version'];
 
 class WatchPage {
   #root = part(document, 'player', HTMLElement);

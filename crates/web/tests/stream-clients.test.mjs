@@ -1,4 +1,5 @@
 /** Clients of WHIP and WHEP that others have written, in pages of another site. */
+import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 import { Call } from './support/call.mjs';
 import { startFirefox } from './support/firefox.mjs';
@@ -61,6 +62,13 @@ async function run(browser, name, what) {
   await tab.evaluate((/** @type {string[]} */ all) => /** @type {any} */ (window).runClient(...all), what);
   return tab;
 }
+
+call.story('a viewer without a token is refused, and told why', async () => {
+  const bea = await watch(call, chromium, 'Bea');
+  await playerIs(bea, 'refused');
+  assert.equal(await bea.attribute('player', 'data-code'), 'unauthorized');
+  assert.match(await bea.text('curtain'), /invitation is not valid/);
+});
 
 // What follows runs inside the page.
 

@@ -33,6 +33,7 @@ call.story('Chromium broadcasts; Chromium and Firefox watch and hear it', async 
   await eventually('Fay hears Ada', () => soundEnergy(fay), (energy) => energy > 0.001);
   await eventually('Bea sees how many watch', () => bea.attribute('viewer-count', 'data-count'), (count) => count === '2');
   await eventually('Bea sees the delay', () => bea.attribute('latency', 'data-ms'), (ms) => Number(ms) > 0 && Number(ms) < 2000);
+  await bea.page.focus('[data-test="mute-button"]');
   await screenshot(bea, 'watch-playing');
   await screenshot(ada, 'broadcast-live');
 });
@@ -78,11 +79,23 @@ call.story('a broadcast that is interrupted goes on for its viewers without a ne
   assert.equal(await countPeerConnections(bea), 1);
 });
 
+call.story('a broadcast that somebody else takes over ends, and its page says so', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea');
+  await watches(bea, 'red');
+  await broadcast(call, blue, 'Cai');
+  await watches(bea, 'blue');
+  await eventually('Ada is told', () => ada.attribute('error-box', 'data-code'), (code) => code === 'ended');
+  assert.equal(await ada.attribute('broadcast', 'data-state'), 'off');
+});
+
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {
   await broadcast(call, red, 'Ada', { query: CAMERA });
   const bea = await watch(call, blue, 'Bea');
   await watchesHeight(bea, 180);
   await eventually('the menu names three layers', () => bea.evaluate(qualities), (names) => names.length === 4);
+  await bea.page.focus('[data-test="quality-select"]');
+  await screenshot(bea, 'watch-layers');
   await bea.evaluate(chooseQuality, '45p');
   await watchesHeight(bea, 45);
   await bea.evaluate(chooseQuality, '90p');
