@@ -39,7 +39,7 @@ class WatchPage {
     this.#controls = new PlayerControls(this.#root, this.#video, query.get('muted') === '1');
     this.#controls.onQuality = (layer) => this.player.choose(layer);
     part(document, 'again-button', HTMLButtonElement).addEventListener('click', () => this.#again());
-    this.#video.addEventListener('loadeddata', () => this.#read());
+    this.#video.addEventListener('loadeddata', () => this.#saw(this.#video.videoWidth > 0));
     setInterval(() => this.#read(), READ_EVERY_MS);
     this.#render();
     // A video without data holds up the end of loading, and with it that of a page which frames this one.
@@ -81,13 +81,16 @@ class WatchPage {
 
   async #read() {
     const stats = await this.player.stats();
-    this.#flowing = stats.flowing;
-    if (stats.flowing) {
-      this.#seenAt = performance.now();
-      this.#failure = null;
-    }
-    if (stats.video) setAttributes(this.#root, { 'data-picture': 'true' });
     this.#controls.showStats(stats, this.player);
+    if (stats.flowing) return this.#saw(stats.video);
+    this.#flowing = false;
+    this.#render();
+  }
+
+  /** Media has come. @param {boolean} picture whether there is a picture among it */
+  #saw(picture) {
+    [this.#flowing, this.#seenAt, this.#failure] = [true, performance.now(), null];
+    if (picture) setAttributes(this.#root, { 'data-picture': 'true' });
     this.#render();
   }
 

@@ -100,8 +100,18 @@ call.story('a viewer chooses a layer, and leaves the choice to the server again'
   await watchesHeight(bea, 45);
   await bea.evaluate(chooseQuality, '90p');
   await watchesHeight(bea, 90);
-  await bea.evaluate(chooseQuality, 'Automatic');
+  await bea.evaluate(chooseQuality, 'Auto');
   await watchesHeight(bea, 180);
+});
+
+call.story('where the browser allows no sound yet, the picture is shown and a click brings the sound', async () => {
+  await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea', { beforeScripts: refuseSound });
+  await watches(bea, 'red');
+  assert.equal(await bea.attribute('mute-button', 'aria-pressed'), 'false');
+  await bea.click('unmute-button');
+  await eventually('the sound is on', () => bea.attribute('mute-button', 'aria-pressed'), (on) => on === 'true');
+  await seesMovement(bea);
 });
 
 call.story('a broadcast in H.264 is watched', async () => {
@@ -136,6 +146,15 @@ function chooseQuality(name) {
   if (!option) throw new Error(`no quality ${name}`);
   menu.value = option.value;
   menu.dispatchEvent(new Event('change'));
+}
+
+/** Makes a browser that plays sound only after a click. */
+function refuseSound() {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    if (this.muted || navigator.userActivation.hasBeenActive) return play.call(this);
+    return Promise.reject(new DOMException('no click yet', 'NotAllowedError'));
+  };
 }
 
 function remoteFragments() {
