@@ -39,7 +39,6 @@ class WatchPage {
     this.#controls = new PlayerControls(this.#root, this.#video, query.get('muted') === '1');
     this.#controls.onQuality = (layer) => this.player.choose(layer);
     part(document, 'again-button', HTMLButtonElement).addEventListener('click', () => this.#again());
-    this.#video.addEventListener('loadeddata', () => this.#saw(this.#video.videoWidth > 0));
     setInterval(() => this.#read(), READ_EVERY_MS);
     this.#render();
     // A video without data holds up the end of loading, and with it that of a page which frames this one.
@@ -52,6 +51,7 @@ class WatchPage {
     const player = new WhepPlayer({ url: endpointOf('whep', room, { participant: query.get('participant') }), token });
     player.on('stream', (stream) => {
       this.#video.srcObject = stream;
+      this.#video.requestVideoFrameCallback?.(() => this.#saw(true));
       this.#controls.play();
     });
     player.on('state', () => this.#render());
@@ -89,6 +89,8 @@ class WatchPage {
 
   /** Media has come. @param {boolean} picture whether there is a picture among it */
   #saw(picture) {
+    // The end of a track shows a last, empty frame.
+    if (this.player.state !== 'connected') return;
     [this.#flowing, this.#seenAt, this.#failure] = [true, performance.now(), null];
     if (picture) setAttributes(this.#root, { 'data-picture': 'true' });
     this.#render();
