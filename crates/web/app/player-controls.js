@@ -68,7 +68,7 @@ export class PlayerControls {
     // A menu that is open would close.
     const known = [...this.#quality.options].slice(1).map(({ value, text }) => `${value} ${text}`);
     if (known.join() !== layers.map((layer) => `${keyOf(layer)} ${layerWords(layer)}`).join()) {
-      this.#quality.replaceChildren(element('option', { value: AUTOMATIC }, 'Automatic'), ...options);
+      this.#quality.replaceChildren(element('option', { value: AUTOMATIC }, 'Auto'), ...options);
     }
     this.#quality.value = wanted;
   }
@@ -86,7 +86,7 @@ export class PlayerControls {
       setAttributes(latency, { 'data-ms': latencyMs.toFixed(1), 'data-basis': 'buffer+rtt/2', 'aria-label': `Delay ${Math.round(latencyMs)} milliseconds` });
     }
     const [automatic] = this.#quality.options;
-    if (automatic) automatic.text = chosen || !height ? 'Automatic' : `Automatic (${height}p)`;
+    if (automatic) automatic.text = chosen || !height ? 'Auto' : `Auto (${height}p)`;
   }
 
   async #choose() {

@@ -13,7 +13,7 @@ const READ_EVERY_MS = 1_000;
 /** A publisher that changes networks is back sooner; one that has gone home is not. */
 const GONE_AFTER_MS = 30_000;
 /** Codes for which another attempt is senseless until somebody changes something. */
-const REFUSALS = ['unauthorized', 'token_expired', 'forbidden', 'not_found', 'room_closed', 'sdp_rejected', 'bad_request', 'bad_version'];
+const REFUSALS = ['unauthorized', 'token_expired', 'forbidden', 'not_found', 'room_closed', 'room_full', 'sdp_rejected', 'bad_request', 'bad_version'];
 
 class WatchPage {
   #root = part(document, 'player', HTMLElement);
@@ -39,7 +39,6 @@ class WatchPage {
     this.#controls = new PlayerControls(this.#root, this.#video, query.get('muted') === '1');
     this.#controls.onQuality = (layer) => this.player.choose(layer);
     part(document, 'again-button', HTMLButtonElement).addEventListener('click', () => this.#again());
-    this.#video.addEventListener('loadeddata', () => this.#read());
     setInterval(() => this.#read(), READ_EVERY_MS);
     this.#render();
     // A video without data holds up the end of loading, and with it that of a page which frames this one.
@@ -52,6 +51,7 @@ class WatchPage {
     const player = new WhepPlayer({ url: endpointOf('whep', room, { participant: query.get('participant') }), token });
     player.on('stream', (stream) => {
       this.#video.srcObject = stream;
+      this.#video.requestVideoFrameCallback?.(() => this.#saw(true));
       this.#controls.play();
     });
     player.on('state', () => this.#render());
@@ -81,13 +81,18 @@ class WatchPage {
 
   async #read() {
     const stats = await this.player.stats();
-    this.#flowing = stats.flowing;
-    if (stats.flowing) {
-      this.#seenAt = performance.now();
-      this.#failure = null;
-    }
-    if (stats.video) setAttributes(this.#root, { 'data-picture': 'true' });
     this.#controls.showStats(stats, this.player);
+    if (stats.flowing) return this.#saw(stats.video);
+    this.#flowing = false;
+    this.#render();
+  }
+
+  /** Media has come. @param {boolean} picture whether there is a picture among it */
+  #saw(picture) {
+    // The end of a track shows a last, empty frame.
+    if (this.player.state !== 'connected') return;
+    [this.#flowing, this.#seenAt, this.#failure] = [true, performance.now(), null];
+    if (picture) setAttributes(this.#root, { 'data-picture': 'true' });
     this.#render();
   }
 

@@ -239,7 +239,7 @@ export class HttpSession extends TypedEvents {
   }
 }
 
-/** @type {Record<number, string>} */
+/** For servers that say no more than a status. @type {Record<number, string>} */
 const CODES = {
   401: 'unauthorized',
   403: 'forbidden',
@@ -256,7 +256,8 @@ const CODES = {
  */
 async function refusalOf(response) {
   const problem = await response.json().catch(() => null);
-  const code = CODES[response.status] ?? (response.status < 500 ? 'bad_request' : 'internal');
+  const guess = CODES[response.status] ?? (response.status < 500 ? 'bad_request' : 'internal');
+  const code = typeof problem?.code === 'string' ? problem.code : guess;
   const seconds = Number(response.headers.get('retry-after'));
   return new MadangError(code, problem?.detail ?? problem?.title, seconds > 0 ? seconds * 1000 : undefined);
 }

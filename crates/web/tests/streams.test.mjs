@@ -33,6 +33,7 @@ call.story('Chromium broadcasts; Chromium and Firefox watch and hear it', async 
   await eventually('Fay hears Ada', () => soundEnergy(fay), (energy) => energy > 0.001);
   await eventually('Bea sees how many watch', () => bea.attribute('viewer-count', 'data-count'), (count) => count === '2');
   await eventually('Bea sees the delay', () => bea.attribute('latency', 'data-ms'), (ms) => Number(ms) > 0 && Number(ms) < 2000);
+  await bea.page.focus('[data-test="mute-button"]');
   await screenshot(bea, 'watch-playing');
   await screenshot(ada, 'broadcast-live');
 });
@@ -78,17 +79,39 @@ call.story('a broadcast that is interrupted goes on for its viewers without a ne
   assert.equal(await countPeerConnections(bea), 1);
 });
 
+call.story('a broadcast that somebody else takes over ends, and its page says so', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea');
+  await watches(bea, 'red');
+  await broadcast(call, blue, 'Cai');
+  await watches(bea, 'blue');
+  await eventually('Ada is told', () => ada.attribute('error-box', 'data-code'), (code) => code === 'ended');
+  assert.equal(await ada.attribute('broadcast', 'data-state'), 'off');
+});
+
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {
   await broadcast(call, red, 'Ada', { query: CAMERA });
   const bea = await watch(call, blue, 'Bea');
   await watchesHeight(bea, 180);
   await eventually('the menu names three layers', () => bea.evaluate(qualities), (names) => names.length === 4);
+  await bea.page.focus('[data-test="quality-select"]');
+  await screenshot(bea, 'watch-layers');
   await bea.evaluate(chooseQuality, '45p');
   await watchesHeight(bea, 45);
   await bea.evaluate(chooseQuality, '90p');
   await watchesHeight(bea, 90);
-  await bea.evaluate(chooseQuality, 'Automatic');
+  await bea.evaluate(chooseQuality, 'Auto');
   await watchesHeight(bea, 180);
+});
+
+call.story('where the browser allows no sound yet, the picture is shown and a click brings the sound', async () => {
+  await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea', { beforeScripts: refuseSound });
+  await watches(bea, 'red');
+  assert.equal(await bea.attribute('mute-button', 'aria-pressed'), 'false');
+  await bea.click('unmute-button');
+  await eventually('the sound is on', () => bea.attribute('mute-button', 'aria-pressed'), (on) => on === 'true');
+  await seesMovement(bea);
 });
 
 call.story('a broadcast in H.264 is watched', async () => {
@@ -123,6 +146,15 @@ function chooseQuality(name) {
   if (!option) throw new Error(`no quality ${name}`);
   menu.value = option.value;
   menu.dispatchEvent(new Event('change'));
+}
+
+/** Makes a browser that plays sound only after a click. */
+function refuseSound() {
+  const play = HTMLMediaElement.prototype.play;
+  HTMLMediaElement.prototype.play = function () {
+    if (this.muted || navigator.userActivation.hasBeenActive) return play.call(this);
+    return Promise.reject(new DOMException('no click yet', 'NotAllowedError'));
+  };
 }
 
 function remoteFragments() {

@@ -115,7 +115,7 @@ impl Shard {
         let Some(peer) = self
             .peers
             .get_mut(key)
-            .filter(|peer| !peer.unmarked.is_empty() && !egress::is_rtcp(rtp))
+            .filter(|peer| !peer.unmarked.is_empty() && is_rtp(rtp))
         else {
             return;
         };
@@ -141,4 +141,9 @@ impl Shard {
             }
         });
     }
+}
+
+/// RTP and not DTLS or RTCP (RFC 7983, RFC 5761).
+fn is_rtp(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(128..=191)) && !egress::is_rtcp(datagram)
 }

@@ -231,3 +231,62 @@ fn whip_29_viewers_wait_for_a_publisher_who_has_gone() {
     call.listen(viewer, after, 25);
     assert_eq!(call.complaints(), [""; 0]);
 }
+
+#[test]
+fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let habits = |offer: String| {
+        let lines = offer
+            .lines()
+            .filter(|line| !line.starts_with("a=candidate"));
+        let lines = lines.map(|line| match line {
+            line if line.starts_with("a=group:BUNDLE") => format!("{line} absent\r\n"),
+            line => format!(
+                "{}\r\n",
+                line.replace("profile-level-id=42e01f", "profile-level-id=422001f")
+            ),
+        });
+        lines.collect()
+    };
+    let (publisher, _) = open_with(&mut call, "/whip/yard", habits);
+    call.until("the publisher to connect", |call| {
+        call.clients[publisher].browser.connected_at.is_some()
+    });
+    let now = call.now();
+    for source in [Source::Camera, Source::Microphone] {
+        call.clients[publisher].browser.publish(now, source);
+    }
+    call.talk(publisher);
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, publisher, Source::Camera, 30);
+    call.listen(viewer, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whip_25_media_goes_on_over_a_restart() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let (publisher, created) = publish(&mut call, "/whip/yard");
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, publisher, Source::Camera, 10);
+    let offer = call.clients[publisher].browser.restart_offer();
+    let line = |text: &str, name: &str| {
+        let line = text.lines().find(|line| line.starts_with(name)).unwrap();
+        format!("{line}\r\n")
+    };
+    let credentials = line(&offer, "a=ice-ufrag:") + &line(&offer, "a=ice-pwd:");
+    let path = session(&call, &created);
+    let restarted = patch(&call, &path, &credentials, publisher);
+    assert_eq!(restarted.status, 200, "{restarted:?}");
+    let mut answer = created.body.clone();
+    for name in ["a=ice-ufrag:", "a=ice-pwd:"] {
+        answer = answer.replace(&line(&answer, name), &line(&restarted.body, name));
+    }
+    let now = call.now();
+    call.clients[publisher].browser.accept_answer(now, &answer);
+    call.watch(viewer, publisher, Source::Camera, 60);
+    call.listen(viewer, publisher, 50);
+    assert_eq!(call.complaints(), [""; 0]);
+}

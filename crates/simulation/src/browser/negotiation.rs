@@ -111,7 +111,7 @@ impl Browser {
     }
 
     /// New ICE credentials, everything else stays.
-    pub(crate) fn restart_offer(&mut self) -> String {
+    pub fn restart_offer(&mut self) -> String {
         let mut change = self.rtc.sdp_api();
         change.ice_restart(true);
         let offer = change.apply();

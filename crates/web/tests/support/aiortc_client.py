@@ -70,8 +70,8 @@ async def main(what, url):
     stopped = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, stopped.set)
     await stopped.wait()
-    await pc.close()
     print(f"deleted {request(session, 'DELETE').status}")
+    await pc.close()
 
 
 asyncio.run(main(*sys.argv[1:]))

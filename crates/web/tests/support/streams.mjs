@@ -1,5 +1,6 @@
 /** Broadcasts and their viewers, on the pages of the server. */
 import { colourOf, receptionOf } from './probe.mjs';
+import { nowInSeconds, signToken } from './tokens.mjs';
 import { eventually } from './wait.mjs';
 
 /**
@@ -28,6 +29,24 @@ export async function broadcast(call, browser, name, { room = call.room, query =
   await publisher.click('live-button');
   await isLive(publisher);
   return publisher;
+}
+
+/**
+ * The endpoint of the story's room, with a token in its path: not all clients can send one otherwise.
+ *
+ * @param {Call} call
+ * @param {'whip' | 'whep'} protocol
+ */
+export function endpoint(call, protocol) {
+  return `http://127.0.0.1:${call.server.httpPort}/${protocol}/${call.room}/${streamToken(call, protocol)}`;
+}
+
+/**
+ * @param {Call} call whose server knows the tests' key
+ * @param {string} sub
+ */
+export function streamToken(call, sub) {
+  return signToken({ sub, exp: nowInSeconds() + 600, madang: { room: call.room, join: true } });
 }
 
 /** @param {Participant} publisher */

@@ -1,0 +1,76 @@
+/** Clients of WHIP and WHEP that are programs. */
+import assert from 'node:assert/strict';
+import { after, before } from 'node:test';
+import { Call } from './support/call.mjs';
+import { COLOURS } from './support/media.mjs';
+import { aiortc, ffmpeg } from './support/programs.mjs';
+import { broadcast, endpoint, playerIs, streamToken, watch, watches } from './support/streams.mjs';
+import { KEY_OPTIONS } from './support/tokens.mjs';
+import { eventually } from './support/wait.mjs';
+
+/** @typedef {import('./support/programs.mjs').Program} Program */
+
+const FFMPEG_HERTZ = 900;
+
+// FFmpeg answers no connectivity checks before DTLS stands, unless the server says that it makes none.
+const call = new Call([...KEY_OPTIONS, '--media-ice-lite', 'true']);
+/** @type {import('./support/call.mjs').Browser} */ let chromium;
+/** @type {Program[]} */
+const programs = [];
+
+before(async () => {
+  chromium = await call.chromium({ colour: COLOURS.red, hertz: 500 });
+});
+
+after(() => Promise.all(programs.map((program) => program.stop())));
+
+for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['-whip_flags', 'dtls_active']]])) {
+  call.story(`FFmpeg publishes as DTLS ${role}`, async () => {
+    const program = start(ffmpeg(endpoint(call, 'whip'), [...flags]));
+    const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+    await told(program, () => watches(bea, 'blue'));
+    await told(program, () => bea.hears([FFMPEG_HERTZ]));
+    await program.stop();
+    await playerIs(bea, 'waiting');
+  });
+}
+
+call.story('aiortc publishes', async () => {
+  const program = start(aiortc('publish', endpoint(call, 'whip')));
+  const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+  await told(program, () => watches(bea, 'yellow'));
+  await program.stop();
+  assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
+});
+
+call.story('aiortc watches', async () => {
+  await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${streamToken(call, 'ada')}` });
+  const program = start(aiortc('watch', endpoint(call, 'whep')));
+  const isRed = (/** @type {string} */ line) => {
+    const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
+    return Math.abs(luma - 86) < 20 && Math.abs(blueness - 103) < 20 && Math.abs(redness - 203) < 20;
+  };
+  await told(program, () => eventually('aiortc decodes red pictures', () => program.lines.filter(isRed).length, (count) => count > 3));
+  await told(program, () => eventually('aiortc decodes sound', () => program.lines.includes('sound')));
+});
+
+/** @param {Program} program that is stopped at the end */
+function start(program) {
+  programs.push(program);
+  return program;
+}
+
+/**
+ * A failure says what the program said.
+ *
+ * @template T
+ * @param {Program} program
+ * @param {() => Promise<T>} attempt
+ */
+async function told(program, attempt) {
+  try {
+    return await attempt();
+  } catch (error) {
+    throw new Error(`${/** @type {Error} */ (error).message}\n--- program (${program.exitCode})\n${program.lines.slice(-30).join('\n')}`, { cause: error });
+  }
+}
