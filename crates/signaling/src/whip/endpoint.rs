@@ -350,6 +350,7 @@ fn publisher(access: Access, call: &Call) -> Participant {
         identity: access.identity,
         grants: access.grants,
         viewer: false,
+        encrypts: false,
     }
 }
 
@@ -374,6 +375,7 @@ fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
             p2p: false,
         },
         viewer: true,
+        encrypts: false,
     })
 }
 
