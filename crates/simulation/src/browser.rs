@@ -32,6 +32,8 @@ pub struct BrowserConfig {
     pub audio_level: bool,
     /// The microphone sends nothing in silence.
     pub dtx: bool,
+    /// Takes sound in RED (RFC 2198); sends none.
+    pub red: bool,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -43,6 +45,7 @@ impl Default for BrowserConfig {
             video_codec: Codec::Vp8,
             audio_level: true,
             dtx: false,
+            red: false,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -66,6 +69,8 @@ pub struct Browser {
     publications: BTreeMap<Mid, Publication>,
     pub video: BTreeMap<Mid, VideoDecoder>,
     pub audio: BTreeMap<Mid, AudioDecoder>,
+    /// Audio packets that came in RED.
+    pub red_packets: u64,
     /// SSRCs of all answers that have been applied.
     declared: BTreeSet<u32>,
     /// RTP that came on an SSRC before an answer declared it: when, and which.
@@ -96,7 +101,7 @@ impl Browser {
         let rtc = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(true, config.red)
             .enable_vp8(true)
             .enable_h264(true)
             .set_extension_map(extensions(config.audio_level))
@@ -115,6 +120,7 @@ impl Browser {
             publications: BTreeMap::new(),
             video: BTreeMap::new(),
             audio: BTreeMap::new(),
+            red_packets: 0,
             declared: BTreeSet::new(),
             undeclared: Vec::new(),
             without_mid: Vec::new(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use madang_core::Source;
 use str0m::format::Codec as RtcCodec;
 use str0m::media::{MediaKind, Mid, Pt, Rid};
-use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket, RtpWrite};
 
 use super::Browser;
 use crate::decoder::Received;
@@ -148,7 +148,13 @@ impl Browser {
         else {
             return;
         };
-        let Some(codec) = self.codec_of(packet.header.payload_type) else {
+        let pt = packet.header.payload_type;
+        let params = self.rtc.codec_config().params();
+        if params.iter().any(|params| params.red() == Some(pt)) {
+            self.receive_red(now, mid, &packet);
+            return;
+        }
+        let Some(codec) = self.codec_of(pt) else {
             return;
         };
         let first = !self.video.contains_key(&mid) && !self.audio.contains_key(&mid);
@@ -168,6 +174,26 @@ impl Browser {
             Some(MediaKind::Video) => self.video.entry(mid).or_default().receive(received),
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
             None => {}
+        }
+    }
+
+    /// Sound that came in RED, and that of packets before it which have not come.
+    fn receive_red(&mut self, now: Duration, mid: Mid, packet: &RtpPacket) {
+        let Ok(blocks) = RedDecoder::decode(&packet.payload) else {
+            return;
+        };
+        self.red_packets += 1;
+        let decoder = self.audio.entry(mid).or_default();
+        for (back, block) in (0..).zip(blocks.iter().rev()) {
+            decoder.receive(Received {
+                at: now,
+                codec: Codec::Opus,
+                ssrc: *packet.header.ssrc,
+                sequence: packet.seq_no.saturating_sub(back),
+                timestamp: packet.header.timestamp.wrapping_sub(block.timestamp_offset),
+                marker: packet.header.marker && back == 0,
+                payload: block.payload.to_vec(),
+            });
         }
     }
 

@@ -6,6 +6,7 @@ mod continuity;
 mod demand;
 mod garbage;
 mod links;
+mod repair;
 mod send_paths;
 mod slots;
 
