@@ -17,6 +17,7 @@ use crate::decoder::{AudioDecoder, VideoDecoder};
 use crate::encoder::StartValues;
 use crate::network::rtp_ssrc;
 use crate::payload::Codec;
+use crate::sync::{Report, Reports};
 use media::Publication;
 use negotiation::Mids;
 
@@ -34,6 +35,8 @@ pub struct BrowserConfig {
     pub dtx: bool,
     /// Takes sound in RED (RFC 2198); sends none.
     pub red: bool,
+    /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
+    pub timing: bool,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -46,6 +49,7 @@ impl Default for BrowserConfig {
             audio_level: true,
             dtx: false,
             red: false,
+            timing: false,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -71,6 +75,11 @@ pub struct Browser {
     pub audio: BTreeMap<Mid, AudioDecoder>,
     /// Audio packets that came in RED.
     pub red_packets: u64,
+    /// Video packets that came with a capture time and a playout delay, and those of them where one is not what its
+    /// publisher said.
+    pub timed_packets: u64,
+    pub mistimed_packets: u64,
+    pub(crate) reports: Reports,
     /// SSRCs of all answers that have been applied.
     declared: BTreeSet<u32>,
     /// RTP that came on an SSRC before an answer declared it: when, and which.
@@ -104,7 +113,7 @@ impl Browser {
             .enable_opus(true, config.red)
             .enable_vp8(true)
             .enable_h264(true)
-            .set_extension_map(extensions(config.audio_level))
+            .set_extension_map(extensions(&config))
             .set_stats_interval(None)
             .build(start + now);
         Self {
@@ -121,6 +130,9 @@ impl Browser {
             video: BTreeMap::new(),
             audio: BTreeMap::new(),
             red_packets: 0,
+            timed_packets: 0,
+            mistimed_packets: 0,
+            reports: Reports::new(),
             declared: BTreeSet::new(),
             undeclared: Vec::new(),
             without_mid: Vec::new(),
@@ -218,6 +230,19 @@ impl Browser {
                 self.keyframe_requested(now, request.mid, request.rid);
             }
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
+            Event::SenderFeedback(feedback) => {
+                let info = feedback.sender_info;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "RTP timestamps are 32 bits on the wire"
+                )]
+                let timestamp = info.rtp_time.numer() as u32;
+                self.reports.entry(feedback.mid).or_default().push(Report {
+                    at: now,
+                    time: info.ntp_time,
+                    timestamp,
+                });
+            }
             Event::ChannelOpen(id, _) => self.channel = Some(id),
             Event::ChannelData(data) => self.data.push(data.data),
             _ => {}
@@ -257,9 +282,13 @@ impl Browser {
 }
 
 /// What Chromium offers, as far as it matters here.
-fn extensions(audio_level: bool) -> ExtensionMap {
+fn extensions(config: &BrowserConfig) -> ExtensionMap {
     let mut map = ExtensionMap::empty();
-    if audio_level {
+    if config.timing {
+        map.set(5, Extension::AbsoluteCaptureTime);
+        map.set(6, Extension::PlayoutDelay);
+    }
+    if config.audio_level {
         map.set(1, Extension::AudioLevel);
     }
     map.set(2, Extension::AbsoluteSendTime);

@@ -9,6 +9,7 @@ mod links;
 mod repair;
 mod send_paths;
 mod slots;
+mod timing;
 
 use std::time::Duration;
 
