@@ -11,9 +11,10 @@ import { eventually } from './wait.mjs';
  * @property {number} freezes
  * @property {number} frozen seconds
  * @property {number} frames decoded in a second
+ * @property {number} made frames that the sender encoded in a second: fewer than the camera's 30 on a machine that is too slow
+ * @property {number} keyframes decoded
  * @property {number} concealed share of the sound
  * @property {number | null} recovery seconds from the last step until the top layer is shown
- * @property {number} starved share of the time in which the sender's processor, not the network, kept the picture small
  */
 
 /** Small, so that two cores carry both browsers, and in steps of 16, or Chromium cuts lines off: the top layer has 460 kbit/s, the next 130. */
@@ -42,7 +43,7 @@ export async function perform(call, network, browsers, plan) {
 
   const began = performance.now();
   const elapsed = () => (performance.now() - began) / 1000;
-  const [before, sentBefore] = [await bea.evaluate(received), await ada.evaluate(starvedSeconds)];
+  const [before, sentBefore] = [await bea.evaluate(received), await ada.evaluate(sent)];
   const steps = [...plan.steps];
   const lastStep = steps.at(-1)?.at ?? 0;
   let recovery = null;
@@ -51,15 +52,16 @@ export async function perform(call, network, browsers, plan) {
     if (elapsed() > lastStep && recovery === null && (await atTop())) recovery = elapsed() - lastStep;
     await delay(SAMPLE_MS);
   }
-  const [after, sentAfter] = [await bea.evaluate(received), await ada.evaluate(starvedSeconds)];
+  const [after, sentAfter] = [await bea.evaluate(received), await ada.evaluate(sent)];
   const seconds = elapsed();
   return {
     freezes: after.freezes - before.freezes,
     frozen: after.frozen - before.frozen,
     frames: (after.frames - before.frames) / seconds,
+    made: Math.max(...sentAfter.map((/** @type {number} */ frames, /** @type {number} */ layer) => frames - sentBefore[layer])) / seconds,
+    keyframes: after.keyframes - before.keyframes,
     concealed: (after.concealed - before.concealed) / Math.max(1, after.samples - before.samples),
     recovery,
-    starved: (sentAfter - sentBefore) / seconds,
   };
 }
 
@@ -85,7 +87,7 @@ function resize({ selector, width, height }) {
 }
 
 async function received() {
-  const sum = { freezes: 0, frozen: 0, frames: 0, concealed: 0, samples: 0 };
+  const sum = { freezes: 0, frozen: 0, frames: 0, keyframes: 0, concealed: 0, samples: 0 };
   for (const pc of /** @type {any} */ (window).peerConnections) {
     for (const entry of (await pc.getStats()).values()) {
       // Slots without a voice conceal nothing but silence.
@@ -93,6 +95,7 @@ async function received() {
       sum.freezes += entry.freezeCount ?? 0;
       sum.frozen += entry.totalFreezesDuration ?? 0;
       sum.frames += entry.framesDecoded ?? 0;
+      sum.keyframes += entry.keyFramesDecoded ?? 0;
       sum.concealed += entry.concealedSamples ?? 0;
       sum.samples += entry.totalSamplesReceived ?? 0;
     }
@@ -100,13 +103,13 @@ async function received() {
   return sum;
 }
 
-/** Of the largest layer. */
-async function starvedSeconds() {
-  let most = 0;
+/** Frames that each layer has encoded. */
+async function sent() {
+  const frames = [];
   for (const pc of /** @type {any} */ (window).peerConnections) {
     for (const entry of (await pc.getStats()).values()) {
-      if (entry.type === 'outbound-rtp') most = Math.max(most, entry.qualityLimitationDurations?.cpu ?? 0);
+      if (entry.type === 'outbound-rtp' && entry.rid) frames.push([entry.rid, entry.framesEncoded ?? 0]);
     }
   }
-  return most;
+  return frames.sort().map(([, encoded]) => encoded);
 }
