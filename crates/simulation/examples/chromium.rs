@@ -72,7 +72,13 @@ fn run(plan: &Value, seed: u64) -> Figures {
     });
     let join = [
         Action::Join("sender"),
-        Action::JoinWith("viewer", BrowserConfig::default()),
+        Action::JoinWith(
+            "viewer",
+            BrowserConfig {
+                red: true,
+                ..BrowserConfig::default()
+            },
+        ),
         Action::Talk("sender", -20),
         Action::Tiles("viewer", Some((1_280, 720))),
     ];
