@@ -19,6 +19,7 @@ use crate::dependency;
 use crate::encoder::{Encoding, StartValues};
 use crate::network::rtp_ssrc;
 use crate::payload::{Codec, Mode};
+use crate::sync::{Report, Reports};
 use media::Publication;
 use negotiation::Mids;
 
@@ -45,6 +46,10 @@ pub struct BrowserConfig {
     /// The camera's encoder follows the estimate of the uplink, and pauses layers that nobody wants, as browsers do.
     /// Otherwise it sends all layers at their full rates, whatever the link.
     pub adaptive: bool,
+    /// Takes sound in RED (RFC 2198); sends none.
+    pub red: bool,
+    /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
+    pub timing: bool,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -61,6 +66,8 @@ impl Default for BrowserConfig {
             audio_level: true,
             dtx: false,
             adaptive: false,
+            red: false,
+            timing: false,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -104,6 +111,13 @@ pub struct Browser {
     publications: BTreeMap<Mid, Publication>,
     pub video: BTreeMap<Mid, VideoDecoder>,
     pub audio: BTreeMap<Mid, AudioDecoder>,
+    /// Audio packets that came in RED.
+    pub red_packets: u64,
+    /// Video packets that came with a capture time and a playout delay, and those of them where one is not what its
+    /// publisher said.
+    pub timed_packets: u64,
+    pub mistimed_packets: u64,
+    pub(crate) reports: Reports,
     /// SSRCs of all answers that have been applied.
     declared: BTreeSet<u32>,
     /// RTP that came on an SSRC before an answer declared it: when, and which.
@@ -145,7 +159,7 @@ impl Browser {
         let rtc = builder
             .set_rtp_mode(true)
             .clear_codecs()
-            .enable_opus(true, false)
+            .enable_opus(true, config.red)
             .enable_vp8(true)
             .enable_h264(true)
             .enable_vp9(true)
@@ -166,6 +180,10 @@ impl Browser {
             publications: BTreeMap::new(),
             video: BTreeMap::new(),
             audio: BTreeMap::new(),
+            red_packets: 0,
+            timed_packets: 0,
+            mistimed_packets: 0,
+            reports: Reports::new(),
             declared: BTreeSet::new(),
             undeclared: Vec::new(),
             without_mid: Vec::new(),
@@ -274,6 +292,19 @@ impl Browser {
                 self.share_uplink();
             }
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
+            Event::SenderFeedback(feedback) => {
+                let info = feedback.sender_info;
+                #[expect(
+                    clippy::cast_possible_truncation,
+                    reason = "RTP timestamps are 32 bits on the wire"
+                )]
+                let timestamp = info.rtp_time.numer() as u32;
+                self.reports.entry(feedback.mid).or_default().push(Report {
+                    at: now,
+                    time: info.ntp_time,
+                    timestamp,
+                });
+            }
             Event::ChannelOpen(id, _) => self.channel = Some(id),
             Event::ChannelData(data) => self.data.push(data.data),
             _ => {}
@@ -317,6 +348,10 @@ fn extensions(config: &BrowserConfig) -> ExtensionMap {
     let mut map = ExtensionMap::empty();
     if config.descriptors {
         map.set(12, dependency::extension());
+    }
+    if config.timing {
+        map.set(5, Extension::AbsoluteCaptureTime);
+        map.set(6, Extension::PlayoutDelay);
     }
     if config.audio_level {
         map.set(1, Extension::AudioLevel);

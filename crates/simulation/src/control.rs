@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use madang_core::sdp::{Offer, RemoteCandidate};
 use madang_core::{
-    Answer, Command, Event, Join, MediaKind, PeerId, RoomId, Source, TrackId, TrackSpec, View,
+    Answer, Command, Event, Explanation, Join, MediaKind, PeerId, RoomId, Source, TrackId,
+    TrackSpec, View,
 };
 
 use crate::page::TrackInfo;
@@ -196,6 +197,16 @@ impl World {
         }
     }
 
+    /// What the server says about how a person's media does. Lets the time pass that asking takes.
+    pub fn explain(&mut self, name: &str) -> Explanation {
+        let seat = self.position(name);
+        let peer = peer_of(seat);
+        self.command(seat, Command::Explain { peer, request: 0 });
+        self.run_until(self.now() + 2 * SIGNALLING_DELAY);
+        let explanation = self.seat_mut(seat).page.explanation.take();
+        *explanation.expect("the peer is there")
+    }
+
     /// Carries an event of the shard to the page that it is for.
     pub(crate) fn handle_shard_event(&mut self, event: Event) {
         let seats: Vec<usize> = match &event {
@@ -207,9 +218,8 @@ impl World {
             | Event::Layers { peer, .. }
             | Event::NeedSlots { peer, .. }
             | Event::Quality { peer, .. }
+            | Event::Explained { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
-            // Asked for by tests, which read it themselves.
-            Event::Explained { .. } => Vec::new(),
             Event::Available { .. } | Event::Troubles { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
@@ -402,12 +412,12 @@ impl World {
             }
             Event::NeedSlots { audio, video, .. } => page.slots_needed = Some((audio, video)),
             Event::Quality { quality, .. } => page.quality = Some(quality),
+            Event::Explained { explanation, .. } => page.explanation = explanation,
             Event::Disconnected { .. } => page.disconnected += 1,
             Event::Closed { reason, .. } => page.closed = Some(reason),
             Event::Answered { .. }
             | Event::Connected { .. }
             | Event::Speakers { .. }
-            | Event::Explained { .. }
             | Event::Available { .. }
             | Event::Troubles { .. }
             | Event::Data { .. } => {}

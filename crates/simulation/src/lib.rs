@@ -27,6 +27,7 @@ mod observe;
 mod page;
 pub mod payload;
 mod plan;
+mod sync;
 mod world;
 
 pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};

@@ -48,6 +48,8 @@ pub struct Page {
     /// Texts of refused offers.
     pub refusals: Vec<String>,
     /// Tiles for tracks without a size of their own; `None` shows only what has one.
+    /// The answer to the newest question how this person's media does.
+    pub(crate) explanation: Option<Box<madang_core::Explanation>>,
     pub default_tile: Option<TileSize>,
     pub(crate) tiles: BTreeMap<(usize, SourceName), TileSize>,
     pub auto: Option<AutoView>,
@@ -70,6 +72,7 @@ pub(crate) fn source_name(source: Source) -> SourceName {
 impl Default for Page {
     fn default() -> Self {
         Self {
+            explanation: None,
             tracks: Vec::new(),
             slots: Vec::new(),
             video: Vec::new(),

@@ -8,7 +8,7 @@ use std::fs;
 
 use crate::{
     counts::Counts,
-    packages::{node_path, stream_python_path, with_node},
+    packages::{self, node_path, stream_python_path, with_node},
     rust::{self, ONE, counted},
     shell::{Cmd, Result, target},
     steps::Failure,
@@ -44,6 +44,29 @@ pub(crate) fn tests() -> std::result::Result<Counts, Failure> {
             .minutes(10)
     });
     counted(commands)
+}
+
+/// Carries out all plans of `crates/web/tests/plans.json` in Chromium and in the simulator. Takes some minutes, and a
+/// machine that does nothing else.
+pub(crate) fn chromium() -> Result<()> {
+    packages::web()?;
+    packages::browsers()?;
+    let server = rust::server()?;
+    let simulator = "cargo run --quiet --package madang-simulation --example chromium";
+    let simulated = Cmd::new(&format!("{simulator} -- {TESTS}/plans.json")).read()?;
+    let artifacts = format!("{}/browser", target());
+    let network = Network::new()?;
+    network
+        .inside(&format!(
+            "{} --test --test-reporter=spec tests/chromium-table.mjs",
+            node_path()
+        ))
+        .dir("crates/web")
+        .env("MADANG_BIN", server.as_str())
+        .env("MADANG_ARTIFACTS", artifacts.as_str())
+        .env("MADANG_SIMULATED", simulated.as_str())
+        .minutes(30)
+        .run()
 }
 
 /// Paths relative to `crates/web`.

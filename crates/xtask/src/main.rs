@@ -44,6 +44,8 @@ enum Command {
     },
     /// Write the pages of docs/ that are generated from the code
     Docs,
+    /// Measure real Chromium over bad networks, and print it beside the simulator's figures
+    Chromium,
     /// Count the instructions and allocations of a shard's work, and print them beside the baseline
     Bench {
         /// Make what is measured the baseline
@@ -64,6 +66,7 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Command::Test { only, .. } => steps::run(&only),
+        Command::Chromium => finish(browser::chromium()),
         Command::Docs => finish(docs::write()),
         Command::Bench { bless } => finish(instructions::bench(bless)),
     }

@@ -17,6 +17,7 @@ use super::PayloadTypes;
 use super::estimate::{BPS_MAX, BPS_MIN, Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
+use super::redundancy::{Redundancy, Sound};
 use super::rtcp::{self, Message, Replay, SenderReport};
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
@@ -40,6 +41,7 @@ pub(crate) struct Lane {
     /// What a receiver estimates that numbers no packets, in bit/s.
     remb_bps: Option<u64>,
     replay: Replay,
+    redundancy: Redundancy,
     /// The end of the newest frame: sent again where a probe needs something to send.
     newest: Option<Outgoing>,
     due: Option<Instant>,
@@ -106,6 +108,7 @@ impl Lane {
             estimator: Estimator::new(now, start_bps),
             remb_bps: None,
             replay: Replay::default(),
+            redundancy: Redundancy::default(),
             newest: None,
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
@@ -140,6 +143,7 @@ impl Lane {
                         template,
                         cname,
                         resent: VecDeque::new(),
+                        sound: None,
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -205,6 +209,11 @@ impl Lane {
     /// The share of packets that was lost lately, 0 to 1.
     pub(crate) fn loss(&self) -> f32 {
         self.estimator.loss()
+    }
+
+    /// Whether sound is sent twice where it can be.
+    pub(crate) fn repeats_sound(&self) -> bool {
+        self.redundancy.is_on()
     }
 
     pub(crate) fn take_stats(&mut self) -> LaneStats {
@@ -324,6 +333,7 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
+                        self.redundancy.on_loss(now, self.estimator.loss());
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
@@ -405,11 +415,18 @@ impl Lane {
         ) else {
             return false;
         };
-        let Some((fields, index, payload)) = stream.next(outgoing, content) else {
+        let Some((mut fields, index, payload)) = stream.next(outgoing, content) else {
             return false;
         };
-        let wire_bytes = payload.len() + OVERHEAD_BYTES;
         let dependency = dependency(outgoing, content);
+        let mut wire_bytes = payload.len() + OVERHEAD_BYTES;
+        let repeated = (content == Content::Media && self.redundancy.is_on())
+            .then(|| Sound::repeat(&mut stream.sound, outgoing))
+            .flatten();
+        if let Some(repeated) = &repeated {
+            fields.payload_type = *repeated.red;
+            wire_bytes += repeated.len();
+        }
         let hop = Hop {
             transport_seq: stream
                 .template
@@ -427,6 +444,9 @@ impl Lane {
                 .template
                 .write(bytes, fields, hop, &outgoing.packet.extensions, dependency);
             let header_bytes = bytes.len() - start;
+            if let Some(repeated) = &repeated {
+                repeated.write(bytes)?;
+            }
             write_payload(bytes, outgoing, content, payload)?;
             bytes.resize(bytes.len() + keys.rtp_tag_bytes(), 0);
             keys.seal_rtp(bytes.get_mut(start..)?, header_bytes, fields.ssrc, index)

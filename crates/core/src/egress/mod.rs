@@ -8,6 +8,7 @@ mod estimate;
 mod header;
 mod lane;
 mod pacer;
+mod redundancy;
 mod rtcp;
 mod srtp;
 mod stream;

@@ -7,6 +7,7 @@ use str0m::media::Mid;
 
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
+use super::redundancy::Sound;
 use crate::rewrite::Rewritten;
 
 /// One slot's outgoing streams.
@@ -20,6 +21,8 @@ pub(super) struct Stream {
     pub(super) template: Template,
     pub(super) cname: Box<str>,
     pub(super) report: Report,
+    /// The newest sound, while it is sent twice.
+    pub(super) sound: Option<Sound>,
     /// What has been sent again lately, and when.
     pub(super) resent: VecDeque<(u16, Instant)>,
 }

@@ -112,6 +112,8 @@ impl Shard {
         let Some(peer) = self.peers.get(key) else {
             return found;
         };
+        let lane = peer.egress.as_lane();
+        let repeats_sound = lane.is_some_and(|lane| lane.repeats_sound());
         for (index, slot) in peer.slots.iter().enumerate() {
             let Some((source, track)) = slot
                 .source
@@ -121,7 +123,9 @@ impl Shard {
                 continue;
             };
             if slot.kind == MediaKind::Audio {
-                found.audio_bps += track.audio_bps().unwrap_or(AUDIO_BPS) + AUDIO_HEADERS_BPS;
+                let copies = if repeats_sound { 2 } else { 1 };
+                found.audio_bps +=
+                    track.audio_bps().unwrap_or(AUDIO_BPS) * copies + AUDIO_HEADERS_BPS;
             } else if track.spec.muted {
                 found.hidden.push((index, Why::Muted));
             } else if source.tile.height == 0 {

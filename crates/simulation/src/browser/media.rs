@@ -1,18 +1,18 @@
 //! What a browser sends and receives.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use madang_core::{LayerWanted, Source};
 use str0m::bwe::Bitrate;
 use str0m::format::Codec as RtcCodec;
-use str0m::media::{MediaKind, Mid, Pt, Rid};
-use str0m::rtp::{ExtensionValues, RtpPacket, RtpWrite};
+use str0m::media::{Frequency, MediaKind, MediaTime, Mid, Pt, Rid};
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RedDecoder, RtpPacket, RtpWrite};
 
 use super::Browser;
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
-use crate::payload::Codec;
+use crate::payload::{Codec, parse_vp8};
 
 /// A keyframe request that reached a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -203,7 +203,13 @@ impl Browser {
         else {
             return;
         };
-        let Some(codec) = self.codec_of(packet.header.payload_type) else {
+        let pt = packet.header.payload_type;
+        let params = self.rtc.codec_config().params();
+        if params.iter().any(|params| params.red() == Some(pt)) {
+            self.receive_red(now, mid, &packet);
+            return;
+        }
+        let Some(codec) = self.codec_of(pt) else {
             return;
         };
         let first = !self.video.contains_key(&mid) && !self.audio.contains_key(&mid);
@@ -228,10 +234,45 @@ impl Browser {
                 .map(|bytes| bytes.0.clone()),
             payload: packet.payload.to_vec(),
         };
+        let extensions = &packet.header.ext_vals;
+        if let (Some(capture), Some(delay)) =
+            (extensions.abs_capture_time, extensions.play_delay_max)
+        {
+            self.timed_packets += 1;
+            let said = parse_vp8(&received.payload).map(|read| timing(read.tag.captured));
+            let right = said.is_some_and(|(at, most)| {
+                let (at, told) = (at.capture_time, capture.capture_time);
+                let apart = at.duration_since(told).or_else(|_| told.duration_since(at));
+                apart.is_ok_and(|apart| apart < Duration::from_millis(1)) && most == delay
+            });
+            self.mistimed_packets += u64::from(!right);
+        }
         match self.kind_of_slot(mid) {
             Some(MediaKind::Video) => self.video.entry(mid).or_default().receive(received),
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
             None => {}
+        }
+    }
+
+    /// Sound that came in RED, and that of packets before it which have not come.
+    fn receive_red(&mut self, now: Duration, mid: Mid, packet: &RtpPacket) {
+        let Ok(blocks) = RedDecoder::decode(&packet.payload) else {
+            return;
+        };
+        self.red_packets += 1;
+        let decoder = self.audio.entry(mid).or_default();
+        for (back, block) in (0..).zip(blocks.iter().rev()) {
+            decoder.receive(Received {
+                at: now,
+                codec: Codec::Opus,
+                ssrc: *packet.header.ssrc,
+                sequence: packet.seq_no.saturating_sub(back),
+                timestamp: packet.header.timestamp.wrapping_sub(block.timestamp_offset),
+                reported: None,
+                marker: packet.header.marker && back == 0,
+                descriptor: None,
+                payload: block.payload.to_vec(),
+            });
         }
     }
 
@@ -244,7 +285,12 @@ impl Browser {
         let Some(stream) = direct.stream_tx_by_mid(mid, packet.rid) else {
             return;
         };
+        let (capture, delay) = timing(packet.captured);
+        let timed = self.config.timing && codec != Codec::Opus;
         let mut extensions = ExtensionValues {
+            abs_capture_time: Some(capture).filter(|_| timed),
+            play_delay_min: Some(delay).filter(|_| timed),
+            play_delay_max: Some(delay).filter(|_| timed),
             audio_level: packet.level,
             voice_activity: packet.level.map(|level| level > -127),
             ..ExtensionValues::default()
@@ -300,6 +346,19 @@ impl Browser {
         }
     }
 }
+
+/// What a browser with [`super::BrowserConfig::timing`] says of a frame: its capture time, and a playout delay that changes with it.
+fn timing(captured: Duration) -> (AbsCaptureTime, MediaTime) {
+    let capture = AbsCaptureTime {
+        capture_time: SystemTime::UNIX_EPOCH + CAPTURE_CLOCK + captured,
+        clock_offset: None,
+    };
+    let hundredths = captured.as_secs() % 100;
+    (capture, MediaTime::new(hundredths, Frequency::HUNDREDTHS))
+}
+
+/// What the clock of all cameras says at the start.
+const CAPTURE_CLOCK: Duration = Duration::from_secs(1_700_000_000);
 
 impl Publication {
     fn capture(&mut self, now: Duration, connected: bool) -> Vec<EncodedPacket> {

@@ -7,8 +7,10 @@ mod demand;
 mod garbage;
 mod layers;
 mod links;
+mod repair;
 mod send_paths;
 mod slots;
+mod timing;
 
 use std::time::Duration;
 

@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
-import { writeCamera, writeTones } from './media.mjs';
+import { writeCamera, writeGrain, writeTones } from './media.mjs';
 
 /** @typedef {import('./media.mjs').Colour} Colour */
 /** @typedef {import('playwright-core').Page} Page */
@@ -11,6 +11,7 @@ import { writeCamera, writeTones } from './media.mjs';
 /**
  * @typedef {object} ChromiumOptions
  * @property {Colour} [colour] of the camera; without it Chromium's own test picture
+ * @property {boolean} [grain] of the camera, instead of a colour: an encoder spends all that it is given
  * @property {number | [left: number, right: number]} [hertz] the tone of the microphone; without it Chromium's own beeps
  * @property {number} [width] of the camera
  * @property {number} [height]
@@ -57,6 +58,7 @@ export async function startChromium(options = {}) {
       const camera = writeCamera(folder, { name: 'camera', colour: options.colour, width, height });
       flags.push(`--use-file-for-fake-video-capture=${camera}`);
     }
+    if (options.grain) flags.push(`--use-file-for-fake-video-capture=${writeGrain(folder, { name: 'grain', width, height })}`);
     if (options.hertz) flags.push(`--use-file-for-fake-audio-capture=${writeTones(folder, [options.hertz].flat())}`);
   }
   const context = await chromium.launchPersistentContext(join(folder, 'profile'), {

@@ -4,6 +4,7 @@
  */
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { createRandom } from './random.mjs';
 
 /** @typedef {[red: number, green: number, blue: number]} Colour each 0 to 255 */
 
@@ -31,6 +32,31 @@ export function writeCamera(folder, { name, colour, width, height, frames = 12 }
   const parts = [Buffer.from(`YUV4MPEG2 W${width} H${height} F${FRAMES_PER_SECOND}:1 Ip A1:1 C420jpeg\n`)];
   for (let n = 0; n < frames; n += 1) {
     parts.push(Buffer.from('FRAME\n'), frame(colour, width, height, n / frames));
+  }
+  const file = join(folder, `${name}-${width}x${height}.y4m`);
+  writeFileSync(file, Buffer.concat(parts));
+  return file;
+}
+
+/**
+ * Writes a camera whose picture is grain, so that an encoder spends all that it is given, as it does on a real camera.
+ *
+ * @param {string} folder
+ * @param {{ name: string, width: number, height: number, frames?: number }} camera
+ * @returns {string} the file, YUV4MPEG2
+ */
+export function writeGrain(folder, { name, width, height, frames = 30 }) {
+  const random = createRandom(1);
+  const parts = [Buffer.from(`YUV4MPEG2 W${width} H${height} F${FRAMES_PER_SECOND}:1 Ip A1:1 C420jpeg\n`)];
+  // Coarse grain outlives the scaling to smaller layers.
+  const GRAIN = 8;
+  for (let n = 0; n < frames; n += 1) {
+    const luma = Buffer.alloc(width * height);
+    for (let row = 0; row < height; row += GRAIN) {
+      for (let column = 0; column < width; column += GRAIN) luma.fill(110 + random() * 40, row * width + column, row * width + column + GRAIN);
+      for (let copy = 1; copy < GRAIN && row + copy < height; copy += 1) luma.copyWithin((row + copy) * width, row * width, (row + 1) * width);
+    }
+    parts.push(Buffer.from('FRAME\n'), luma, Buffer.alloc((width / 2) * (height / 2) * 2, 128));
   }
   const file = join(folder, `${name}-${width}x${height}.y4m`);
   writeFileSync(file, Buffer.concat(parts));

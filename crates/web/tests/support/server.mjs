@@ -49,6 +49,10 @@ export class Server {
     return this.#httpPort;
   }
 
+  get mediaPort() {
+    return this.#mediaPort;
+  }
+
   get isRunning() {
     return this.#process !== null;
   }

@@ -1,0 +1,84 @@
+//! Picture and sound stay together, and what the publisher says of its timing reaches the receiver.
+
+use madang_core::Source::Camera;
+use madang_simulation::Action::{Join, JoinWith, Mute, Publish, Talk, Tiles, Unmute};
+use madang_simulation::{BrowserConfig, Plan};
+
+use crate::{SEEDS, ms};
+
+#[test]
+fn lips_stay_in_sync_through_switches_and_pauses() {
+    Plan::new(
+        "ben speaks while his tile grows, shrinks, is hidden, and his camera is off for a while",
+    )
+    .at(
+        0,
+        "two start",
+        [Join("anna"), Join("ben"), Talk("ben", -20)],
+    )
+    .at(5_000, "small", [Tiles("anna", Some((160, 90)))])
+    .at(7_000, "large", [Tiles("anna", Some((1_280, 720)))])
+    .at(9_000, "hidden", [Tiles("anna", None)])
+    .at(13_000, "shown", [Tiles("anna", Some((640, 360)))])
+    .at(15_000, "the camera is off", [Mute("ben", Camera)])
+    .at(19_000, "and on", [Unmute("ben", Camera)])
+    .at(23_000, "for a while", [])
+    .run(SEEDS, |world| {
+        let (apart, frames) = world.lip_sync("anna", "ben", ms(4_000));
+        assert!(frames > 250, "measured at {frames} frames");
+        assert!(apart <= ms(40), "picture and sound are {apart:?} apart");
+    });
+}
+
+#[test]
+fn capture_times_and_playout_delays_pass_through() {
+    let timed = BrowserConfig {
+        timing: true,
+        ..BrowserConfig::default()
+    };
+    Plan::new("ben says when he captures, and how long to wait; anna understands, cleo does not")
+        .at(
+            0,
+            "three start",
+            [
+                JoinWith("ben", timed),
+                Publish("ben", Camera),
+                JoinWith("anna", timed),
+                Join("cleo"),
+            ],
+        )
+        .at(5_000, "a while", [])
+        .run(SEEDS, |world| {
+            let seen = world.seat("anna").browser.timed_packets;
+            assert!(seen > 100, "{seen} packets came with both");
+            assert_eq!(world.seat("anna").browser.mistimed_packets, 0);
+            assert_eq!(world.seat("cleo").browser.timed_packets, 0);
+        });
+}
+
+#[test]
+fn a_layer_that_nobody_wants_is_paused_and_comes_back() {
+    Plan::new("anna's tile of ben is large, then small, then large")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(500, "large", [Tiles("anna", Some((1_280, 720)))])
+        .at(8_000, "small", [Tiles("anna", Some((160, 90)))])
+        .at(13_000, "large again", [Tiles("anna", Some((1_280, 720)))])
+        .run(SEEDS, |world| {
+            let active = |world: &madang_simulation::World| {
+                let layers = world.seat("ben").page.layers.values().flatten();
+                let top = layers.filter(|layer| layer.rid == Some("f".into()));
+                top.map(|layer| layer.active).next_back()
+            };
+            assert_eq!(active(world), Some(false), "five seconds later");
+            world.run_until(ms(13_300));
+            assert_eq!(active(world), Some(true), "300 ms later");
+            let asked = &world.seat("ben").browser.keyframes_asked;
+            let in_time = |asked: &&madang_simulation::KeyframeAsked| {
+                asked.at >= ms(13_000) && asked.rid == Some("f".into())
+            };
+            assert!(asked.iter().any(|asked| in_time(&asked)), "{asked:?}");
+            world.run_until(ms(14_500));
+            let frames = world.frames("anna", "ben", Camera, ms(14_000));
+            assert!(frames.iter().all(|frame| frame.tag.layer == 2) && !frames.is_empty());
+        });
+}
