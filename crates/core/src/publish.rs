@@ -155,11 +155,12 @@ impl Track {
     /// Layers to be had, from the smallest to the largest, by measured height and then rate: a rid's
     /// name says nothing about its size.
     pub(crate) fn ladder(&self, now: Instant) -> Vec<Rung> {
+        let newest = self.layers.iter().filter_map(Layer::last_packet).max();
         let mut ladder: Vec<Rung> = self
             .layers
             .iter()
             .enumerate()
-            .filter(|(_, layer)| layer.paused || layer.is_active(now))
+            .filter(|(_, layer)| layer.paused || (layer.is_active(now) && !layer.lags(newest)))
             .map(|(index, layer)| Rung {
                 layer: index,
                 height: layer.size.map_or(0, |(_, height)| height),
