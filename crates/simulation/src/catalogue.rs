@@ -11,7 +11,7 @@ use crate::browser::BrowserConfig;
 use crate::measure::{Measured, Subject};
 use crate::network::{Bursts, LinkConfig, Trace};
 use crate::payload::Codec;
-use crate::plan::Action::{Downlink, JoinWith, Publish, Rebind, Talk, Tile, Tiles, Uplink};
+use crate::plan::Action::{Downlink, JoinWith, Publish, Talk, Tile, Tiles, Uplink};
 use crate::plan::{Action, Plan};
 
 /// How the cameras of a study encode.
@@ -472,21 +472,4 @@ fn screen_share(encoding: Encoding) -> Study {
             ..Targets::default()
         },
     }
-}
-
-/// A phone's NAT gives it another port in the middle of a call.
-pub fn rebinding(encoding: Encoding) -> Plan {
-    room(
-        encoding,
-        "a NAT rebinds",
-        &["ben"],
-        link(3_000_000),
-        vec![tile("ben", Camera, FULL)],
-    )
-    .at(
-        10_000,
-        "anna's NAT gives her another port",
-        [Rebind("anna")],
-    )
-    .at(25_000, "the end", [])
 }

@@ -6,6 +6,7 @@ mod continuity;
 mod demand;
 mod garbage;
 mod links;
+mod quality;
 mod send_paths;
 mod slots;
 
