@@ -56,7 +56,7 @@ pub struct Measured {
 /// Looks back at a run.
 pub fn measure(world: &World, subject: &Subject) -> Measured {
     let seat = world.seat(subject.viewer);
-    let connected = seat.browser.connected_at.unwrap_or(world.now());
+    let connected = seat.browser.connected_at.unwrap_or_else(|| world.now());
     let pictures: Vec<Picture> = subject
         .pictures
         .iter()
@@ -108,7 +108,7 @@ impl Picture {
     fn of(world: &World, viewer: &str, publisher: &str, source: Source) -> Self {
         let frames = world.frames(viewer, publisher, source, Duration::ZERO);
         let first_at = frames.first().map(|frame| frame.at);
-        let begin = first_at.unwrap_or(world.now());
+        let begin = first_at.unwrap_or_else(|| world.now());
         let frozen = freezes_of(world, viewer, publisher, source);
         let paused = overlap(
             &pauses(world, viewer, publisher, source),
