@@ -10,9 +10,9 @@ use crate::{look_at, ms};
 
 const SEEDS: [u64; 2] = [1, 2];
 
-/// Plays a study in all encodings; what it measures goes to `verdict`.
-fn play(name: &str, verdict: impl Fn(&Measured)) {
-    for encoding in Encoding::ALL {
+/// Plays a study in these encodings; what it measures goes to `verdict`.
+fn play(name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
+    for &encoding in encodings {
         for seed in SEEDS {
             let study = catalogue::find(encoding, name).unwrap();
             let viewer = [study.subject.viewer];
@@ -28,7 +28,7 @@ fn play(name: &str, verdict: impl Fn(&Measured)) {
 
 #[test]
 fn fault_07_a_cap_is_lifted_and_the_top_layer_is_back_within_eight_seconds() {
-    play("cap-300k", |measured| {
+    play("cap-300k", &Encoding::ALL, |measured| {
         assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
         assert!(measured.self_made_loss < 0.01, "{measured:?}");
     });
@@ -90,4 +90,20 @@ fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
             assert_eq!(dropped, 0, "the queue was full");
         });
     }
+}
+
+#[test]
+fn a_steady_link_is_used_and_not_overfilled() {
+    play("steady-3m", &[Encoding::Vp8Simulcast], |measured| {
+        assert!(measured.link_use.unwrap() >= 0.85, "{measured:?}");
+        assert!(measured.self_made_loss < 0.01, "{measured:?}");
+        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
+    });
+}
+
+#[test]
+fn a_longer_way_freezes_nothing() {
+    play("delay-step", &Encoding::ALL, |measured| {
+        assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
+    });
 }
