@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::layer::Layer;
 use crate::layering::{Point, Target};
 use crate::publish::Track;
 use crate::{LayerAvailable, LayerChoice};
@@ -143,8 +144,9 @@ impl Track {
 
     fn steps(&self, now: Instant) -> Vec<Step> {
         let mut steps: Vec<Step> = Vec::new();
+        let newest = self.layers.iter().filter_map(Layer::last_packet).max();
         for (index, layer) in self.layers.iter().enumerate() {
-            if !layer.paused && !layer.is_active(now) {
+            if !layer.paused && (!layer.is_active(now) || layer.lags(newest)) {
                 continue;
             }
             let choices = layer.choices(now);

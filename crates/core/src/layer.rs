@@ -10,6 +10,7 @@ use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
+use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::layering::{Frame, Point};
 use crate::operating::{Choice, Operating, merge_sizes};
@@ -59,6 +60,11 @@ pub(crate) struct Layer {
 /// every 100 ms, screen shares of a still picture once a second.
 const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 
+/// A layer that is so far behind another one of its track has stopped: a browser that has less bandwidth drops the
+/// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
+/// for longer.
+const LAYER_LAGS: Duration = Duration::from_millis(600);
+
 /// More packets in a row than this do not get lost, or overtaken: RFC 3550 appendix A.1 takes a leap of 3,000 for
 /// a restart, too.
 const SEQ_LEAP_MAX: u64 = 3_000;
@@ -96,6 +102,18 @@ impl Layer {
     pub(crate) fn is_active(&self, now: Instant) -> bool {
         self.last_packet
             .is_some_and(|at| now.saturating_duration_since(at) < LAYER_ACTIVE)
+    }
+
+    pub(crate) fn last_packet(&self) -> Option<Instant> {
+        self.last_packet
+    }
+
+    /// Whether another layer of the track has gone on for long without this one: the encoder has let it go.
+    pub(crate) fn lags(&self, newest: Option<Instant>) -> bool {
+        let (Some(newest), Some(last)) = (newest, self.last_packet) else {
+            return false;
+        };
+        newest.saturating_duration_since(last) >= LAYER_LAGS
     }
 
     /// Whether a packet of this number may come now. One far ahead begins a stream of its own, which takes a
@@ -309,6 +327,7 @@ impl Layer {
     /// Takes a packet into the rates, once it has been read.
     pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, now: Instant) {
         self.last_packet = Some(now);
+        let bytes = bytes + OVERHEAD_BYTES;
         self.rate.add(bytes);
         let structured = self.structure.is_some();
         self.operating.count(frame, structured, bytes, now);
@@ -338,7 +357,7 @@ impl Rate {
         self.bytes += bytes as u64;
     }
 
-    /// In bit/s of payload.
+    /// In bit/s, with headers.
     pub(crate) fn bps(&self) -> u64 {
         self.bps
     }

@@ -11,7 +11,7 @@ use crate::browser::BrowserConfig;
 use crate::measure::{Measured, Subject};
 use crate::network::{Bursts, LinkConfig, Trace};
 use crate::payload::Codec;
-use crate::plan::Action::{Downlink, JoinWith, Publish, Rebind, Talk, Tile, Tiles, Uplink};
+use crate::plan::Action::{Downlink, JoinWith, Publish, Talk, Tile, Tiles, Uplink};
 use crate::plan::{Action, Plan};
 
 /// How the cameras of a study encode.
@@ -45,6 +45,7 @@ impl Encoding {
         BrowserConfig {
             video_codec,
             adaptive: true,
+            dtx: true,
             ..BrowserConfig::default()
         }
     }
@@ -148,6 +149,7 @@ const MEDIUM: (u32, u32) = (640, 360);
 const SMALL: (u32, u32) = (320, 180);
 /// The layers of a camera.
 const TOP: u8 = 2;
+const MIDDLE: u8 = 1;
 const BASE: u8 = 0;
 /// Each way; a round trip is twice that.
 const DELAY: Duration = Duration::from_millis(25);
@@ -181,9 +183,8 @@ fn room(
         ]
     });
     let uplink = LinkConfig {
-        rate_bps: None,
-        trace: None,
-        ..downlink
+        delay: downlink.delay,
+        ..LinkConfig::default()
     };
     let viewer = BrowserConfig {
         video_slots: people.len().max(9) + 1,
@@ -223,20 +224,20 @@ fn subject(steady: Range<u64>) -> Subject {
 }
 
 fn steady(encoding: Encoding) -> Study {
-    let people = ["ben", "cleo", "dan", "eve"];
-    let tiles = vec![Tiles("anna", Some(MEDIUM)), tile("ben", Camera, FULL)];
+    let people = MANY.split_at(9).0;
     Study {
         name: "steady-3m",
         plan: room(
             encoding,
-            "steady 3 Mbit/s, one large picture and three small ones",
-            &people,
+            "steady 3 Mbit/s, nine pictures that would take 4",
+            people,
             link(3_000_000),
-            tiles,
+            vec![Tiles("anna", Some(MEDIUM))],
         )
         .at(32_000, "the end", []),
         subject: Subject {
-            pictures: people.map(|name| (name, Camera)).to_vec(),
+            pictures: people.iter().map(|name| (*name, Camera)).collect(),
+            top: ("ben", Camera, MIDDLE),
             ..subject(12..32)
         },
         targets: Targets {
@@ -471,21 +472,4 @@ fn screen_share(encoding: Encoding) -> Study {
             ..Targets::default()
         },
     }
-}
-
-/// A phone's NAT gives it another port in the middle of a call.
-pub fn rebinding(encoding: Encoding) -> Plan {
-    room(
-        encoding,
-        "a NAT rebinds",
-        &["ben"],
-        link(3_000_000),
-        vec![tile("ben", Camera, FULL)],
-    )
-    .at(
-        10_000,
-        "anna's NAT gives her another port",
-        [Rebind("anna")],
-    )
-    .at(25_000, "the end", [])
 }

@@ -133,7 +133,13 @@ pub fn freezes_of(
 ) -> Vec<Range<Duration>> {
     let frames = world.frames(viewer, publisher, source, Duration::ZERO);
     let mut rendered = render_times(&frames);
-    rendered.push(world.now());
+    rendered.push(
+        rendered
+            .last()
+            .copied()
+            .unwrap_or_default()
+            .max(world.now()),
+    );
     // A pause that people are told of is not a picture that stands still.
     let pauses = pauses(world, viewer, publisher, source);
     let freezes = freezes(&rendered).into_iter();

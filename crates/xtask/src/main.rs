@@ -1,7 +1,7 @@
 //! Commands for people who work on Madang.
 //!
 //! `cargo xtask test` runs every check and test, `cargo xtask docs` writes the generated pages, `cargo xtask
-//! bench` counts instructions.
+//! bench` counts instructions, `cargo xtask sim` plays calls over bad networks.
 #![expect(
     clippy::print_stdout,
     reason = "printing is what a command for people does"
@@ -17,6 +17,7 @@ mod licences;
 mod packages;
 mod rust;
 mod shell;
+mod sim;
 mod steps;
 mod tidy;
 
@@ -52,6 +53,13 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Play calls over bad networks in virtual time: `cargo xtask sim --help` says what there is
+    #[command(disable_help_flag = true)]
+    Sim {
+        /// What the program `crates/simulation/examples/sim` is told
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -69,6 +77,7 @@ fn main() -> ExitCode {
         Command::Chromium => finish(browser::chromium()),
         Command::Docs => finish(docs::write()),
         Command::Bench { bless } => finish(instructions::bench(bless)),
+        Command::Sim { args } => finish(sim::run(args)),
     }
 }
 

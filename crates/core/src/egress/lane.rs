@@ -79,6 +79,9 @@ pub(crate) struct Heard {
 
 /// Sender reports of a sending stream: lips are in sync soon after a switch. libwebrtc does the same.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Of 1,000 packets so many are lost where what is sent again is sent twice. Lower spends bandwidth on paths where the
+/// second round trip is rare, higher is a picture that stands for a third one.
+const RESEND_TWICE_PERMILLE: u64 = 30;
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
 /// What one datagram may ask for, and tell of: more is not read. Receivers ask for a burst of losses at once, and
@@ -144,6 +147,7 @@ impl Lane {
                         cname,
                         resent: VecDeque::new(),
                         sound: None,
+                        given_up_before: 0,
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -206,9 +210,9 @@ impl Lane {
         self.estimator.rtt()
     }
 
-    /// The share of packets that was lost lately, 0 to 1.
-    pub(crate) fn loss(&self) -> f32 {
-        self.estimator.loss()
+    /// How many of 1,000 packets were lost lately.
+    pub(crate) fn loss_permille(&self) -> u64 {
+        self.estimator.loss_permille()
     }
 
     /// Whether sound is sent twice where it can be.
@@ -238,10 +242,25 @@ impl Lane {
             resend: false,
         };
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
+        if packet.starts_keyframe && !at_once {
+            self.give_up_before(now, slot, outgoing.rewritten.seq);
+        }
         if at_once {
             self.send_counted(now, &outgoing, outbox);
         } else if !self.pacer.push(outgoing) {
             self.stats.dropped += 1;
+        }
+    }
+
+    /// A keyframe has come: what has been waiting for long shows an older picture, and only makes this one late.
+    /// Receivers go on with a keyframe whatever is missing before it.
+    fn give_up_before(&mut self, now: Instant, slot: usize, seq: u64) {
+        let dropped = self.pacer.give_up(now, slot);
+        if dropped > 0 {
+            self.stats.dropped += dropped;
+            if let Some(stream) = stream_of(&mut self.streams, slot) {
+                stream.given_up_before = seq;
+            }
         }
     }
 
@@ -261,9 +280,20 @@ impl Lane {
         let possible = payload_types.rtx.is_some()
             && self.repair_bytes >= bytes
             && stream_of(&mut self.streams, slot).is_some_and(|stream| {
-                stream.rtx.is_some() && stream.may_resend(now, seq, round_trip)
+                stream.rtx.is_some()
+                    && rewritten.seq >= stream.given_up_before
+                    && stream.may_resend(now, seq, round_trip)
             });
-        if possible {
+        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
+        let copies = if self.loss_permille() > RESEND_TWICE_PERMILLE {
+            2
+        } else {
+            1
+        };
+        for _ in 0..copies {
+            if !possible || self.repair_bytes < bytes {
+                break;
+            }
             self.repair_bytes -= bytes;
             let queued = self.pacer.push(Outgoing {
                 slot,
@@ -333,7 +363,7 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
-                        self.redundancy.on_loss(now, self.estimator.loss());
+                        self.redundancy.on_loss(now, self.estimator.loss_permille());
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),

@@ -22,6 +22,7 @@ use str0m::media::{Mid, Pt};
 
 pub(crate) use engine::write as write_to_engine;
 pub(crate) use lane::{Heard, Lane, Route};
+pub(crate) use pacer::OVERHEAD_BYTES;
 pub(crate) use rtcp::is_rtcp;
 pub use wallclock::Wallclock;
 

@@ -18,6 +18,9 @@ const QUEUE_SECONDS_MAX: u64 = 1;
 const QUEUE_PACKETS_MAX: usize = 1_024;
 /// Resends that wait; a receiver that asks for more has lost its picture, and gets a keyframe.
 const RESENDS_MAX: usize = 256;
+/// What has waited for longer when a keyframe comes is given up. Less would drop frames that are but a moment late,
+/// more keeps the first small picture on a link that has become narrow waiting behind a large one.
+const STALE: Duration = Duration::from_millis(150);
 const BITS: u64 = 8;
 
 /// A packet on its way out.
@@ -38,7 +41,7 @@ impl Outgoing {
 }
 
 /// What a packet takes on the wire beside its payload: RTP header with extensions, and the SRTP tag.
-pub(super) const OVERHEAD_BYTES: usize = 44;
+pub(crate) const OVERHEAD_BYTES: usize = 44;
 
 #[derive(Debug)]
 pub(crate) struct Pacer {
@@ -72,6 +75,28 @@ impl Pacer {
         self.queued_bytes += outgoing.bytes();
         queue.push_back(outgoing);
         true
+    }
+
+    /// Drops what waits in a slot before a keyframe, where that has waited for long; how many packets.
+    pub(crate) fn give_up(&mut self, now: Instant, slot: usize) -> u64 {
+        let oldest = self.media.iter().find(|outgoing| outgoing.slot == slot);
+        let is_stale = oldest
+            .is_some_and(|oldest| now.saturating_duration_since(oldest.packet.arrived) > STALE);
+        if !is_stale {
+            return 0;
+        }
+        let mut dropped = 0;
+        for queue in [&mut self.media, &mut self.resends] {
+            queue.retain(|outgoing| {
+                let goes = outgoing.slot == slot;
+                if goes {
+                    self.queued_bytes = self.queued_bytes.saturating_sub(outgoing.bytes());
+                    dropped += 1;
+                }
+                !goes
+            });
+        }
+        dropped
     }
 
     pub(crate) fn is_empty(&self) -> bool {

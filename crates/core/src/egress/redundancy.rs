@@ -13,7 +13,7 @@ use crate::publish::Packet;
 
 /// From this share of lost packets on, sound is sent twice. Concealment hides a single packet in fifty; less would
 /// spend bandwidth on what nobody hears, more would let words break.
-const LOSS_MIN: f32 = 0.02;
+const LOSS_PERMILLE_MIN: u64 = 20;
 /// It goes on for so long after the last such loss: losses come in clusters.
 const HOLD: Duration = Duration::from_secs(10);
 
@@ -31,8 +31,8 @@ pub(super) struct Redundancy {
 }
 
 impl Redundancy {
-    pub(super) fn on_loss(&mut self, now: Instant, loss: f32) {
-        if loss >= LOSS_MIN {
+    pub(super) fn on_loss(&mut self, now: Instant, loss_permille: u64) {
+        if loss_permille >= LOSS_PERMILLE_MIN {
             self.until = Some(now + HOLD);
         } else if self.until.is_some_and(|until| until <= now) {
             self.until = None;
@@ -237,12 +237,12 @@ mod tests {
     fn sound_is_repeated_while_packets_get_lost_and_some_seconds_longer() {
         let start = Instant::now();
         let mut redundancy = Redundancy::default();
-        redundancy.on_loss(start, 0.01);
+        redundancy.on_loss(start, 10);
         assert!(!redundancy.is_on());
-        redundancy.on_loss(start, 0.05);
-        redundancy.on_loss(start + HOLD / 2, 0.0);
+        redundancy.on_loss(start, 50);
+        redundancy.on_loss(start + HOLD / 2, 0);
         assert!(redundancy.is_on());
-        redundancy.on_loss(start + HOLD, 0.0);
+        redundancy.on_loss(start + HOLD, 0);
         assert!(!redundancy.is_on());
     }
 }

@@ -25,6 +25,8 @@ pub(super) struct Stream {
     pub(super) sound: Option<Sound>,
     /// What has been sent again lately, and when.
     pub(super) resent: VecDeque<(u16, Instant)>,
+    /// Some packets before this number have been given up; none of them is sent again.
+    pub(super) given_up_before: u64,
 }
 
 /// A receiver's NACKs name no more packets than this within a round trip, unless its picture is lost anyway.

@@ -52,7 +52,7 @@ impl Shard {
                 audio_bps: asked.audio_bps,
                 wanted_bps: total(slots.iter().filter_map(|slot| slot.wanted.as_ref())),
                 round_trip: lane.and_then(|lane| lane.round_trip()),
-                loss: lane.map(|lane| lane.loss()),
+                loss: lane.map(|lane| share(lane.loss_permille())),
             },
             slots,
             published: self.explained_tracks(now, peer),
@@ -116,4 +116,8 @@ impl Shard {
 
 fn total<'a>(layers: impl Iterator<Item = &'a ExplainedLayer>) -> u64 {
     layers.map(|layer| layer.bps).sum()
+}
+
+fn share(permille: u64) -> f32 {
+    f32::from(u16::try_from(permille).unwrap_or(1_000)) / 1e3
 }

@@ -6,16 +6,15 @@ use str0m::bwe::Bitrate;
 
 use super::Shard;
 use crate::allocate::{self, Demand, Downlink, Grant};
+use crate::egress::Lane;
 use crate::forward::Slot;
 use crate::layering::Target;
 use crate::peer;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, PeerId, Quality, QualityReason, Why};
 
-/// What a microphone takes until its rate has been measured: Opus at 40 kbit/s.
-const AUDIO_BPS: u64 = 40_000;
-/// Headers of 50 packets a second.
-const AUDIO_HEADERS_BPS: u64 = 25_000;
+/// What a microphone takes until its rate has been measured: Opus at 40 kbit/s, and headers of 50 packets a second.
+const AUDIO_BPS: u64 = 60_000;
 /// How much more than the tiles take is asked of the estimator: climbing wants a margin, and an estimate
 /// that may not grow past what is sent would never give it.
 const DESIRED_PERCENT: u64 = 150;
@@ -64,10 +63,13 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let allocation = allocate::allocate(
-            &demands,
-            peer.estimate_bps.map(|bps| bps.saturating_sub(audio_bps)),
-        );
+        // What gets lost is sent again.
+        let repair = peer.egress.as_lane().map_or(0, Lane::loss_permille);
+        let budget = peer.estimate_bps.map(|bps| {
+            let media = bps.saturating_sub(bps * repair / 1_000);
+            media.saturating_sub(audio_bps)
+        });
+        let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
             used_bps: allocation.used_bps,
@@ -124,8 +126,7 @@ impl Shard {
             };
             if slot.kind == MediaKind::Audio {
                 let copies = if repeats_sound { 2 } else { 1 };
-                found.audio_bps +=
-                    track.audio_bps().unwrap_or(AUDIO_BPS) * copies + AUDIO_HEADERS_BPS;
+                found.audio_bps += track.audio_bps().unwrap_or(AUDIO_BPS) * copies;
             } else if track.spec.muted {
                 found.hidden.push((index, Why::Muted));
             } else if source.tile.height == 0 {

@@ -280,7 +280,7 @@ fn whip_25_media_goes_on_over_a_restart() {
     let path = session(&call, &created);
     let restarted = patch(&call, &path, &credentials, publisher);
     assert_eq!(restarted.status, 200, "{restarted:?}");
-    let mut answer = created.body.clone();
+    let mut answer = created.body;
     for name in ["a=ice-ufrag:", "a=ice-pwd:"] {
         answer = answer.replace(&line(&answer, name), &line(&restarted.body, name));
     }

@@ -38,6 +38,22 @@ impl Order {
         }
     }
 
+    /// Whether all of these numbers wait, and something before them is missing.
+    pub(super) fn holds_beyond_a_hole(&self, numbers: std::ops::RangeInclusive<u64>) -> bool {
+        let (from, until) = (*numbers.start(), *numbers.end());
+        self.next.is_some_and(|next| next < from)
+            && self.waiting.first_key_value().map(|(first, _)| *first) != self.next
+            && self.waiting.range(numbers).count() as u64 == until - from + 1
+    }
+
+    /// Goes on with this number: what waits before it is of no use. How many packets never came.
+    pub(super) fn skip_to(&mut self, sequence: u64) -> u64 {
+        let next = self.next.replace(sequence).unwrap_or(sequence);
+        let later = self.waiting.split_off(&sequence);
+        let came = std::mem::replace(&mut self.waiting, later).len() as u64;
+        (sequence - next).saturating_sub(came)
+    }
+
     pub(super) fn poll(&mut self, now: Duration) -> Option<Next> {
         let (&sequence, packet) = self.waiting.first_key_value()?;
         let patience = if self.next.is_none() {

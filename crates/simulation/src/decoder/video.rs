@@ -98,8 +98,21 @@ impl VideoDecoder {
         self.first_packet_at.get_or_insert(now);
         self.last_packet_at = now;
         self.verdict.check_ssrc(&packet);
+        let keyframe = parse(&packet).filter(|parsed| parsed.tag.is_keyframe());
+        let first = keyframe.map(|parsed| {
+            let first = packet.sequence.saturating_sub(u64::from(parsed.tag.packet));
+            first..=first + u64::from(parsed.tag.packets) - 1
+        });
         self.order.insert(packet);
         self.advance(now);
+        // A keyframe needs nothing that was before it: receivers do not wait for what is missing there.
+        if let Some(numbers) = first
+            && self.order.holds_beyond_a_hole(numbers.clone())
+        {
+            let lost = self.order.skip_to(*numbers.start());
+            self.lose(lost);
+            self.advance(now);
+        }
     }
 
     /// Gives up on what has been waited for long enough.
@@ -107,14 +120,16 @@ impl VideoDecoder {
         while let Some(next) = self.order.poll(now) {
             match next {
                 Next::Packet(packet) => self.accept(&packet),
-                Next::Lost(count) => {
-                    self.verdict.lost += count;
-                    self.hole = true;
-                    self.broken = true;
-                    self.current = None;
-                }
+                Next::Lost(count) => self.lose(count),
             }
         }
+    }
+
+    fn lose(&mut self, count: u64) {
+        self.verdict.lost += count;
+        self.hole = true;
+        self.broken = true;
+        self.current = None;
     }
 
     /// Whether packets come and the picture stands still: it needs a keyframe.
@@ -154,14 +169,7 @@ impl VideoDecoder {
         if packet.payload.is_empty() {
             return;
         }
-        let parse = match packet.codec {
-            Codec::H264 => parse_h264,
-            Codec::Vp9 => parse_vp9,
-            Codec::Av1 => parse_av1,
-            Codec::Vp8 | Codec::Opus => parse_vp8,
-        };
-        let parsed = parse_opaque(&packet.payload).or_else(|| parse(&packet.payload));
-        let Some(parsed) = parsed else {
+        let Some(parsed) = parse(packet) else {
             self.verdict.complain(
                 packet.at,
                 Fault::Garbled {
@@ -427,6 +435,16 @@ impl VideoDecoder {
             told_captured: packet.told_captured(CLOCK_RATE),
         });
     }
+}
+
+fn parse(packet: &Received) -> Option<VideoPacket> {
+    let parse = match packet.codec {
+        Codec::H264 => parse_h264,
+        Codec::Vp9 => parse_vp9,
+        Codec::Av1 => parse_av1,
+        Codec::Vp8 | Codec::Opus => parse_vp8,
+    };
+    parse_opaque(&packet.payload).or_else(|| parse(&packet.payload))
 }
 
 /// How long a picture stands still before the receiver asks for a keyframe.

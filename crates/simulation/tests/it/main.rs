@@ -7,6 +7,7 @@ mod demand;
 mod garbage;
 mod layers;
 mod links;
+mod quality;
 mod repair;
 mod send_paths;
 mod slots;

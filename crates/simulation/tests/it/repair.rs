@@ -74,7 +74,9 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
             let estimate = |world: &mut World| world.explain("anna").downlink.estimate_bps.unwrap();
             world.run_until(ms(5_900));
             let before = estimate(world);
-            world.seat_named("ben").up.set_config(LinkConfig::loss(0.1));
+            let at = world.now();
+            let up = &mut world.seat_named("ben").up;
+            up.set_config(at, LinkConfig::loss(0.1));
             for second in 7..16 {
                 world.run_until(ms(second * 1_000));
                 let now = estimate(world);

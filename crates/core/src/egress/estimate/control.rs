@@ -16,6 +16,9 @@ const SENT: i64 = 25;
 /// Less than this share of the estimate is sent: the application is the limit, not the path. Higher would
 /// take the pauses of a video for that, lower would believe what comes through of little.
 const LIMITED: f64 = 0.7;
+/// Less than this share of what is sent comes through a path with a queue: then the path is the limit, however little
+/// that is. Higher would take a queue that is being built for it, lower goes on into a path that has become narrow.
+const HELD_UP: f64 = 0.7;
 
 /// Gaps between reports count as at most this, so that a pause is not growth.
 const STEP_US_MAX: i64 = 200_000;
@@ -58,10 +61,17 @@ impl Estimator {
         Some(if queued { short } else { short.max(long) })
     }
 
+    /// Whether the application is the limit: little is sent, and it comes through.
     fn limited(&self) -> bool {
-        self.sent
-            .rate(SENT)
-            .is_none_or(|sent| sent < self.estimate() * LIMITED)
+        let Some(sent) = self.sent.rate(SENT) else {
+            return true;
+        };
+        let queued = self.trend.queue() > QUEUED_US;
+        let held_up = queued
+            && self
+                .acked_rate()
+                .is_some_and(|acked| acked < sent * HELD_UP);
+        sent < self.estimate() * LIMITED && !held_up
     }
 
     pub(super) fn sending(&self, at: i64) -> bool {

@@ -45,6 +45,8 @@ const CAPACITY_US: i64 = 20_000_000;
 /// A path that has lost packets for the rate's sake, without a queue, is sent no bursts for so long: longer
 /// delays keyframes on a path that has changed, shorter asks again by loss.
 const SHALLOW_US: i64 = 60_000_000;
+/// So much loss with a queue comes from the rate. Lower would take a lossy radio link with a short queue for that.
+const CERTAIN: f64 = 0.3;
 /// Where loss came with a longer queue than this, the path has one.
 const SHALLOW_QUEUE_US: f64 = 40_000.0;
 /// Share of the newest observation in the loss that is reported.
@@ -166,6 +168,10 @@ impl Loss {
         match self.experiment.take() {
             Some(experiment) => self.conclude(at, experiment, seen),
             None if !self.unusual(seen) => self.follow(seen),
+            // No need to ask: a link has become narrow, and every moment at this rate is lost picture.
+            None if seen.loss() > CERTAIN && path.queue_us > SHALLOW_QUEUE_US => {
+                self.found(at, delivered(seen, path));
+            }
             None if path.limited => {}
             None if self.contradicts(seen) => self.learn((self.natural + seen.loss()) / 2.0),
             None => self.experiment(at, rate, seen, path),
@@ -173,8 +179,7 @@ impl Loss {
     }
 
     fn experiment(&mut self, at: i64, rate: f64, seen: Seen, path: Path) {
-        let delivered = seen.sent * (1.0 - seen.loss());
-        let delivered = delivered.min(path.acked.unwrap_or(delivered));
+        let delivered = delivered(seen, path);
         let packets = super::bps(RUNS * seen.run / seen.loss());
         self.experiment = Some(Experiment {
             since: at,
@@ -212,12 +217,7 @@ impl Loss {
                 self.shallow = Some(at);
             }
             let capacity = experiment.delivered / (1.0 - seen.loss().min(NATURAL_MAX));
-            self.limit = Some(Limit {
-                rate: capacity * MARGIN,
-                capacity,
-                found: at,
-                doubted: false,
-            });
+            self.found(at, capacity);
         } else {
             let loss = (experiment.loss + seen.loss()) / 2.0;
             self.learn(loss);
@@ -229,6 +229,15 @@ impl Loss {
                 doubted: false,
             });
         }
+    }
+
+    fn found(&mut self, at: i64, capacity: f64) {
+        self.limit = Some(Limit {
+            rate: capacity * MARGIN,
+            capacity,
+            found: at,
+            doubted: false,
+        });
     }
 
     fn follow(&mut self, seen: Seen) {
@@ -270,4 +279,10 @@ impl Loss {
             self.limit = None;
         }
     }
+}
+
+/// Bits per second that came through.
+fn delivered(seen: Seen, path: Path) -> f64 {
+    let delivered = seen.sent * (1.0 - seen.loss());
+    delivered.min(path.acked.unwrap_or(delivered))
 }

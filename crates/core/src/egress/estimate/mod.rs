@@ -232,10 +232,9 @@ impl Estimator {
         self.rtt_us.map(|rtt| Duration::from_micros(bps(rtt)))
     }
 
-    /// The share of packets that was lost lately.
-    #[expect(clippy::cast_possible_truncation, reason = "a share needs no 64 bits")]
-    pub(crate) fn loss(&self) -> f32 {
-        self.loss.reported() as f32
+    /// How many of 1,000 packets were lost lately.
+    pub(crate) fn loss_permille(&self) -> u64 {
+        bps(self.loss.reported() * 1e3)
     }
 
     fn estimate(&self) -> f64 {

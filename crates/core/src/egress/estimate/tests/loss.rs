@@ -78,7 +78,11 @@ fn a_report_that_begins_with_an_arrival_tells_of_what_is_missing_before_it() {
         };
         estimator.on_feedback(left(u32::from(number) * 4 + 4), &feedback);
     }
-    assert!(estimator.loss() > 0.7, "{}", estimator.loss());
+    assert!(
+        estimator.loss_permille() > 700,
+        "{}",
+        estimator.loss_permille()
+    );
     let estimate = estimator.estimate_bps().unwrap();
     assert!(estimate < 500_000, "{estimate} where 240,000 came through");
 }

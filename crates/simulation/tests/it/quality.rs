@@ -1,0 +1,109 @@
+//! The studies of the catalogue reach their targets, with committed seeds.
+
+use madang_simulation::Action::{Downlink, Join, JoinWith, Uplink};
+use madang_simulation::catalogue::{self, Encoding};
+use madang_simulation::measure::{Measured, measure};
+use madang_simulation::network::{Fate, LinkConfig};
+use madang_simulation::{BrowserConfig, Plan};
+
+use crate::{look_at, ms};
+
+const SEEDS: [u64; 2] = [1, 2];
+
+/// Plays a study in these encodings; what it measures goes to `verdict`.
+fn play(name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
+    for &encoding in encodings {
+        for seed in SEEDS {
+            let study = catalogue::find(encoding, name).unwrap();
+            let viewer = [study.subject.viewer];
+            study.plan.play(seed, 1, &viewer, |world| {
+                let measured = measure(world, &study.subject);
+                assert_eq!(world.complaints(), [] as [String; 0]);
+                assert!(measured.torn_frames < 0.5, "{measured:?}");
+                verdict(&measured);
+            });
+        }
+    }
+}
+
+#[test]
+fn fault_07_a_cap_is_lifted_and_the_top_layer_is_back_within_eight_seconds() {
+    play("cap-300k", &Encoding::ALL, |measured| {
+        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
+        assert!(measured.self_made_loss < 0.01, "{measured:?}");
+    });
+}
+
+#[test]
+fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
+    let plan = Plan::new("ben's uplink loses 10 %")
+        .at(0, "two start", [Join("ben"), Join("anna")])
+        .at(
+            0,
+            "anna's link carries 3 Mbit/s",
+            [Downlink("anna", LinkConfig::rate(3_000_000))],
+        )
+        .at(
+            8_000,
+            "ben's uplink gets bad",
+            [Uplink("ben", LinkConfig::loss(0.1))],
+        )
+        .at(18_000, "the end", []);
+    for seed in SEEDS {
+        plan.play(seed, 1, &["anna"], |world| {
+            let estimates = |from: u64, until: u64| {
+                let samples = world.seat("anna").samples.iter();
+                let samples = samples.filter(|s| (ms(from)..ms(until)).contains(&s.at));
+                samples
+                    .filter_map(|s| s.downlink.estimate_bps)
+                    .min()
+                    .unwrap()
+            };
+            let (before, after) = (estimates(7_000, 8_000), estimates(8_000, 18_000));
+            assert!(after * 10 >= before * 9, "{before} became {after}");
+        });
+    }
+}
+
+#[test]
+fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
+    // At once, a keyframe of 6.7 KB would stand in the queue for 107 ms.
+    let narrow = LinkConfig {
+        queue: ms(80),
+        ..LinkConfig::rate(500_000)
+    };
+    let plan = Plan::new("keyframes into a narrow link")
+        .at(
+            0,
+            "ben shows himself, and anna comes",
+            [Join("ben"), JoinWith("anna", BrowserConfig::default())],
+        )
+        .at(0, "over 500 kbit/s", [Downlink("anna", narrow)])
+        .at(8_000, "cleo comes and needs a keyframe", [Join("cleo")])
+        .at(8_000, "at whom anna does not look", look_at("anna", "ben"))
+        .at(11_000, "the end", []);
+    for seed in SEEDS {
+        plan.play(seed, 1, &["anna"], |world| {
+            let log = world.seat("anna").down.log().iter();
+            let late = log.filter(|passage| passage.at > ms(8_000));
+            let dropped = late.filter(|passage| passage.fate == Fate::Dropped).count();
+            assert_eq!(dropped, 0, "the queue was full");
+        });
+    }
+}
+
+#[test]
+fn a_steady_link_is_used_and_not_overfilled() {
+    play("steady-3m", &[Encoding::Vp8Simulcast], |measured| {
+        assert!(measured.link_use.unwrap() >= 0.85, "{measured:?}");
+        assert!(measured.self_made_loss < 0.01, "{measured:?}");
+        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
+    });
+}
+
+#[test]
+fn a_longer_way_freezes_nothing() {
+    play("delay-step", &Encoding::ALL, |measured| {
+        assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
+    });
+}
