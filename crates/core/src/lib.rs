@@ -40,6 +40,7 @@ mod rewrite;
 pub mod sdp;
 mod shard;
 mod store;
+mod switching;
 mod timers;
 mod unread;
 mod view;
