@@ -42,6 +42,7 @@ pub mod sdp;
 mod shard;
 mod store;
 mod stun;
+mod switching;
 mod timers;
 mod unread;
 mod view;
