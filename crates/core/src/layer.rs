@@ -579,7 +579,7 @@ mod tests {
         assert_eq!((layer.bps(), layer.size()), (500_000, Some((640, 360))));
         layer.measure(&Frame::PLAIN, 1_000, now);
         layer.tick(now);
-        layer.measure(&Frame::PLAIN, 12_500, now);
+        layer.measure(&Frame::PLAIN, 12_500 - OVERHEAD_BYTES, now);
         layer.tick(now + Duration::from_millis(250));
         assert_eq!(layer.bps(), 400_000);
     }
