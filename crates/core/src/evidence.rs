@@ -78,6 +78,7 @@ mod tests {
                 format: FormatParams::default(),
             }),
             red: None,
+            encrypted: false,
             starts_keyframe: false,
             counters: None,
             frame: Frame::PLAIN,

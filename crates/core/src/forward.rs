@@ -366,6 +366,7 @@ mod tests {
                     format: FormatParams::default(),
                 }),
                 red: None,
+                encrypted: false,
                 starts_keyframe: keyframe,
                 counters: codec::read(Codec::Vp8, &payload).counters,
                 frame: Frame::PLAIN,

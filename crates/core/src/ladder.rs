@@ -107,14 +107,15 @@ impl Track {
             known.unwrap_or((0, rung.height))
         };
         let rid = |rung: &Rung| layer(rung).and_then(|layer| layer.rid);
-        let ranked = choice
-            .rank
-            .and_then(|rank| ladder.get(rank.min(ladder.len().saturating_sub(1))))
-            .copied();
+        let ranked = choice.rank.and_then(|rank| {
+            let mut pictures = pictures(ladder);
+            let smallest_to = pictures.by_ref().take(rank + 1);
+            smallest_to.last()
+        });
         let fits = |rung: &Rung| {
             let (width, height) = size(rung);
             choice.rid.is_none_or(|wanted| rid(rung) == Some(wanted))
-                && ranked.is_none_or(|ranked| ranked == *rung)
+                && ranked.is_none_or(|ranked| rung.layer.shows_as_much_as(ranked.layer))
                 && choice.max_width.is_none_or(|most| width <= most)
                 && choice.max_height.is_none_or(|most| height <= most)
         };
@@ -129,7 +130,7 @@ impl Track {
     /// when they have changed by much.
     pub(crate) fn available(&mut self, now: Instant) -> Vec<LayerAvailable> {
         let ladder = self.ladder(now).to_vec();
-        let named = ladder.into_iter().filter_map(|rung| {
+        let named = pictures(&ladder).filter_map(|rung| {
             let layer = self.layers.get(rung.layer.layer)?;
             let (width, height) = layer.size_of(rung.layer.point).unwrap_or((0, 0));
             Some(LayerAvailable {
@@ -186,6 +187,14 @@ impl Track {
             height = step.height / 2;
         }
     }
+}
+
+/// The best rung of each picture, smallest picture first.
+fn pictures(ladder: &[Rung]) -> impl Iterator<Item = Rung> {
+    let same = |a: &Rung, b: &Rung| a.layer.shows_as_much_as(b.layer);
+    ladder
+        .chunk_by(same)
+        .filter_map(|rungs| rungs.last().copied())
 }
 
 /// To the first two binary digits.

@@ -13,7 +13,7 @@ use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
 use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::layering::{Frame, Point};
-use crate::operating::{Choice, Operating, merge_sizes};
+use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
 use crate::publish::Packet;
 use crate::relay::LayerState;
 use crate::store::Store;
@@ -31,6 +31,8 @@ pub(crate) struct Layer {
     /// What the dependency descriptors refer to, since which packet, and the decode targets that are active.
     structure: Option<(Arc<Structure>, u64)>,
     active_targets: u32,
+    /// The structure differs from the one before, and nobody has looked.
+    pub(crate) has_new_structure: bool,
     /// Packets whose structure has not come yet.
     pub(crate) unread: Unread<RtpPacket>,
     /// Which of the streams this is in the publisher's list of layers.
@@ -82,6 +84,7 @@ impl Layer {
             structure: None,
             active_targets: 0,
             unread: Unread::default(),
+            has_new_structure: false,
             place_declared: None,
             sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
@@ -191,6 +194,8 @@ impl Layer {
             .as_ref()
             .is_none_or(|(_, since)| seq >= *since);
         if descriptor.begins_sequence && newest {
+            let known = self.structure.as_ref().map(|(known, _)| known);
+            self.has_new_structure |= known != Some(&descriptor.structure);
             self.operating.begin(&descriptor.structure);
             for (size, spatial) in self.sizes.iter_mut().zip(0..) {
                 *size = descriptor.structure.size(spatial).or(*size);
@@ -225,7 +230,7 @@ impl Layer {
             .filter_map(|layer| layer.temporal_layers.last())
             .map(|temporal| temporal.cumulative_kbps)
             .fold(0, u64::saturating_add);
-        self.declared_bps = total_kbps.saturating_mul(1_000);
+        self.declared_bps = declared_bps(total_kbps);
         let mut stopped = self.operating.declare(stream);
         if total_kbps == 0 {
             stopped |= self.last_packet.take().is_some();

@@ -43,6 +43,9 @@ impl Default for Limits {
 /// more than 2,000 bytes.
 pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
 
+/// Media sections of an offer or answer: the most slots and tracks that configuration allows, and a data channel.
+pub const MEDIA_SECTIONS_MAX: usize = 256 + 64 + 1;
+
 /// Packets of one layer that wait for the structure which their dependency descriptors refer to. A keyframe of a
 /// small layer has fewer, and one of a large layer is asked for again.
 pub const UNREAD_PACKETS_MAX: usize = 128;

@@ -53,6 +53,12 @@ impl Measured {
     }
 }
 
+/// What a publisher says in kbit/s, as far as it can be: sums of it must not wrap.
+pub(crate) fn declared_bps(kbps: u64) -> u64 {
+    const MAX: u64 = 1_000_000_000;
+    kbps.saturating_mul(1_000).min(MAX)
+}
+
 /// What a mirror has to know of an operating point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PointState {
@@ -125,7 +131,7 @@ impl Operating {
             let own = temporal
                 .get(usize::from(measured.point.temporal))
                 .unwrap_or(last);
-            measured.declared_bps = own.cumulative_kbps.saturating_mul(1_000);
+            measured.declared_bps = declared_bps(own.cumulative_kbps);
         }
         stopped
     }

@@ -39,6 +39,8 @@ pub(crate) struct Packet {
     pub(crate) codec: Arc<CodecSpec>,
     /// The payload is RED (RFC 2198) around `codec`.
     pub(crate) red: Option<Red>,
+    /// From end to end: the payload is nobody's to read or to change.
+    pub(crate) encrypted: bool,
     pub(crate) starts_keyframe: bool,
     pub(crate) counters: Option<Counters>,
     pub(crate) frame: Frame,
@@ -301,8 +303,8 @@ pub(crate) fn read(
     }
     let (frame, starts_keyframe) = match &descriptor {
         Some(descriptor) => (descriptor.frame, descriptor.begins_sequence),
-        // An encoder begins with a keyframe.
-        None if track.spec.encrypted && !codec.codec.is_audio() => (reading.frame, begins),
+        // An encoder begins with a keyframe; sound can begin anywhere.
+        None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
     layer.measure(&frame, rtp.payload.len(), rtp.timestamp);
@@ -321,6 +323,7 @@ pub(crate) fn read(
         marker: rtp.header.marker,
         codec,
         red,
+        encrypted: track.spec.encrypted,
         starts_keyframe,
         counters: reading.counters,
         frame,

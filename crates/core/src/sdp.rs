@@ -10,6 +10,7 @@ use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use crate::dependency;
+use crate::limits::MEDIA_SECTIONS_MAX;
 
 /// A parsed offer. Parsing takes up to milliseconds, so it is done by the caller, not by the shard.
 pub struct Offer {
@@ -95,6 +96,7 @@ pub enum SdpError {
 impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        check_length(sdp)?;
         let sdp = &repair::repair(sdp);
         let stereo = |section: &&str| wants_stereo(section);
         let stereo_mids = sections(sdp)
@@ -129,6 +131,7 @@ pub struct RemoteAnswer {
 impl RemoteAnswer {
     /// Parses an answer of a WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
+        check_length(sdp)?;
         SdpAnswer::from_sdp_string(&repair::repair(sdp))
             .map(|sdp| Self { sdp })
             .map_err(|error| SdpError::Malformed(error.to_string()))
@@ -227,6 +230,15 @@ pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
         }
     }
     finished
+}
+
+fn check_length(sdp: &str) -> Result<(), SdpError> {
+    let found = sections(sdp).count();
+    if found > MEDIA_SECTIONS_MAX {
+        let text = format!("it has {found} media sections, the limit is {MEDIA_SECTIONS_MAX}");
+        return Err(SdpError::Malformed(text));
+    }
+    Ok(())
 }
 
 /// The media sections, without the session part.

@@ -86,9 +86,12 @@ impl Descriptor {
             fields.read(&mut reader, &mut structure, &mut active)?;
         }
         let structure = structure.ok_or(Unreadable::NoStructure)?;
-        let template = structure
-            .template(first_byte & TEMPLATE_ID)
-            .ok_or(Unreadable::NoStructure)?;
+        let template = structure.template(first_byte & TEMPLATE_ID);
+        let template = template.ok_or(if fields.flags & STRUCTURE == 0 {
+            Unreadable::NoStructure
+        } else {
+            Unreadable::Malformed
+        })?;
         let custom_from = reader.position();
         let (layer, nested) = (template.layer, structure.nested);
         let (mut needed, mut switch) = (template.needed, template.switch);

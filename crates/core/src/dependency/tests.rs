@@ -223,6 +223,17 @@ fn what_cannot_be_read_says_why() {
     );
 }
 
+/// Nothing that comes later can make sense of it.
+#[test]
+fn a_template_that_the_packets_own_structure_lacks_is_malformed() {
+    let mut bytes = with_structure(&L2T2_KEY, 0, |_| {});
+    bytes[0] = (bytes[0] & !TEMPLATE_ID) | ((bytes[0] + 40) & TEMPLATE_ID);
+    assert_eq!(
+        Descriptor::read(&bytes, None).map(|read| read.frame),
+        Err(Unreadable::Malformed)
+    );
+}
+
 proptest! {
     #[test]
     fn no_bytes_panic(bytes: Vec<u8>, number: u16, active: Option<u32>) {

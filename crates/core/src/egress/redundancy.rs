@@ -73,7 +73,8 @@ impl Sound {
             rewritten,
             ..
         } = outgoing;
-        let red = payload_types.red?;
+        // Receivers take RED apart after they have decrypted what came.
+        let red = payload_types.red.filter(|_| !packet.encrypted)?;
         let (pt, from) = payload_types.choose(packet);
         if pt == red {
             *noted = None;
@@ -159,6 +160,7 @@ mod tests {
                 format: FormatParams::default(),
             }),
             red,
+            encrypted: false,
             starts_keyframe: false,
             counters: None,
             frame: Frame::PLAIN,

@@ -1,5 +1,7 @@
 //! What clients write into offers that is wrong or of no use, taken out before str0m reads it.
 
+use std::collections::HashSet;
+
 use super::{RemoteCandidate, mid, sections};
 
 /// What an H.264 profile counts as that cannot be read: constrained baseline, which every client has.
@@ -10,7 +12,7 @@ const USUAL_PROFILE: &str = "42e01f";
 /// - A `profile-level-id` has six digits; FFmpeg 8.0 writes seven.
 /// - Candidates that cannot be used are left out: names, TCP, components beside the first, nonsense.
 pub(super) fn repair(sdp: &str) -> String {
-    let mids: Vec<&str> = sections(sdp).filter_map(mid).collect();
+    let mids: HashSet<&str> = sections(sdp).filter_map(mid).collect();
     let mut repaired = String::with_capacity(sdp.len());
     for line in sdp.lines().map(str::trim_end) {
         if let Some(group) = line.strip_prefix("a=group:BUNDLE") {

@@ -173,21 +173,21 @@ impl Shard {
             codec: params.spec(),
             red: (params.red() == Some(pt)).then(|| params.pt()),
         };
-        self.read(now, (key, stream), rtp, encoding);
+        if let Some(unread) = self.read(now, (key, stream), rtp, encoding) {
+            self.read_later(now, stream, unread);
+        }
     }
 
+    /// Takes a packet into the batch. Gives back what refers to a structure that has not come.
     fn read(
         &mut self,
         now: Instant,
         (key, stream): (PeerKey, Stream),
         rtp: RtpPacket,
         encoding: Encoding,
-    ) {
-        let (Some(peer), Some(track)) =
-            (self.peers.get_mut(key), self.tracks.get_mut(stream.track))
-        else {
-            return;
-        };
+    ) -> Option<RtpPacket> {
+        let peer = self.peers.get_mut(key)?;
+        let track = self.tracks.get_mut(stream.track)?;
         let reordered = |track: &Track| {
             let layer = track.layers.get(stream.layer);
             layer.map_or(0, |layer| layer.reordered)
@@ -199,8 +199,8 @@ impl Shard {
             .is_some_and(|layer| layer.is_active(now));
         let packet = match publish::read(rtp, stream, track, encoding, &peer.clock) {
             Read::Packet(packet) => packet,
-            Read::Later(rtp) => return self.read_later(now, stream, rtp),
-            Read::Refused => return,
+            Read::Later(rtp) => return Some(rtp),
+            Read::Refused => return None,
         };
         self.stats.packets_in += 1;
         self.stats.frames_reordered += reordered(track) - reordered_before;
@@ -211,21 +211,26 @@ impl Shard {
             .descriptor
             .as_ref()
             .is_some_and(|descriptor| descriptor.begins_sequence);
-        let unread = match track.layers.get_mut(stream.layer) {
-            Some(layer) if begins_sequence => layer.unread.take(),
-            _ => Vec::new(),
+        let (unread, restructured) = match track.layers.get_mut(stream.layer) {
+            Some(layer) if begins_sequence => (
+                layer.unread.take(),
+                std::mem::take(&mut layer.has_new_structure),
+            ),
+            _ => (Vec::new(), false),
         };
         let stopped = std::mem::take(&mut track.stopped);
         self.work.batch.push((stream.track, Arc::new(packet)));
-        if !was_active || stopped || begins_sequence {
+        if !was_active || stopped || restructured {
             self.on_layer_started(now, stream.track);
         }
         if is_audio {
             self.on_audio_level(now, room, stream.track, audio_level);
         }
         for rtp in unread {
+            // What cannot be read now either never will be.
             self.read(now, (key, stream), rtp, encoding);
         }
+        None
     }
 
     /// Keeps a packet that refers to a structure which has not come. Where it does not come, another is asked for.

@@ -1,5 +1,6 @@
 //! Offers and answers: how a peer comes to be, and what it is given to receive with.
 
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use str0m::bwe::Bitrate;
@@ -371,17 +372,17 @@ fn unmarked(rtc: &Rtc, media: &[(Mid, MediaKind)]) -> Vec<(Pt, Mid)> {
         media.direction().is_receiving().then_some(media)
     });
     let mut found: Vec<(Pt, Mid)> = Vec::new();
-    let mut all: Vec<Pt> = Vec::new();
+    let mut uses: HashMap<Pt, u32> = HashMap::new();
     for media in receiving {
         let marked = media.remote_extmap().id_of(Extension::RtpMid).is_some();
         for pt in media.remote_pts() {
             if !marked {
                 found.push((*pt, media.mid()));
             }
-            all.push(*pt);
+            *uses.entry(*pt).or_default() += 1;
         }
     }
-    found.retain(|(pt, _)| all.iter().filter(|other| *other == pt).count() == 1);
+    found.retain(|(pt, _)| uses.get(pt) == Some(&1));
     found
 }
 

@@ -1,8 +1,8 @@
 //! Layers of each codec: spatial and temporal, in one stream and in several, plain and encrypted.
 
-use madang_core::Source::Camera;
-use madang_simulation::Action::{Downlink, Expect, JoinWith, LoseUp, Publish, Uplink};
-use madang_simulation::Expectation::Sees;
+use madang_core::Source::{Camera, Microphone};
+use madang_simulation::Action::{Downlink, Expect, Join, JoinWith, LoseUp, Publish, Talk, Uplink};
+use madang_simulation::Expectation::{Hears, Sees};
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{BrowserConfig, Codec, Mode, Plan, World};
 
@@ -210,6 +210,27 @@ stories!(
         ..simulcast(Codec::Vp8)
     }
 );
+
+#[test]
+fn an_encrypted_voice_is_heard() {
+    let encrypts = BrowserConfig {
+        opaque: true,
+        ..BrowserConfig::default()
+    };
+    Plan::new("ben encrypts what he says")
+        .at(
+            0,
+            "both are there",
+            [
+                JoinWith("ben", encrypts),
+                Publish("ben", Microphone),
+                Talk("ben", -20),
+                Join("anna"),
+            ],
+        )
+        .at(3_000, "anna hears him", [Expect(Hears("anna", "ben"))])
+        .run(SEEDS, |_| {});
+}
 
 #[test]
 fn fewer_frames_of_vp8() {

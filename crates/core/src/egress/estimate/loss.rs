@@ -232,6 +232,8 @@ impl Loss {
     }
 
     fn found(&mut self, at: i64, capacity: f64) {
+        // Where everything is lost, nothing is delivered; a limit of nothing would never grow.
+        let capacity = capacity.max(super::BPS_MIN as f64);
         self.limit = Some(Limit {
             rate: capacity * MARGIN,
             capacity,
