@@ -363,7 +363,7 @@ impl Shard {
                 else {
                     continue;
                 };
-                let Some(payload_types) = slot.payload_types(packet, rtc.codec_config().params())
+                let Some(payload_types) = slot.payload_types(packet, rtc)
                 else {
                     continue;
                 };
