@@ -30,8 +30,7 @@ impl Shard {
             else {
                 continue;
             };
-            let Some(payload_types) = slot.payload_types(packet, rtc)
-            else {
+            let Some(payload_types) = slot.payload_types(packet, rtc) else {
                 continue;
             };
             let before = slot.carries();
