@@ -222,35 +222,60 @@ fn av1_starts_sequence(payload: &[u8]) -> bool {
         .is_some_and(|aggregation| aggregation & 0x08 != 0 && aggregation & 0x80 == 0)
 }
 
+/// How well what somebody negotiated fits what is published; the better, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Fit {
+    Compatible,
+    Same,
+}
+
 /// Whether packets of `published` can go to somebody who negotiated `wanted`.
 #[expect(
     clippy::wildcard_enum_match_arm,
     reason = "other codecs have no variants that matter"
 )]
-pub(crate) fn compatible(published: &CodecSpec, wanted: &CodecSpec) -> bool {
+pub(crate) fn fit(published: &CodecSpec, wanted: &CodecSpec) -> Option<Fit> {
     if published.codec != wanted.codec || published.clock_rate != wanted.clock_rate {
-        return false;
+        return None;
     }
     let (a, b) = (&published.format, &wanted.format);
-    match published.codec {
+    let same = match published.codec {
         Codec::H264 => {
-            a.packetization_mode.unwrap_or(0) == b.packetization_mode.unwrap_or(0)
-                && h264_profile(a.profile_level_id) == h264_profile(b.profile_level_id)
+            let modes = (a.packetization_mode, b.packetization_mode);
+            if modes.0.unwrap_or(0) != modes.1.unwrap_or(0) {
+                return None;
+            }
+            return h264_fit(a.profile_level_id, b.profile_level_id);
         }
         Codec::Vp9 => a.profile_id.unwrap_or(0) == b.profile_id.unwrap_or(0),
         Codec::Av1 => a.profile.unwrap_or(0) == b.profile.unwrap_or(0),
         _ => true,
-    }
+    };
+    same.then_some(Fit::Same)
 }
 
-/// Profile without the constraint flags and the level (RFC 6184 section 8.1): decoders of baseline
-/// play constrained baseline too.
-fn h264_profile(profile_level_id: Option<u32>) -> u32 {
-    profile_level_id.unwrap_or(0x0042_001f) >> 16
+/// Compares profiles; the level is no part of them (RFC 6184 section 8.1). Encoders that say baseline use none of
+/// its tools that the constrained one lacks, so that decoders of either play both.
+fn h264_fit(published: Option<u32>, wanted: Option<u32>) -> Option<Fit> {
+    let [published, wanted] = [published, wanted].map(|id| id.unwrap_or(H264_BASELINE));
+    if published >> 16 != wanted >> 16 {
+        return None;
+    }
+    let constrained = |id: u32| id & H264_CONSTRAINT_SET1 != 0;
+    let same = constrained(published) == constrained(wanted);
+    Some(if same { Fit::Same } else { Fit::Compatible })
 }
+
+/// What no `profile-level-id` stands for.
+const H264_BASELINE: u32 = 0x0042_001f;
+/// Tells constrained baseline from baseline.
+const H264_CONSTRAINT_SET1: u32 = 0x0000_4000;
 
 #[cfg(test)]
 mod tests {
+    use str0m::format::FormatParams;
+    use str0m::media::Frequency;
+
     use super::*;
 
     #[test]
@@ -309,6 +334,27 @@ mod tests {
         );
         assert!(read(Codec::Av1, &[0x18]).starts_keyframe);
         assert!(!read(Codec::Av1, &[0x10]).starts_keyframe);
+    }
+
+    #[test]
+    fn h264_fits_its_own_profile_best() {
+        let spec = |profile_level_id, mode| CodecSpec {
+            codec: Codec::H264,
+            clock_rate: Frequency::NINETY_KHZ,
+            channels: None,
+            format: FormatParams {
+                profile_level_id,
+                packetization_mode: mode,
+                ..FormatParams::default()
+            },
+        };
+        let constrained = spec(Some(0x42_e01f), Some(1));
+        let fits = |profile, mode| fit(&constrained, &spec(profile, mode));
+        assert_eq!(fits(Some(0x42_c034), Some(1)), Some(Fit::Same));
+        assert_eq!(fits(Some(0x42_001f), Some(1)), Some(Fit::Compatible));
+        assert_eq!(fits(None, Some(1)), Some(Fit::Compatible));
+        assert_eq!(fits(Some(0x42_e01f), None), None);
+        assert_eq!(fits(Some(0x64_001f), Some(1)), None);
     }
 
     proptest::proptest! {

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use str0m::format::{CodecSpec, PayloadParams};
+use str0m::Rtc;
+use str0m::format::CodecSpec;
 use str0m::media::Mid;
 
 use crate::codec;
@@ -277,23 +278,12 @@ impl Slot {
         }
     }
 
-    /// The receiver's payload types for this packet's codec, looked up once per codec.
-    pub(crate) fn payload_types(
-        &mut self,
-        packet: &Packet,
-        negotiated: &[PayloadParams],
-    ) -> Option<PayloadTypes> {
+    /// The payload types that the receiver negotiated on this m-line for the packet's codec, looked up once per codec.
+    pub(crate) fn payload_types(&mut self, packet: &Packet, rtc: &Rtc) -> Option<PayloadTypes> {
         match &self.payload_types {
             Some((codec, found)) if Arc::ptr_eq(codec, &packet.codec) => *found,
             _ => {
-                let params = negotiated
-                    .iter()
-                    .find(|params| codec::compatible(&packet.codec, &params.spec()));
-                let found = params.map(|params| PayloadTypes {
-                    plain: params.pt(),
-                    red: params.red(),
-                    rtx: params.resend(),
-                });
+                let found = negotiated(rtc, self.mid, &packet.codec);
                 self.payload_types = Some((packet.codec.clone(), found));
                 found
             }
@@ -311,6 +301,23 @@ impl Slot {
             Some(_) => Why::Live,
         }
     }
+}
+
+/// Of what the m-line negotiated the best fit for a codec, and of several that fit alike the one that the receiver
+/// likes best. The session's configuration holds what it never offered, too.
+fn negotiated(rtc: &Rtc, mid: Mid, codec: &CodecSpec) -> Option<PayloadTypes> {
+    let configured = rtc.codec_config().params();
+    let offered = rtc.media(mid)?.remote_pts().iter().rev();
+    let fitting = offered.filter_map(|pt| {
+        let params = configured.iter().find(|params| params.pt() == *pt)?;
+        Some((codec::fit(codec, &params.spec())?, params))
+    });
+    let (_, params) = fitting.max_by_key(|(fit, _)| *fit)?;
+    Some(PayloadTypes {
+        plain: params.pt(),
+        red: params.red(),
+        rtx: params.resend(),
+    })
 }
 
 /// Whether there is no way to the point but a keyframe. Temporal layers have switching points of their own.

@@ -298,10 +298,10 @@ impl Layer {
         self.last_packet = self.last_packet.max(state.last_packet);
     }
 
-    /// A packet of a mirrored layer has come over.
-    pub(crate) fn on_relayed(&mut self, packet: &Packet) {
+    /// A packet of a mirrored layer has come over. A `kept` keyframe is none for those who watch already.
+    pub(crate) fn on_relayed(&mut self, packet: &Packet, kept: bool) {
         self.last_packet = self.last_packet.max(Some(packet.arrived));
-        if packet.starts_keyframe {
+        if packet.starts_keyframe && !kept {
             self.keyframes.on_keyframe(packet.arrived);
         }
     }

@@ -87,7 +87,16 @@ pub(crate) struct LayerState {
 /// The packets of one turn.
 #[derive(Debug, Default)]
 pub struct Media {
-    pub(crate) packets: Vec<(TrackId, Arc<Packet>)>,
+    pub(crate) packets: Vec<Carried>,
+}
+
+/// A packet on its way to another shard.
+#[derive(Debug)]
+pub(crate) struct Carried {
+    pub(crate) track: TrackId,
+    pub(crate) packet: Arc<Packet>,
+    /// It is of a picture that has been kept, for those who have none yet.
+    pub(crate) kept: bool,
 }
 
 impl Media {
@@ -157,9 +166,9 @@ impl Mailboxes {
         }
     }
 
-    pub(crate) fn send(&mut self, worker: u8, track: TrackId, packet: &Arc<Packet>) {
+    pub(crate) fn send(&mut self, worker: u8, carried: Carried) {
         if let Some(mailbox) = self.0.get_mut(usize::from(worker)) {
-            mailbox.media.packets.push((track, packet.clone()));
+            mailbox.media.packets.push(carried);
         }
     }
 

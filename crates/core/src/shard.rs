@@ -161,6 +161,8 @@ struct Room {
 struct Work {
     /// Packets that came in.
     batch: Vec<Arrived>,
+    /// Places in the batch of packets that another shard had kept, in order.
+    kept: Vec<usize>,
     /// Peers with something in [`Peer::stale`].
     stale: Vec<PeerKey>,
     /// Peers with something in [`Peer::pending`].
@@ -266,6 +268,7 @@ impl Shard {
             }
             self.work.touched = touched;
             self.remember(&batch, arrived);
+            self.work.kept.clear();
             batch.clear();
             if self.work.batch.is_empty() {
                 self.work.batch = batch;

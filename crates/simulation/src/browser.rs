@@ -39,6 +39,8 @@ pub struct BrowserConfig {
     pub descriptors: bool,
     /// Encrypts its payloads from end to end.
     pub opaque: bool,
+    /// Of H.264 it offers constrained baseline alone, in packetization mode 1.
+    pub constrained_h264: bool,
     /// Offers the audio level extension (RFC 6464).
     pub audio_level: bool,
     /// The microphone sends nothing in silence.
@@ -63,6 +65,7 @@ impl Default for BrowserConfig {
             temporal_layers: None,
             descriptors: true,
             opaque: false,
+            constrained_h264: false,
             audio_level: true,
             dtx: false,
             adaptive: false,
@@ -156,17 +159,21 @@ impl Browser {
         } else {
             Rtc::builder()
         };
-        let rtc = builder
+        let mut builder = builder
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, config.red)
             .enable_vp8(true)
-            .enable_h264(true)
+            .enable_h264(!config.constrained_h264)
             .enable_vp9(true)
             .enable_av1(true)
             .set_extension_map(extensions(&config))
-            .set_stats_interval(None)
-            .build(start + now);
+            .set_stats_interval(None);
+        if config.constrained_h264 {
+            let codecs = builder.codec_config();
+            codecs.add_h264(108.into(), Some(109.into()), true, 0x42_e01f);
+        }
+        let rtc = builder.build(start + now);
         Self {
             config,
             number,

@@ -30,8 +30,7 @@ impl Shard {
             else {
                 continue;
             };
-            let Some(payload_types) = slot.payload_types(packet, rtc.codec_config().params())
-            else {
+            let Some(payload_types) = slot.payload_types(packet, rtc) else {
                 continue;
             };
             let before = slot.carries();
@@ -128,7 +127,7 @@ impl Shard {
                 continue;
             };
             if let (Some(payload_types), Some(rewritten)) = (
-                slot.payload_types(packet, peer.rtc.codec_config().params()),
+                slot.payload_types(packet, &peer.rtc),
                 wanted.span.rewrite(packet),
             ) {
                 lane.resend(now, slot_index, payload_types, packet, rewritten);

@@ -330,14 +330,20 @@ impl Shard {
     }
 
     /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
-    /// packets that came in; behind them stand older ones that a refresh has added for single slots.
+    /// packets that came in; behind them stand older ones that a refresh has added for single slots. What another
+    /// shard had kept is for those alone who have no picture yet.
     pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
         for (at, (track, _)) in batch.iter().enumerate().take(arrived) {
             let Some(track) = self.tracks.get(*track) else {
                 continue;
             };
+            let kept = self.work.kept.binary_search(&at).is_ok();
             for subscriber in &track.subscribers {
                 if let Some(peer) = self.peers.get_mut(subscriber.peer) {
+                    let slot = peer.slots.get(subscriber.slot);
+                    if kept && slot.is_some_and(|slot| !slot.may_start_late()) {
+                        continue;
+                    }
                     if peer.pending.is_empty() {
                         self.work.touched.push(subscriber.peer);
                     }
@@ -368,8 +374,7 @@ impl Shard {
                 else {
                     continue;
                 };
-                let Some(payload_types) = slot.payload_types(packet, rtc.codec_config().params())
-                else {
+                let Some(payload_types) = slot.payload_types(packet, rtc) else {
                     continue;
                 };
                 let (before, mid) = (slot.carries(), slot.mid);

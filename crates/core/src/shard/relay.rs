@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::Shard;
 use crate::publish::{Packet, PeerKey, Publisher, Track, TrackKey};
-use crate::relay::{Arrived, Elsewhere, Media, Relayed, Said};
+use crate::relay::{Arrived, Carried, Elsewhere, Media, Relayed, Said};
 use crate::{MediaKind, PeerId, RoomId, Source, TrackId, TrackSpec};
 
 impl Shard {
@@ -78,7 +78,15 @@ impl Shard {
             if after.wants(index) && !before.wants(index) {
                 let other = !layer.keyframes.ignored;
                 for packet in layer.store.picture(now, other).into_iter().flatten() {
-                    self.mailboxes.send(from, id, &packet);
+                    let (track, kept) = (id, true);
+                    self.mailboxes.send(
+                        from,
+                        Carried {
+                            track,
+                            packet,
+                            kept,
+                        },
+                    );
                 }
             }
         }
@@ -230,16 +238,24 @@ impl Shard {
     }
 
     fn on_relayed_media(&mut self, now: Instant, media: Media) {
-        for (id, packet) in media.packets {
-            let Some(&key) = self.track_keys.get(&id) else {
+        for Carried {
+            track,
+            packet,
+            kept,
+        } in media.packets
+        {
+            let Some(&key) = self.track_keys.get(&track) else {
                 continue;
             };
             let Some(track) = self.tracks.get_mut(key).filter(|track| !track.spec.muted) else {
                 continue;
             };
             let (room, audio) = (track.room, track.is_audio());
-            track.on_relayed(&packet);
+            track.on_relayed(&packet, kept);
             let level = packet.extensions.audio_level;
+            if kept {
+                self.work.kept.push(self.work.batch.len());
+            }
             self.work.batch.push((key, packet));
             if audio {
                 self.on_audio_level(now, room, key, level);
@@ -255,7 +271,12 @@ impl Shard {
             };
             for elsewhere in &track.elsewhere {
                 if elsewhere.wants(packet.layer) {
-                    self.mailboxes.send(elsewhere.worker, track.spec.id, packet);
+                    let carried = Carried {
+                        track: track.spec.id,
+                        packet: packet.clone(),
+                        kept: false,
+                    };
+                    self.mailboxes.send(elsewhere.worker, carried);
                 }
             }
         }
@@ -292,9 +313,9 @@ impl Shard {
 }
 
 impl Track {
-    fn on_relayed(&mut self, packet: &Arc<Packet>) {
+    fn on_relayed(&mut self, packet: &Arc<Packet>, kept: bool) {
         if let Some(layer) = self.layers.get_mut(packet.layer) {
-            layer.on_relayed(packet);
+            layer.on_relayed(packet, kept);
         }
     }
 }

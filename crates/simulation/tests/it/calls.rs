@@ -83,6 +83,34 @@ fn a_call_in_h264() {
 }
 
 #[test]
+fn h264_goes_to_who_plays_its_constrained_baseline_alone() {
+    let anna = BrowserConfig {
+        video_codec: Codec::H264,
+        ..BrowserConfig::default()
+    };
+    let ben = BrowserConfig {
+        constrained_h264: true,
+        ..BrowserConfig::default()
+    };
+    Plan::new("a camera that encodes H.264, and a viewer with one profile of it")
+        .at(
+            0,
+            "they join",
+            [
+                JoinWith("anna", anna),
+                JoinWith("ben", ben),
+                Publish("anna", Camera),
+            ],
+        )
+        .at(
+            4_000,
+            "ben sees anna",
+            [Expect(Sees("ben", "anna", Camera))],
+        )
+        .run(SEEDS, |_| {});
+}
+
+#[test]
 fn people_join_and_leave() {
     Plan::new("people join and leave")
         .at(0, "two start", [Join("anna"), Join("ben")])
