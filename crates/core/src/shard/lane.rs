@@ -30,6 +30,10 @@ impl Shard {
             else {
                 continue;
             };
+            // Most packets of a batch are of layers that go to others.
+            if !slot.wants(packet.layer) {
+                continue;
+            }
             let Some(payload_types) = slot.payload_types(packet, rtc) else {
                 continue;
             };
