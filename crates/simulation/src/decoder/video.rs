@@ -303,7 +303,11 @@ impl VideoDecoder {
             // A keyframe that had to be repaired may show an older moment than what was sent last, some of which
             // may have been lost.
             earlier.captured = frame.tag.captured;
-            tolerance += if self.hole { OVERTAKEN_MAX } else { Duration::ZERO };
+            tolerance += if self.hole {
+                OVERTAKEN_MAX
+            } else {
+                Duration::ZERO
+            };
         }
         check_timestamp(
             &mut self.verdict,

@@ -77,6 +77,7 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
             let at = world.now();
             let up = &mut world.seat_named("ben").up;
             up.set_config(at, LinkConfig::loss(0.1));
+            let mut lost = 0.0_f32;
             for second in 7..16 {
                 world.run_until(ms(second * 1_000));
                 let now = estimate(world);
@@ -84,12 +85,12 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
                     now * 10 >= before * 9,
                     "the estimate was {before}, and {now} at {second} s"
                 );
+                let published = world.explain("ben").published;
+                lost = published
+                    .iter()
+                    .fold(lost, |lost, track| lost.max(track.loss));
             }
-            let lost = world.explain("ben").published;
-            assert!(
-                lost.iter().any(|track| track.loss > 0.03),
-                "the loss was there: {lost:?}"
-            );
+            assert!(lost > 0.03, "the loss was there: {lost} at most");
         });
 }
 
