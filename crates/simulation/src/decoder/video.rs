@@ -68,6 +68,8 @@ const CLOCK_RATE: u32 = 90_000;
 /// Half a frame at 30 frames per second: a switch may snap to the cadence, and no more. Two steps of
 /// virtual time are added, since a server without sender reports goes by arrival.
 const TOLERANCE: Duration = Duration::from_micros(16_700 + 2_000);
+/// So much newer may be what was sent before a keyframe that had to be repaired.
+const OVERTAKEN_MAX: Duration = Duration::from_millis(150);
 
 impl Default for VideoDecoder {
     fn default() -> Self {
@@ -296,17 +298,23 @@ impl VideoDecoder {
             };
             self.verdict.complain(at, fault);
         }
-        let mut earlier = before.tag;
-        if switched {
-            // A keyframe that had to be repaired may show an older moment than what was sent last.
-            earlier.captured = earlier.captured.min(frame.tag.captured);
+        let (mut earlier, mut tolerance) = (before.tag, TOLERANCE);
+        if switched && frame.tag.captured <= earlier.captured {
+            // A keyframe that had to be repaired may show an older moment than what was sent last, some of which
+            // may have been lost.
+            earlier.captured = frame.tag.captured;
+            tolerance += if self.hole {
+                OVERTAKEN_MAX
+            } else {
+                Duration::ZERO
+            };
         }
         check_timestamp(
             &mut self.verdict,
             at,
             (&earlier, before.timestamp),
             (&frame.tag, frame.timestamp),
-            (CLOCK_RATE, TOLERANCE),
+            (CLOCK_RATE, tolerance),
         );
         if !self.hole {
             self.check_vp8_counters(at, before, frame);
