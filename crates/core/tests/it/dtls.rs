@@ -105,8 +105,8 @@ fn exchange(
 
 /// A Binding response as FFmpeg gives it: nothing but a signature.
 fn bare_response(response: &[u8], password: &str) -> Vec<u8> {
-    let mut bare = response[..20].to_vec();
-    bare[2..4].copy_from_slice(&[0, 24]);
+    let mut bare = vec![1, 1, 0, 24];
+    bare.extend(response.iter().take(20).skip(4));
     let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
     let tag = hmac::sign(&key, &bare);
     bare.extend_from_slice(&[0, 8, 0, 20]);
