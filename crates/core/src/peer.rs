@@ -61,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) wants_drive_at: Instant,
     pub(crate) stale: Stale,
     pub(crate) candidates: usize,
+    /// What the client signs its answers to our checks with; str0m has it too, but keeps it to itself.
+    pub(crate) remote_password: String,
     /// An offer of ours that waits for its answer.
     pub(crate) invitation: Option<SdpPendingOffer>,
     /// The log says already that this publisher's packets are too large.
@@ -177,6 +179,7 @@ impl Peer {
             wants_drive_at: now,
             stale: Stale::default(),
             candidates: 0,
+            remote_password: String::new(),
             invitation: None,
             told_too_large: false,
             ufrags: Vec::new(),

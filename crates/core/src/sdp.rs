@@ -19,6 +19,7 @@ pub struct Offer {
     pub(crate) media: Vec<(Mid, MediaKind)>,
     /// Mids of audio sections whose sender or receiver wants stereo Opus (RFC 7587 section 6.1).
     pub(crate) stereo_mids: Vec<String>,
+    pub(crate) ice_password: String,
 }
 
 /// An accepted offer's answer. Writing it takes as long as parsing the offer did, so that, too, is done by the
@@ -97,21 +98,22 @@ impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
         check_length(sdp)?;
-        let sdp = &repair::repair(sdp);
+        let text = &repair::repair(sdp);
         let stereo = |section: &&str| wants_stereo(section);
-        let stereo_mids = sections(sdp)
+        let stereo_mids = sections(text)
             .filter(stereo)
             .filter_map(mid)
             .map(str::to_owned)
             .collect();
-        let media = sections(sdp)
+        let media = sections(text)
             .filter_map(|section| Some((mid(section)?.into(), kind(section)?)))
             .collect();
-        SdpOffer::from_sdp_string(sdp)
+        SdpOffer::from_sdp_string(text)
             .map(|sdp| Self {
                 sdp,
                 media,
                 stereo_mids,
+                ice_password: ice_password(text),
             })
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
@@ -126,14 +128,19 @@ impl std::fmt::Debug for Offer {
 /// A parsed answer to an offer of ours.
 pub struct RemoteAnswer {
     pub(crate) sdp: SdpAnswer,
+    pub(crate) ice_password: String,
 }
 
 impl RemoteAnswer {
     /// Parses an answer of a WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
         check_length(sdp)?;
-        SdpAnswer::from_sdp_string(&repair::repair(sdp))
-            .map(|sdp| Self { sdp })
+        let text = &repair::repair(sdp);
+        SdpAnswer::from_sdp_string(text)
+            .map(|sdp| Self {
+                sdp,
+                ice_password: ice_password(text),
+            })
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
 }
@@ -173,6 +180,12 @@ impl RemoteCandidate {
             .map(|candidate| Some(Self { candidate }))
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
+}
+
+/// The ICE password. The m-lines of a bundle have one transport and so one password.
+fn ice_password(sdp: &str) -> String {
+    let password = sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:"));
+    password.unwrap_or_default().trim().to_owned()
 }
 
 /// Header extensions that we read or pass on. The ids are the offerer's in the end.

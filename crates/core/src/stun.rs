@@ -1,15 +1,20 @@
-//! Binding requests (RFC 8489) that str0m does not take as they are.
+//! Binding requests and responses (RFC 8489) that str0m does not take as they are.
+
+use std::net::{IpAddr, SocketAddr};
 
 use ring::hmac;
 use subtle::ConstantTimeEq;
 
 const HEADER_BYTES: usize = 20;
 const BINDING_REQUEST: [u8; 2] = [0, 1];
+const BINDING_SUCCESS: [u8; 2] = [1, 1];
 const PRIORITY: u16 = 0x0024;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
+const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 /// Type, length and HMAC-SHA1.
 const INTEGRITY_BYTES: usize = 24;
-const PRIORITY_BYTES: usize = 8;
+/// Type, length and an IPv6 address, the largest attribute that is added.
+const ADDED_BYTES_MAX: usize = 24;
 
 /// What the check's candidate is taken for: a peer-reflexive one, as the request says nothing better (RFC 8445
 /// section 5.1.2.1).
@@ -22,17 +27,50 @@ pub(crate) fn lacks_priority(request: &[u8]) -> bool {
 
 /// The request with a PRIORITY, signed again. `None` where its own signature does not hold.
 pub(crate) fn with_priority(request: &[u8], password: &[u8]) -> Option<Vec<u8>> {
-    let at = attribute(request, MESSAGE_INTEGRITY)?;
-    let signature = request.get(at + 4..at + INTEGRITY_BYTES)?;
-    let signed = request.get(..at)?;
+    with_attribute(request, password, PRIORITY, &PEER_REFLEXIVE.to_be_bytes())
+}
+
+/// Whether a datagram is a Binding success response without XOR-MAPPED-ADDRESS.
+pub(crate) fn lacks_mapped_address(response: &[u8]) -> bool {
+    response.starts_with(&BINDING_SUCCESS) && attribute(response, XOR_MAPPED_ADDRESS).is_none()
+}
+
+/// The response with the address that it leaves out, signed again. `None` where its own signature does not hold.
+pub(crate) fn with_mapped_address(
+    response: &[u8],
+    password: &[u8],
+    address: SocketAddr,
+) -> Option<Vec<u8>> {
+    // RFC 8489 section 14.2: the address is combined with magic cookie and transaction id, the port with half the cookie.
+    let mask = response.get(4..HEADER_BYTES)?;
+    let (family, mut octets) = match address.ip() {
+        IpAddr::V4(ip) => (1, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (2, ip.octets().to_vec()),
+    };
+    let mut value = vec![0, family];
+    let port = address.port().to_be_bytes();
+    value.extend(port.iter().zip(mask).map(|(octet, mask)| octet ^ mask));
+    octets
+        .iter_mut()
+        .zip(mask)
+        .for_each(|(octet, mask)| *octet ^= mask);
+    value.append(&mut octets);
+    with_attribute(response, password, XOR_MAPPED_ADDRESS, &value)
+}
+
+/// A message with one more attribute, whose value needs no padding, signed again.
+fn with_attribute(message: &[u8], password: &[u8], kind: u16, value: &[u8]) -> Option<Vec<u8>> {
+    let at = attribute(message, MESSAGE_INTEGRITY)?;
+    let signature = message.get(at + 4..at + INTEGRITY_BYTES)?;
+    let signed = message.get(..at)?;
     if !bool::from(sign(signed, password)?.as_ref().ct_eq(signature)) {
         return None;
     }
-    let mut repaired = Vec::with_capacity(at + PRIORITY_BYTES + INTEGRITY_BYTES);
+    let mut repaired = Vec::with_capacity(at + ADDED_BYTES_MAX + INTEGRITY_BYTES);
     repaired.extend_from_slice(signed);
-    repaired.extend_from_slice(&PRIORITY.to_be_bytes());
-    repaired.extend_from_slice(&4_u16.to_be_bytes());
-    repaired.extend_from_slice(&PEER_REFLEXIVE.to_be_bytes());
+    repaired.extend_from_slice(&kind.to_be_bytes());
+    repaired.extend_from_slice(&u16::try_from(value.len()).ok()?.to_be_bytes());
+    repaired.extend_from_slice(value);
     let tag = sign(&repaired, password)?;
     repaired.extend_from_slice(&MESSAGE_INTEGRITY.to_be_bytes());
     repaired.extend_from_slice(&20_u16.to_be_bytes());
@@ -72,6 +110,8 @@ fn attribute(message: &[u8], wanted: u16) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
+    use str0m::net::{Protocol, Receive};
+
     use super::*;
 
     /// A request with its signature, and nothing else.
@@ -99,6 +139,24 @@ mod tests {
     }
 
     #[test]
+    fn a_mapped_address_is_added_and_the_response_signed_again() {
+        let mut response = vec![1, 1, 0, 24, 0x21, 0x12, 0xa4, 0x42];
+        response.extend_from_slice(&[7; 12]);
+        let tag = sign(&response, b"secret").unwrap();
+        response.extend_from_slice(&[0, 8, 0, 20]);
+        response.extend_from_slice(tag.as_ref());
+        for address in ["192.0.2.1:32853", "[2001:db8::1]:32853"] {
+            let address: SocketAddr = address.parse().unwrap();
+            assert!(lacks_mapped_address(&response));
+            assert_eq!(with_mapped_address(&response, b"guess", address), None);
+            let repaired = with_mapped_address(&response, b"secret", address).unwrap();
+            assert!(!lacks_mapped_address(&repaired));
+            let received = Receive::new(Protocol::Udp, address, address, &repaired).unwrap();
+            assert!(format!("{received:?}").contains(&address.to_string()));
+        }
+    }
+
+    #[test]
     fn a_forged_request_is_not_signed() {
         assert_eq!(with_priority(&request(b"guess"), b"secret"), None);
         let mut cut = request(b"secret");
@@ -111,6 +169,8 @@ mod tests {
         fn no_datagram_panics(datagram: Vec<u8>) {
             let _ = lacks_priority(&datagram);
             let _ = with_priority(&datagram, b"secret");
+            let _ = lacks_mapped_address(&datagram);
+            let _ = with_mapped_address(&datagram, b"secret", ([192, 0, 2, 1], 1).into());
         }
     }
 }

@@ -12,8 +12,7 @@ import { eventually } from './support/wait.mjs';
 
 const FFMPEG_HERTZ = 900;
 
-// FFmpeg answers no connectivity checks before DTLS stands, unless the server says that it makes none.
-const call = new Call([...KEY_OPTIONS, '--media-ice-lite', 'true']);
+const call = new Call(KEY_OPTIONS);
 /** @type {import('./support/call.mjs').Browser} */ let chromium;
 /** @type {Program[]} */
 const programs = [];

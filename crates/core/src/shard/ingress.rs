@@ -39,9 +39,7 @@ impl Shard {
         if kind == demux::Datagram::Media {
             self.expect_unmarked(now, key, datagram.contents);
         }
-        let repaired = matches!(kind, demux::Datagram::StunRequest(_))
-            .then(|| self.with_priority(key, datagram.contents))
-            .flatten();
+        let repaired = self.repaired(key, kind, datagram);
         let received = Receive::new(
             Protocol::Udp,
             datagram.source,
@@ -99,14 +97,35 @@ impl Shard {
         }
     }
 
-    /// A check in which a client has left out what RFC 8445 section 7.1.1 wants, with it. FFmpeg 8.0 does.
-    fn with_priority(&mut self, key: PeerKey, request: &[u8]) -> Option<Vec<u8>> {
-        if !stun::lacks_priority(request) {
-            return None;
+    /// A STUN message in which a client has left out what str0m wants, with it: FFmpeg 8.0 makes checks without PRIORITY
+    /// (RFC 8445 section 7.1.1), and FFmpeg up to 9 answers ours without the mapped address (RFC 8489 section 6.3.1.1),
+    /// which can be no other than the one that the answer has come to.
+    fn repaired(
+        &mut self,
+        key: PeerKey,
+        kind: demux::Datagram,
+        datagram: Datagram<'_>,
+    ) -> Option<Vec<u8>> {
+        let Datagram {
+            destination,
+            contents,
+            ..
+        } = datagram;
+        match kind {
+            demux::Datagram::StunRequest(_) if stun::lacks_priority(contents) => {
+                let rtc = &mut self.peers.get_mut(key)?.rtc;
+                let password = rtc.direct_api().local_ice_credentials().pass;
+                stun::with_priority(contents, password.as_bytes())
+            }
+            demux::Datagram::Stun if stun::lacks_mapped_address(contents) => {
+                let password = &self.peers.get(key)?.remote_password;
+                stun::with_mapped_address(contents, password.as_bytes(), destination)
+            }
+            demux::Datagram::StunRequest(_)
+            | demux::Datagram::Stun
+            | demux::Datagram::Media
+            | demux::Datagram::Unknown => None,
         }
-        let peer = self.peers.get_mut(key)?;
-        let password = peer.rtc.direct_api().local_ice_credentials().pass;
-        stun::with_priority(request, password.as_bytes())
     }
 
     /// Media of a client that offers neither MIDs in its packets nor SSRCs belongs to the m-line with its payload type

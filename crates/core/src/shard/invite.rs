@@ -84,6 +84,7 @@ impl Shard {
         let nothing_to_answer = || SdpError::Rejected("no offer waits for an answer".into());
         let peer = self.peers.get_mut(key).ok_or_else(nothing_to_answer)?;
         let pending = peer.invitation.take().ok_or_else(nothing_to_answer)?;
+        peer.remote_password = answer.ice_password;
         let mut open: Vec<(Mid, MediaKind)> = peer
             .slots
             .iter()

@@ -44,6 +44,7 @@ impl Shard {
     fn accept_join(&mut self, now: Instant, join: Join) -> Result<Answer, SdpError> {
         let (mut rtc, ufrag) = self.engine(now);
         let stereo = join.offer.stereo_mids.clone();
+        let password = join.offer.ice_password.clone();
         let mut egress = self.egress(now);
         let limit = self.config.limits.slots_per_peer;
         let both = (&mut rtc, &mut egress);
@@ -51,6 +52,7 @@ impl Shard {
         let mut negotiated = negotiated.ok_or_else(engine_failed)??;
         let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
         peer.subscribe = join.subscribe;
+        peer.remote_password = password;
         peer.view = default_view();
         add_slots(
             &mut peer,
@@ -125,6 +127,7 @@ impl Shard {
         let fresh = self.take_ufrag();
         let fresh_ufrag = self.ufrag(fresh).encode();
         let stereo = offer.stereo_mids.clone();
+        let password = offer.ice_password.clone();
         let gone = || SdpError::Rejected("the session has ended".into());
         let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         let before = peer.rtc.direct_api().local_ice_credentials();
@@ -137,6 +140,7 @@ impl Shard {
             return Err(engine_failed());
         };
         let mut negotiated = negotiated?;
+        peer.remote_password = password;
         // On an ICE restart str0m makes up a ufrag of its own, but ours must name node and worker.
         let random = peer.rtc.direct_api().local_ice_credentials();
         let restarted = (random != before).then(|| {

@@ -5,6 +5,7 @@
     reason = "a test takes one real instant to start its virtual time from"
 )]
 
+mod dtls;
 mod garbage;
 mod limits;
 mod live;

@@ -1,0 +1,115 @@
+//! The way from an offer to DTLS with clients of either role, and with one that answers checks as FFmpeg does.
+
+use std::time::{Duration, Instant};
+
+use madang_core::limits::Limits;
+use madang_core::{Datagram, Event, Shard};
+use ring::hmac;
+use str0m::change::SdpAnswer;
+use str0m::media::{Direction, MediaKind};
+use str0m::net::{Protocol, Receive};
+use str0m::{Candidate, Input, Output, Rtc};
+
+use crate::support::{SERVER, events, join, shard};
+
+const CLIENT: &str = "10.0.0.2:5000";
+
+#[test]
+fn whip_06_all_dtls_roles_connect() {
+    for role in ["passive", "active", "actpass"] {
+        assert!(connects(role, <[u8]>::to_vec), "{role}");
+    }
+}
+
+#[test]
+fn whip_40_a_client_connects_that_answers_checks_without_mapped_address() {
+    for role in ["passive", "active"] {
+        let answers = |password: &str| {
+            let password = password.to_owned();
+            move |datagram: &[u8]| match datagram {
+                [1, 1, ..] => bare_response(datagram, &password),
+                _ => datagram.to_vec(),
+            }
+        };
+        assert!(connects_as(role, answers), "{role}");
+        assert!(!connects_as(role, |_| answers("guess")), "{role}: forged");
+    }
+}
+
+fn connects(role: &str, send: impl Fn(&[u8]) -> Vec<u8> + Copy) -> bool {
+    connects_as(role, |_| send)
+}
+
+/// Whether both sides say that they are connected, within seconds. `habits` makes of the client's ICE password what
+/// changes its datagrams.
+fn connects_as<S: Fn(&[u8]) -> Vec<u8>>(role: &str, habits: impl Fn(&str) -> S) -> bool {
+    let mut now = Instant::now();
+    let mut shard = shard(Limits::default());
+    let mut rtc = Rtc::builder().build(now);
+    rtc.add_local_candidate(Candidate::host(CLIENT.parse().unwrap(), "udp").unwrap());
+    let mut changes = rtc.sdp_api();
+    changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+    let (offer, pending) = changes.apply().unwrap();
+    let offer = offer.to_sdp_string().replace("actpass", role);
+    let send = habits(&rtc.direct_api().local_ice_credentials().pass);
+    let answer = join(&mut shard, now, 1, &offer).unwrap().sdp.to_string();
+    let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
+    rtc.sdp_api().accept_answer(pending, answer).unwrap();
+    let end = now + Duration::from_secs(4);
+    let (mut client, mut server) = (false, false);
+    while now < end {
+        now += Duration::from_millis(1);
+        client |= exchange(&mut rtc, &mut shard, now, &send);
+        server |= events(&mut shard)
+            .iter()
+            .any(|event| matches!(event, Event::Connected { .. }));
+    }
+    client && server
+}
+
+/// Lets both sides say what they have to; true where the client connects.
+fn exchange(
+    rtc: &mut Rtc,
+    shard: &mut Shard,
+    now: Instant,
+    send: impl Fn(&[u8]) -> Vec<u8>,
+) -> bool {
+    let (client, server) = (CLIENT.parse().unwrap(), SERVER.parse().unwrap());
+    let mut connected = false;
+    rtc.handle_input(Input::Timeout(now)).unwrap();
+    loop {
+        match rtc.poll_output().unwrap() {
+            Output::Transmit(transmit) => {
+                let datagram = Datagram {
+                    source: client,
+                    destination: server,
+                    contents: &send(&transmit.contents),
+                };
+                shard.handle_datagram(now, datagram);
+            }
+            Output::Event(event) => connected |= matches!(event, str0m::Event::Connected),
+            Output::Timeout(_) => break,
+        }
+    }
+    shard.handle_timeout(now);
+    shard.flush(now);
+    let down = shard.outbox().datagrams();
+    let down: Vec<Vec<u8>> = down.map(|(_, datagram)| datagram.to_vec()).collect();
+    shard.outbox().clear();
+    for datagram in &down {
+        let received = Receive::new(Protocol::Udp, server, client, datagram).unwrap();
+        rtc.handle_input(Input::Receive(now, received)).unwrap();
+    }
+    connected
+}
+
+/// A Binding response as FFmpeg gives it: nothing but a signature.
+fn bare_response(response: &[u8], password: &str) -> Vec<u8> {
+    let mut bare = vec![1, 1, 0, 24];
+    bare.extend(response.iter().take(20).skip(4));
+    let key = hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, password.as_bytes());
+    let tag = hmac::sign(&key, &bare);
+    bare.extend_from_slice(&[0, 8, 0, 20]);
+    bare.extend_from_slice(tag.as_ref());
+    bare
+}
