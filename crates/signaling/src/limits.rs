@@ -10,7 +10,8 @@ use crate::protocol::{ErrorCode, Fault};
 /// `[limits]` and `[rooms]`.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From the WebSocket's opening to its first frame: sockets that say nothing.
+    /// From the WebSocket's opening to its first frame, and from an HTTP request's head to the end of its body: clients that
+    /// say nothing.
     pub first_frame_timeout: Duration,
     /// From an accepted `join` or `offer` to its answer: a media worker that hangs.
     pub answer_timeout: Duration,
@@ -178,7 +179,7 @@ pub(crate) const EXPLANATIONS_WAITING_MAX: usize = 64;
 /// not connect.
 pub(crate) const OFFER_VALID: Duration = Duration::from_secs(30);
 
-/// Streams of events of one viewer: a player has one, and another after its connection broke.
+/// Streams of events of one viewer, each with one listener: a player has one, and another after its connection broke.
 pub(crate) const EVENT_STREAMS_MAX: usize = 4;
 
 /// Events that wait for one stream; one that is behind further misses some.

@@ -168,7 +168,7 @@ impl Gateway {
         }
         let (participant, renewal) = self.participant(&call)?;
         let config = self.hub.config();
-        let sdp = text(body, config.limits.offer_frame_bytes).await?;
+        let sdp = text(body, config.limits.offer_frame_bytes, &config.limits).await?;
         let asked = call.asked.counter_offer.is_some() || sdp.is_empty();
         let invited = call.purpose == Purpose::Watch && asked;
         let offer = if invited {

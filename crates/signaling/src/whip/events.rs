@@ -40,7 +40,7 @@ pub(super) async fn open(
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
     }
-    let body = text(body, EXTENSION_BODY_BYTES_MAX).await?;
+    let body = text(body, EXTENSION_BODY_BYTES_MAX, &config.limits).await?;
     let kinds: Vec<Kind> = serde_json::from_str(&body).map_err(|error| {
         Problem::bad_request(format!(
             "the body is no list of known events ({KINDS}): {error}"
@@ -54,7 +54,7 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
-/// Serves a stream until the session, or somebody, ends it.
+/// Serves a stream until the session, somebody, or a later request for it ends it.
 pub(super) async fn listen(
     State(gateway): State<Arc<Gateway>>,
     Path((_, name, stream)): Path<(String, String, String)>,
@@ -87,7 +87,7 @@ fn events(listening: Listening) -> impl Stream<Item = Result<Event, Infallible>>
                         Err(RecvError::Lagged(_)) => continue,
                         Err(RecvError::Closed) => return None,
                     },
-                    _ = listening.open.changed() => return None,
+                    _ = listening.turn.changed() => return None,
                 }
             } else {
                 listening.first.remove(0)

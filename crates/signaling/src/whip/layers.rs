@@ -44,7 +44,7 @@ pub(super) async fn choose(
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
     }
-    let body = text(body, EXTENSION_BODY_BYTES_MAX).await?;
+    let body = text(body, EXTENSION_BODY_BYTES_MAX, &gateway.hub.config().limits).await?;
     let wanted: Wanted = serde_json::from_str(&body).map_err(|error| {
         Problem::bad_request(format!("the body is no choice of a layer: {error}"))
     })?;

@@ -4,10 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, StatusCode, header};
+use tokio::time::timeout;
 
 use super::problem::Problem;
 use crate::http::{check_origin, client_address};
 use crate::hub::{Hub, HubConfig, client_prefix};
+use crate::limits::Limits;
 use crate::protocol::Secret;
 
 /// Who asks, as limits count clients. Pages that may not connect are refused.
@@ -48,9 +50,16 @@ pub(super) fn is_type(headers: &HeaderMap, wanted: &str) -> bool {
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case(wanted))
 }
 
-/// The body as text of at most so many bytes.
-pub(super) async fn text(body: Body, bytes_max: usize) -> Result<String, Problem> {
-    let bytes = to_bytes(body, bytes_max).await.map_err(|_| {
+/// The body as text of at most so many bytes, where it comes in time: who sends a head and then nothing must not keep the
+/// connection.
+pub(super) async fn text(body: Body, bytes_max: usize, limits: &Limits) -> Result<String, Problem> {
+    let patience = limits.first_frame_timeout;
+    let read = timeout(patience, to_bytes(body, bytes_max)).await;
+    let read = read.map_err(|_| {
+        let text = format!("the body did not come within {patience:?}");
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", text)
+    })?;
+    let bytes = read.map_err(|_| {
         let text = format!("the body is over the limit of {bytes_max} bytes, or broke off");
         Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too_large", text)
     })?;

@@ -76,14 +76,15 @@ pub(super) async fn patch(
     let resource = gateway.find(&name)?;
     check_session_rate(&resource.at.rate)?;
     if is_type(&headers, SDP) && resource.ice.lock().await.invited {
-        let answer = text(body, config.limits.offer_frame_bytes).await?;
+        let answer = text(body, config.limits.offer_frame_bytes, &config.limits).await?;
         return accept(&gateway, &resource, &answer).await;
     }
     if !is_type(&headers, fragment::TYPE) {
         return Err(Problem::media_type(fragment::TYPE)
             .header(ACCEPT_PATCH, HeaderValue::from_static(fragment::TYPE)));
     }
-    let fragment = Fragment::parse(&text(body, config.limits.frame_bytes).await?)?;
+    let body = text(body, config.limits.frame_bytes, &config.limits).await?;
+    let fragment = Fragment::parse(&body)?;
     let mut ice = resource.ice.lock().await;
     let patch = ice.classify(&fragment)?;
     if config.live.strict_etags {

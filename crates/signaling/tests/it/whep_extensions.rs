@@ -123,6 +123,18 @@ async fn whep_34_a_viewer_learns_when_there_is_something_to_see() {
 }
 
 #[tokio::test]
+async fn a_stream_of_events_has_one_listener() {
+    let server = start().await;
+    let created = watched(&server).await;
+    let (path, mut older) = listen(&server, &created, "[\"active\"]").await;
+    let mut newer = Stream::get(server.address, &path).await;
+    assert!(newer.until("content-type: text/event-stream").await);
+    assert!(!older.until("event: never").await, "the older one ends");
+    server.emit(showing(Some(2), Why::Live)).await;
+    assert!(newer.until("event: active\n").await);
+}
+
+#[tokio::test]
 async fn whep_34_layers_and_viewers_are_told() {
     let server = start().await;
     let created = watched(&server).await;
