@@ -258,3 +258,32 @@ async fn a_body_that_does_not_come_ends_the_request() {
         assert!(!stream.until("never").await, "the connection ends");
     }
 }
+
+#[tokio::test]
+async fn an_offer_that_is_refused_does_not_end_the_broadcast_of_the_same_identity() {
+    let mut server = start().await;
+    let (path, _) = published(&server).await;
+    let refuse = async |grants, sdp: &str| {
+        let token = token("ann", grants);
+        let head = format!("POST /whip/r\n{SDP}\nauthorization: Bearer {token}");
+        request(server.address, &head, sdp).await.status
+    };
+    assert_eq!(refuse(json!({"publish": []}), &offer()).await, 403);
+    assert_eq!(refuse(json!({"hidden": true}), &offer()).await, 403);
+    let long_mid = offer().replace("a=mid:1", "a=mid:0123456789abcdefg");
+    assert_eq!(refuse(json!({}), &long_mid).await, 400);
+    let no_video = ANSWER.replace("m=video 9", "m=video 0").leak();
+    *server.engine.lock() = Engine::Answers(no_video);
+    assert_eq!(refuse(json!({}), &offer()).await, 422);
+    let alive = request(server.address, &format!("GET {path}"), "").await;
+    assert_eq!(alive.status, 204, "the first one goes on");
+    assert_eq!(server.hub.counts().sessions, 1);
+    let left = |command| {
+        if let Command::Leave { peer } = command {
+            Some(peer)
+        } else {
+            None
+        }
+    };
+    assert_eq!(server.command(left).await, PeerId(2), "the newcomer");
+}
