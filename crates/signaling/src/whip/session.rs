@@ -75,13 +75,12 @@ pub(super) async fn patch(
     check_rate(&gateway.hub, connected, &headers)?;
     let resource = gateway.find(&name)?;
     check_session_rate(&resource.at.rate)?;
-    if is_type(&headers, SDP) && resource.ice.lock().await.invited {
+    if is_type(&headers, SDP) && resource.ice.lock().await.offer.is_none() {
         let answer = text(body, config.limits.offer_frame_bytes, &config.limits).await?;
         return accept(&gateway, &resource, &answer).await;
     }
     if !is_type(&headers, fragment::TYPE) {
-        return Err(Problem::media_type(fragment::TYPE)
-            .header(ACCEPT_PATCH, HeaderValue::from_static(fragment::TYPE)));
+        return Err(only_fragments());
     }
     let body = text(body, config.limits.frame_bytes, &config.limits).await?;
     let fragment = Fragment::parse(&body)?;
@@ -140,10 +139,21 @@ async fn trickle(
     Ok(())
 }
 
-/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice.
+fn only_fragments() -> Problem {
+    let accepted = HeaderValue::from_static(fragment::TYPE);
+    Problem::media_type(fragment::TYPE).header(ACCEPT_PATCH, accepted)
+}
+
+/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice. The
+/// same answer may come again, from a client that has not seen the response to the first.
 async fn accept(gateway: &Gateway, resource: &Resource, sdp: &str) -> Result<Response, Problem> {
-    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
     let mut ice = resource.ice.lock().await;
+    match ice.answer() {
+        Some(before) if before == sdp => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(_) => return Err(only_fragments()),
+        None => {}
+    }
+    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
     if let Err(fault) = gateway.hub.accept(resource.at.peer, answer).await {
         let _ = gateway.hub.ask(&resource.at, ClientMessage::Leave {}).await;
         return Err(fault.into());

@@ -95,6 +95,11 @@ impl Stream {
         Self { stream, read }
     }
 
+    /// Sends more.
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
+    }
+
     /// Reads until this text has come; what came before it is gone. False where the stream ended first.
     pub(crate) async fn until(&mut self, wanted: &str) -> bool {
         loop {

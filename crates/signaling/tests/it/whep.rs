@@ -1,10 +1,11 @@
 //! WHEP as its clients see it, where it differs from WHIP.
 
+use madang_core::sdp::SdpError;
 use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
 use serde_json::json;
 
 use crate::harness::{Engine, Server, config};
-use crate::http::request;
+use crate::http::{Stream, request};
 use crate::whip::{offer, path_of, post, reception, start};
 
 const SDP: &str = "content-type: application/sdp";
@@ -189,7 +190,9 @@ async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
         let accepted = |command| matches!(command, Command::Accept { .. }).then_some(());
         server.command(accepted).await;
         let again = request(server.address, &head, &reception()).await;
-        assert_eq!(again.status, 415, "there is one answer");
+        assert_eq!(again.status, 204, "the response may have been lost");
+        let other = request(server.address, &head, &offer()).await;
+        assert_eq!(other.status, 415, "there is one answer");
         let head = format!("PATCH /whep/{path}\ncontent-type: application/trickle-ice-sdpfrag");
         let restart = "a=ice-ufrag:efgh\r\na=ice-pwd:0123456789abcdef01234567\r\n";
         let refused = request(server.address, &head, restart).await;
@@ -197,6 +200,30 @@ async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
         let trickle = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
         assert_eq!(request(server.address, &head, trickle).await.status, 204);
     }
+}
+
+#[tokio::test]
+async fn whep_33_a_second_answer_that_overlaps_the_first_leaves_the_session_alone() {
+    let server = start().await;
+    let offered = post(&server, "/whep/r", "ann", "").await;
+    let location = offered.header("location").unwrap();
+    let path = format!("/whep/{}", location.split_once("/whep/").unwrap().1);
+    let second = offer();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nhost: madang\r\n{SDP}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        second.len()
+    );
+    let mut slow = Stream::send(server.address, &head).await;
+    assert!(slow.until("100 Continue").await, "its body is waited for");
+    let head = format!("PATCH {path}\n{SDP}");
+    let first = request(server.address, &head, &reception()).await;
+    assert_eq!(first.status, 204);
+    *server.engine.lock() = Engine::Refuses(SdpError::NoCommonCodec);
+    slow.write(&second).await;
+    assert!(slow.until("HTTP/1.1 415 ").await);
+    let alive = request(server.address, &format!("GET {path}"), "").await;
+    assert_eq!(alive.status, 204);
+    assert_eq!(server.hub.counts().sessions, 1);
 }
 
 #[tokio::test]
