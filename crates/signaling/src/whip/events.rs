@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{is_type, text};
 use super::resource::{Kind, Listening};
 use super::{Gateway, links};
 use crate::limits::EXTENSION_BODY_BYTES_MAX;
@@ -34,8 +34,7 @@ pub(super) async fn open(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     let happenings = resource.happenings()?;
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
@@ -57,9 +56,12 @@ pub(super) async fn open(
 /// Serves a stream until the session, somebody, or a later request for it ends it.
 pub(super) async fn listen(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name, stream)): Path<(String, String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let listening = gateway.find(&name)?.happenings()?.listen(&stream);
+    let resource = gateway.reach(&name, connected, &headers)?;
+    let listening = resource.happenings()?.listen(&stream);
     let listening = listening.ok_or_else(Problem::not_found)?;
     let events = Sse::new(events(listening)).keep_alive(KeepAlive::default());
     Ok(events.into_response())
@@ -67,9 +69,12 @@ pub(super) async fn listen(
 
 pub(super) async fn close(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name, stream)): Path<(String, String, String)>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    if gateway.find(&name)?.happenings()?.close(&stream) {
+    let resource = gateway.reach(&name, connected, &headers)?;
+    if resource.happenings()?.close(&stream) {
         Ok(StatusCode::OK)
     } else {
         Err(Problem::not_found())

@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::Gateway;
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{is_type, text};
 use crate::limits::{EXTENSION_BODY_BYTES_MAX, RID_BYTES_MAX};
 
 /// The relation of the link that leads here.
@@ -39,8 +39,7 @@ pub(super) async fn choose(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
     }
@@ -69,9 +68,11 @@ pub(super) async fn choose(
 /// Leaves all choices to the server.
 pub(super) async fn automatic(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     let mut choices = resource.choices.lock().await;
     choices.clear();
     gateway.hub.choose(&resource.at, Vec::new()).await;

@@ -72,9 +72,7 @@ pub(super) async fn patch(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
-    check_session_rate(&resource.at.rate)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     if is_type(&headers, SDP) && resource.ice.lock().await.offer.is_none() {
         let answer = text(body, config.limits.offer_frame_bytes, &config.limits).await?;
         return accept(&gateway, &resource, &answer).await;
@@ -187,7 +185,20 @@ async fn restart(
 }
 
 impl Gateway {
-    pub(super) fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
+    /// The session that a request is about, unless its client, or all of the session together, ask too often.
+    pub(super) fn reach(
+        &self,
+        name: &str,
+        connected: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Resource>, Problem> {
+        check_rate(&self.hub, connected, headers)?;
+        let resource = self.find(name)?;
+        check_session_rate(&resource.at.rate)?;
+        Ok(resource)
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
         self.resources.get(name).ok_or_else(Problem::not_found)
     }
 }
