@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, Query, State};
@@ -20,7 +20,6 @@ use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};
 use crate::hub::{Entrant, check_room_name, room_name};
-use crate::limits::OFFER_VALID;
 use crate::protocol::{
     ClientMessage, ErrorCode, Fault, Grants, Joined, Kind, Publication, Secret, ServerMessage,
     Source,
@@ -223,7 +222,7 @@ impl Gateway {
         let location = format!("{}/sessions/{name}", call.endpoint);
         let mut created = self.created(&location, &etag, answer);
         if invited {
-            mark_as_offer(&mut created);
+            mark_as_offer(&mut created, limits.connect_timeout);
         }
         if call.purpose == Purpose::Watch {
             links::add_extensions(created.headers_mut(), &location);
@@ -311,9 +310,9 @@ impl Gateway {
 }
 
 /// Turns the response around: what it carries is an offer, and good for as long as a session may take to connect.
-fn mark_as_offer(response: &mut Response) {
+fn mark_as_offer(response: &mut Response, valid: Duration) {
     *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
-    let until = httpdate::fmt_http_date(SystemTime::now() + OFFER_VALID);
+    let until = httpdate::fmt_http_date(SystemTime::now() + valid);
     if let Ok(kind) = HeaderValue::from_str(&format!("{SDP}; valid-until=\"{until}\"")) {
         response.headers_mut().insert(CONTENT_TYPE, kind);
     }

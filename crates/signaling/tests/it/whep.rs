@@ -1,5 +1,7 @@
 //! WHEP as its clients see it, where it differs from WHIP.
 
+use std::time::{Duration, SystemTime};
+
 use madang_core::sdp::SdpError;
 use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
 use serde_json::json;
@@ -224,6 +226,20 @@ async fn whep_33_a_second_answer_that_overlaps_the_first_leaves_the_session_alon
     let alive = request(server.address, &format!("GET {path}"), "").await;
     assert_eq!(alive.status, 204);
     assert_eq!(server.hub.counts().sessions, 1);
+}
+
+#[tokio::test]
+async fn whep_33_an_offer_of_the_server_is_good_for_as_long_as_a_session_may_take_to_connect() {
+    let mut config = config();
+    config.limits.connect_timeout = Duration::from_secs(3_600);
+    let server = Server::start(config).await;
+    let before = SystemTime::now();
+    let offered = post(&server, "/whep/r", "ann", "").await;
+    let kind = offered.header("content-type").unwrap();
+    let until = kind.split('"').nth(1).unwrap();
+    let valid = httpdate::parse_http_date(until).unwrap();
+    let valid = valid.duration_since(before).unwrap().as_secs();
+    assert!((3_598..3_700).contains(&valid), "{until}");
 }
 
 #[tokio::test]
