@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::offer::OfferText;
 use super::problem::{Problem, RETRY_SECONDS};
-use super::request::{client, is_type, text, token};
+use super::request::{Path, Query, client, is_type, text, token};
 use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};

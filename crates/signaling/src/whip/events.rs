@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::problem::Problem;
-use super::request::{is_type, text};
+use super::request::{Path, is_type, text};
 use super::resource::{Kind, Listening};
 use super::{Gateway, links};
 use crate::limits::EXTENSION_BODY_BYTES_MAX;

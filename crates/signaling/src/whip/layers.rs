@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use madang_core::LayerChoice;
 use serde::Deserialize;
 
 use super::Gateway;
 use super::problem::Problem;
-use super::request::{is_type, text};
+use super::request::{Path, is_type, text};
 use crate::limits::{EXTENSION_BODY_BYTES_MAX, RID_BYTES_MAX};
 
 /// The relation of the link that leads here.

@@ -3,7 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::body::{Body, to_bytes};
+use axum::extract::{self, FromRequestParts};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
@@ -11,6 +14,39 @@ use crate::http::{check_origin, client_address};
 use crate::hub::{Hub, HubConfig, client_prefix};
 use crate::limits::Limits;
 use crate::protocol::Secret;
+
+/// What stands in the path, as [`extract::Path`] has it.
+pub(super) struct Path<T>(pub(super) T);
+
+/// What stands in the query, as [`extract::Query`] has it.
+pub(super) struct Query<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Path::from_request_parts(parts, state).await {
+            Ok(extract::Path(path)) => Ok(Self(path)),
+            Err(rejection) => Err(unreadable(rejection.body_text())),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        match extract::Query::from_request_parts(parts, state).await {
+            Ok(extract::Query(query)) => Ok(Self(query)),
+            Err(rejection) => Err(unreadable(rejection.body_text())),
+        }
+    }
+}
+
+/// An address that cannot be read. To players, a 400 would mean that this server wants to make the offer.
+fn unreadable(text: String) -> Problem {
+    Problem::bad_request(text).unprocessable()
+}
 
 /// Who asks, as limits count clients. Pages that may not connect are refused.
 pub(super) fn client(

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use super::Gateway;
 use super::endpoint::SDP;
 use super::fragment::{self, Fragment};
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{Path, check_rate, is_type, text};
 use super::resource::{Ice, Patch, Resource};
 use super::{answer, cors};
 use crate::hub::check_rate as check_session_rate;

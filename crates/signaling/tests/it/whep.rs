@@ -243,6 +243,23 @@ async fn whep_33_an_offer_of_the_server_is_good_for_as_long_as_a_session_may_tak
 }
 
 #[tokio::test]
+async fn whep_33_addresses_that_cannot_be_read_are_no_change_of_mode() {
+    let server = start().await;
+    for path in [
+        "/whep/r?participant=a&participant=b",
+        "/whep/%ff",
+        "/whip/%ff",
+    ] {
+        let refused = post(&server, path, "ann", &reception()).await;
+        assert_eq!(refused.status, 422, "{path}");
+        assert_eq!(refused.problem()["code"], "bad_request");
+    }
+    let refused = request(server.address, "DELETE /whep/r/sessions/%ff", "").await;
+    assert_eq!(refused.status, 422);
+    refused.problem();
+}
+
+#[tokio::test]
 async fn whep_33_nothing_else_looks_like_a_change_of_mode() {
     let server = start().await;
     for body in ["hello", "v=0\r\n", "v=0\r\nm=audio\r\n"] {
