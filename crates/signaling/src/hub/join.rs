@@ -79,10 +79,7 @@ impl Hub {
         socket: Socket,
     ) -> Result<Attached, Fault> {
         let result = self.try_join(re, join, address, socket).await;
-        let label = result
-            .as_ref()
-            .map_or_else(|fault| fault.code.as_str(), |_| "ok");
-        metrics::counter!("madang_joins_total", "result" => label).increment(1);
+        count_join(result.as_ref().err().map(|fault| fault.code.as_str()));
         result
     }
 
@@ -207,6 +204,12 @@ impl Hub {
         let key = self.token_hash.hash_one(&token.0);
         check_key(&self.tokens, &key, "too many requests with this token")
     }
+}
+
+/// Counts an attempt to join, by whatever way: whether it failed, and why.
+pub(crate) fn count_join(failure: Option<&'static str>) {
+    let result = failure.unwrap_or("ok");
+    metrics::counter!("madang_joins_total", "result" => result).increment(1);
 }
 
 fn check_key<K: Hash + Eq + Clone>(

@@ -19,7 +19,7 @@ use super::request::{Path, Query, client, is_type, text, token};
 use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};
-use crate::hub::{Entrant, check_room_name, room_name};
+use crate::hub::{Entrant, check_room_name, count_join, room_name};
 use crate::protocol::{
     ClientMessage, ErrorCode, Fault, Grants, Joined, Kind, Publication, Secret, ServerMessage,
     Source,
@@ -156,6 +156,17 @@ impl Call {
 impl Gateway {
     /// Makes a session of an offer.
     async fn open(
+        self: &Arc<Self>,
+        call: Call,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Problem> {
+        let opened = self.try_open(call, headers, body).await;
+        count_join(opened.as_ref().err().map(|problem| problem.code));
+        opened
+    }
+
+    async fn try_open(
         self: &Arc<Self>,
         call: Call,
         headers: &HeaderMap,

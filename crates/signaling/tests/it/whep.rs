@@ -4,6 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use madang_core::sdp::SdpError;
 use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use crate::harness::{Engine, Server, config};
@@ -115,6 +116,22 @@ async fn viewers_are_nobody_to_the_others_unless_configured() {
         let seen = bob.all().await;
         let seen = seen.iter().filter(|frame| frame["t"] == "peers").count();
         assert_eq!(seen, if visible { 2 } else { 0 });
+    }
+}
+
+#[tokio::test]
+async fn who_comes_by_whip_or_whep_is_counted_as_joining() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let counts = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = start().await;
+    post(&server, "/whip/r", "ann", &offer()).await;
+    post(&server, "/whep/r", "bob", &reception()).await;
+    post(&server, "/whep/r", "cat", "nonsense").await;
+    let counts = counts.render();
+    for (result, count) in [("ok", 2), ("bad_request", 1)] {
+        let line = format!("madang_joins_total{{result=\"{result}\"}} {count}\n");
+        assert!(counts.contains(&line), "{counts}");
     }
 }
 
