@@ -99,6 +99,7 @@ fn signaling_limits(settings: &Settings) -> SignalingLimits {
     SignalingLimits {
         first_frame_timeout: *limits.first_frame_timeout,
         answer_timeout: *limits.answer_timeout,
+        connect_timeout: *limits.connect_timeout,
         idle_timeout: *limits.idle_timeout,
         write_timeout: *limits.write_timeout,
         offer_frame_bytes: limits.offer_frame_bytes,

@@ -10,10 +10,14 @@ use crate::protocol::{ErrorCode, Fault};
 /// `[limits]` and `[rooms]`.
 #[derive(Debug, Clone)]
 pub struct Limits {
-    /// From the WebSocket's opening to its first frame: sockets that say nothing.
+    /// From the WebSocket's opening to its first frame, and from an HTTP request's head to the end of its body: clients that
+    /// say nothing.
     pub first_frame_timeout: Duration,
     /// From an accepted `join` or `offer` to its answer: a media worker that hangs.
     pub answer_timeout: Duration,
+    /// From an accepted `join` to the media's being connected, as the media engine has it: an offer of this server is good for
+    /// this long.
+    pub connect_timeout: Duration,
     /// Without any frame for this long a WebSocket is taken for dead.
     pub idle_timeout: Duration,
     /// One write to a WebSocket: clients that do not read.
@@ -71,6 +75,7 @@ impl Default for Limits {
         Self {
             first_frame_timeout: Duration::from_secs(5),
             answer_timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(30),
             write_timeout: Duration::from_secs(10),
             offer_frame_bytes: 256 * 1024,
@@ -174,11 +179,7 @@ pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 /// about as much as a new view does.
 pub(crate) const EXPLANATIONS_WAITING_MAX: usize = 64;
 
-/// An offer of this server is good for this long; then the media engine has given the session up, as it does with all that do
-/// not connect.
-pub(crate) const OFFER_VALID: Duration = Duration::from_secs(30);
-
-/// Streams of events of one viewer: a player has one, and another after its connection broke.
+/// Streams of events of one viewer, each with one listener: a player has one, and another after its connection broke.
 pub(crate) const EVENT_STREAMS_MAX: usize = 4;
 
 /// Events that wait for one stream; one that is behind further misses some.

@@ -264,7 +264,7 @@ pub(crate) struct Limits {
     /// How long the head of an HTTP request may take
     #[arg(id = "limits.http_header_timeout", value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(crate) http_header_timeout: Duration,
-    /// From the opening of a WebSocket to its first frame
+    /// From the opening of a WebSocket to its first frame; from the head of a WHIP or WHEP request to the end of its body
     #[arg(id = "limits.first_frame_timeout", value_name = "DURATION",
           default_value_t = signaling().first_frame_timeout.into(), value_parser = duration)]
     pub(crate) first_frame_timeout: Duration,

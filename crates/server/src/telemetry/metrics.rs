@@ -141,7 +141,7 @@ const NODE_METRICS: &[(Kind, &str, &str)] = &[
     (
         Kind::Counter,
         "madang_joins_total",
-        "Attempts to join, by `result`.",
+        "Attempts to join, publish or watch by any way, by `result`.",
     ),
     (
         Kind::Counter,

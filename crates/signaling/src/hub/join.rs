@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter};
-use madang_core::sdp::{Offer, SdpError};
+use madang_core::sdp::{AnswerSdp, Offer, SdpError};
 use madang_core::{Answer, Command, PeerId, RoomId};
 use tokio::sync::oneshot;
 
@@ -30,6 +30,9 @@ pub(crate) struct Entrant {
     pub(crate) renewal: Option<Renewal>,
     /// `None` for who wants to answer an offer of ours.
     pub(crate) offer: Option<Offer>,
+    /// Refuses answers with which they do not want to be in the room. Nobody notices then that they came: above all, an older
+    /// session of the same identity goes on.
+    pub(crate) check_answer: fn(&AnswerSdp) -> Result<(), Fault>,
 }
 
 /// Somebody who waits for the answer.
@@ -42,6 +45,7 @@ pub(super) struct Joining {
     renewal: Option<Renewal>,
     address: IpAddr,
     socket: Socket,
+    check_answer: fn(&AnswerSdp) -> Result<(), Fault>,
     done: oneshot::Sender<Result<Attached, Fault>>,
 }
 
@@ -75,10 +79,7 @@ impl Hub {
         socket: Socket,
     ) -> Result<Attached, Fault> {
         let result = self.try_join(re, join, address, socket).await;
-        let label = result
-            .as_ref()
-            .map_or_else(|fault| fault.code.as_str(), |_| "ok");
-        metrics::counter!("madang_joins_total", "result" => label).increment(1);
+        count_join(result.as_ref().err().map(|fault| fault.code.as_str()));
         result
     }
 
@@ -103,6 +104,7 @@ impl Hub {
             renewal: access.renewal.take(),
             participant: participant(access, &mut join),
             offer: Some(offer),
+            check_answer: |_| Ok(()),
         };
         self.admit(entrant, address, socket).await
     }
@@ -130,6 +132,7 @@ impl Hub {
                 renewal: entrant.renewal,
                 address,
                 socket,
+                check_answer: entrant.check_answer,
                 done,
             };
             state.joining.insert(peer, joining);
@@ -203,6 +206,12 @@ impl Hub {
     }
 }
 
+/// Counts an attempt to join, by whatever way: whether it failed, and why.
+pub(crate) fn count_join(failure: Option<&'static str>) {
+    let result = failure.unwrap_or("ok");
+    metrics::counter!("madang_joins_total", "result" => result).increment(1);
+}
+
 fn check_key<K: Hash + Eq + Clone>(
     rates: &DefaultKeyedRateLimiter<K>,
     key: &K,
@@ -264,13 +273,23 @@ impl State {
         result: Result<Answer, SdpError>,
         config: &HubConfig,
     ) -> Workers {
-        match result {
-            Ok(answer) => self.complete_join(peer, answer, config).unwrap_or_default(),
+        let answer = match result {
+            Ok(answer) => answer,
             Err(error) => {
                 self.fail_join(peer, error.into());
-                Workers::new()
+                return Workers::new();
             }
+        };
+        let joining = self.joining.get(&peer);
+        let refused = joining.and_then(|joining| (joining.check_answer)(&answer.sdp).err());
+        let Some(fault) = refused else {
+            return self.complete_join(peer, answer, config).unwrap_or_default();
+        };
+        let worker = self.fail_join(peer, fault);
+        if let Some(worker) = worker {
+            self.lines.push(worker, Command::Leave { peer });
         }
+        worker.into_iter().collect()
     }
 
     fn complete_join(

@@ -33,7 +33,7 @@ use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
 
 pub(crate) use addresses::{WebSocketPlace, client_prefix};
-pub(crate) use join::{Entrant, check_room_name, room_name};
+pub(crate) use join::{Entrant, check_room_name, count_join, room_name};
 pub(crate) use requests::check_rate;
 pub(crate) use resume::Resume;
 

@@ -18,6 +18,7 @@ use crate::protocol::{
 };
 use crate::session::End;
 
+pub(crate) use tracks::check_publishable;
 pub(crate) use view::{ViewRequest, nothing};
 
 #[cfg(test)]

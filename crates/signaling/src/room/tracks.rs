@@ -198,29 +198,47 @@ impl Room {
             .collect();
         let is_new =
             |publication: &&Publication| self.published_before(peer, publication).is_none();
-        let added = new.iter().filter(is_new).count();
-        if mids.len() + added > limits.tracks_per_participant {
-            let text = format!(
-                "a participant may publish {} tracks: unpublish one",
-                limits.tracks_per_participant
-            );
-            return Err(Fault::new(ErrorCode::PublishLimit, text));
+        check_count(mids.len() + new.iter().filter(is_new).count(), limits)?;
+        check_publishable(grants, new, limits)?;
+        let mut added = new.iter().filter(is_new);
+        match added.find(|new| mids.contains(&new.mid.as_str())) {
+            Some(taken) => Err(occupied(&taken.mid)),
+            None => Ok(()),
         }
-        for (i, publication) in new.iter().enumerate() {
-            check_grant(grants, publication)?;
-            check_fields(publication, limits)?;
-            let twice = new.iter().take(i).any(|other| other.mid == publication.mid);
-            let taken = is_new(&publication) && mids.contains(&publication.mid.as_str());
-            if twice || taken {
-                let text = format!(
-                    "mid '{}' carries another track: unpublish it first",
-                    publication.mid.escape_debug()
-                );
-                return Err(bad_request(text));
-            }
-        }
-        Ok(())
     }
+}
+
+/// Refuses what nobody with these grants could publish, whatever they publish already.
+pub(crate) fn check_publishable(
+    grants: &Grants,
+    new: &[Publication],
+    limits: &Limits,
+) -> Result<(), Fault> {
+    check_count(new.len(), limits)?;
+    for (i, publication) in new.iter().enumerate() {
+        check_grant(grants, publication)?;
+        check_fields(publication, limits)?;
+        if new.iter().take(i).any(|other| other.mid == publication.mid) {
+            return Err(occupied(&publication.mid));
+        }
+    }
+    Ok(())
+}
+
+fn check_count(tracks: usize, limits: &Limits) -> Result<(), Fault> {
+    let max = limits.tracks_per_participant;
+    if tracks <= max {
+        return Ok(());
+    }
+    let text = format!("a participant may publish {max} tracks: unpublish one");
+    Err(Fault::new(ErrorCode::PublishLimit, text))
+}
+
+fn occupied(mid: &str) -> Fault {
+    let mid = mid.escape_debug();
+    bad_request(format!(
+        "mid '{mid}' carries another track: unpublish it first"
+    ))
 }
 
 impl Track {

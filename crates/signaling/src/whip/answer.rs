@@ -1,25 +1,20 @@
 //! Answers as WHIP and WHEP clients want them.
 
-/// What an answer is about, beside the text itself.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Rejected {
-    /// Position of the m-line, from 0.
-    pub(super) index: usize,
-    pub(super) kind: String,
-}
+use crate::protocol::{ErrorCode, Fault};
 
-/// The m-lines that the answer refuses.
-pub(super) fn rejected(answer: &str) -> Vec<Rejected> {
+/// Refuses an answer that refuses an m-line: who publishes means all of its media.
+pub(super) fn check_complete(answer: &str) -> Result<(), Fault> {
     let m_lines = answer.lines().filter_map(|line| line.strip_prefix("m="));
-    let words = m_lines.map(|line| line.split(' '));
-    words
-        .enumerate()
-        .filter_map(|(index, mut words)| {
-            let kind = words.next()?.to_owned();
-            let port = words.next()?.split('/').next()?;
-            (port == "0").then_some(Rejected { index, kind })
-        })
-        .collect()
+    for (index, line) in m_lines.enumerate() {
+        let mut words = line.split(' ');
+        let kind = words.next().unwrap_or_default().escape_debug();
+        let port = words.next().and_then(|port| port.split('/').next());
+        if port == Some("0") {
+            let text = format!("m-line {index} ({kind}) has no codec that this server forwards");
+            return Err(Fault::new(ErrorCode::SdpRejected, text));
+        }
+    }
+    Ok(())
 }
 
 /// Completes an answer: reachable IPv4 candidates come first, as some clients read no other; a bundle never uses RTCP
@@ -114,10 +109,8 @@ mod tests {
     #[test]
     fn refused_m_lines_are_found() {
         let answer = "v=0\r\nm=audio 9 RTP 111\r\na=mid:0\r\nm=video 0 RTP 0\r\na=mid:1\r\n";
-        let video = Rejected {
-            index: 1,
-            kind: "video".into(),
-        };
-        assert_eq!(rejected(answer), [video]);
+        let refused = check_complete(answer).unwrap_err();
+        assert!(refused.text.starts_with("m-line 1 (video) "), "{refused:?}");
+        assert!(check_complete(&answer.replace("video 0", "video 9")).is_ok());
     }
 }

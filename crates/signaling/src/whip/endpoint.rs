@@ -2,10 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, LOCATION};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -15,17 +15,16 @@ use tokio::sync::mpsc;
 
 use super::offer::OfferText;
 use super::problem::{Problem, RETRY_SECONDS};
-use super::request::{client, is_type, text, token};
+use super::request::{Path, Query, client, is_type, text, token};
 use super::resource::{Agent, Happenings, Ice, Resource, Scene};
 use super::session::ACCEPT_PATCH;
 use super::{Gateway, Purpose, answer, cors, fragment, links};
-use crate::hub::{Entrant, check_room_name, room_name};
-use crate::limits::OFFER_VALID;
+use crate::hub::{Entrant, check_room_name, count_join, room_name};
 use crate::protocol::{
     ClientMessage, ErrorCode, Fault, Grants, Joined, Kind, Publication, Secret, ServerMessage,
     Source,
 };
-use crate::room::Participant;
+use crate::room::{Participant, check_publishable};
 use crate::session::Outgoing;
 use crate::token::{Access, Renewal};
 
@@ -162,23 +161,30 @@ impl Gateway {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Problem> {
+        let opened = self.try_open(call, headers, body).await;
+        count_join(opened.as_ref().err().map(|problem| problem.code));
+        opened
+    }
+
+    async fn try_open(
+        self: &Arc<Self>,
+        call: Call,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Response, Problem> {
         self.hub.check_join_rate(call.address)?;
         if let Some(token) = &call.token {
             self.hub.check_token_rate(token)?;
         }
         let (participant, renewal) = self.participant(&call)?;
-        let config = self.hub.config();
-        let sdp = text(body, config.limits.offer_frame_bytes).await?;
-        let asked = call.asked.counter_offer.is_some() || sdp.is_empty();
-        let invited = call.purpose == Purpose::Watch && asked;
-        let offer = if invited {
-            None
-        } else if is_type(headers, SDP) {
-            Some(OfferText::read(&sdp, call.purpose)?)
-        } else {
-            let accepted = HeaderValue::from_static(SDP);
-            return Err(Problem::media_type(SDP).header(ACCEPT_POST, accepted));
+        let offer = self.offer(&call, headers, body).await?;
+        let invited = offer.is_none();
+        let tracks = match (&offer, call.purpose) {
+            (Some(offer), Purpose::Publish) => publications(&call, offer),
+            (None, Purpose::Publish) | (_, Purpose::Watch) => Vec::new(),
         };
+        let limits = &self.hub.config().limits;
+        check_publishable(&participant.grants, &tracks, limits)?;
         let parsed = offer.as_ref().map(|offer| Offer::parse(&offer.text));
         let entrant = Entrant {
             re: 0,
@@ -188,14 +194,15 @@ impl Gateway {
             offer: parsed
                 .transpose()
                 .map_err(|error| Problem::bad_request(error.to_string()))?,
+            check_answer: match call.purpose {
+                Purpose::Publish => |answer| answer::check_complete(&answer.to_string()),
+                Purpose::Watch => |_| Ok(()),
+            },
         };
-        let (sender, mut outgoing) = mpsc::channel(config.limits.outgoing_frames);
+        let (sender, mut outgoing) = mpsc::channel(limits.outgoing_frames);
         let at = self.hub.admit(entrant, call.address, sender).await?;
         let joined = first_message(&mut outgoing)?;
         let answer = answer::finish(&joined.answer);
-        let publications = offer
-            .as_ref()
-            .map_or_else(Vec::new, |offer| publications(&call, offer));
         let ice = offer.map_or_else(Ice::invited, Ice::new);
         let etag = ice.etag.clone();
         let resource = Arc::new(Resource {
@@ -215,20 +222,43 @@ impl Gateway {
             scene,
         };
         tokio::spawn(agent.run(name.clone()));
-        if let Err(problem) = self.begin(&call, &resource, &answer, publications).await {
-            self.resources.remove(&name);
-            let _ = self.hub.ask(&resource.at, ClientMessage::Leave {}).await;
-            return Err(problem);
+        if !tracks.is_empty() {
+            let publish = ClientMessage::Publish { tracks };
+            if let Err(fault) = self.hub.ask(&resource.at, publish).await {
+                self.resources.remove(&name);
+                let _ = self.hub.ask(&resource.at, ClientMessage::Leave {}).await;
+                return Err(fault.into());
+            }
         }
         let location = format!("{}/sessions/{name}", call.endpoint);
         let mut created = self.created(&location, &etag, answer);
         if invited {
-            mark_as_offer(&mut created);
+            mark_as_offer(&mut created, limits.connect_timeout);
         }
         if call.purpose == Purpose::Watch {
             links::add_extensions(created.headers_mut(), &location);
         }
         Ok(created)
+    }
+
+    /// What the body offers; `None` of who wants to answer an offer of this side.
+    async fn offer(
+        &self,
+        call: &Call,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<Option<OfferText>, Problem> {
+        let limits = &self.hub.config().limits;
+        let sdp = text(body, limits.offer_frame_bytes, limits).await?;
+        let asked = call.asked.counter_offer.is_some() || sdp.is_empty();
+        if call.purpose == Purpose::Watch && asked {
+            return Ok(None);
+        }
+        if is_type(headers, SDP) {
+            return Ok(Some(OfferText::read(&sdp, call.purpose)?));
+        }
+        let accepted = HeaderValue::from_static(SDP);
+        Err(Problem::media_type(SDP).header(ACCEPT_POST, accepted))
     }
 
     /// Who comes, and what they may do here.
@@ -277,30 +307,6 @@ impl Gateway {
         Err(Problem::new(StatusCode::CONFLICT, "no_publisher", text).retry_after(RETRY_SECONDS))
     }
 
-    /// The session is there: publishes what was offered.
-    async fn begin(
-        &self,
-        call: &Call,
-        resource: &Resource,
-        answer: &str,
-        tracks: Vec<Publication>,
-    ) -> Result<(), Problem> {
-        let rejected = answer::rejected(answer);
-        match (call.purpose, rejected.first()) {
-            (Purpose::Publish, Some(line)) => {
-                let (index, kind) = (line.index, line.kind.escape_debug());
-                let text =
-                    format!("m-line {index} ({kind}) has no codec that this server forwards");
-                Err(Problem::offer(text))
-            }
-            (Purpose::Publish, None) => {
-                let publish = ClientMessage::Publish { tracks };
-                Ok(self.hub.ask(&resource.at, publish).await?)
-            }
-            (Purpose::Watch, _) => Ok(()),
-        }
-    }
-
     fn created(&self, location: &str, etag: &str, answer: String) -> Response {
         let headers = [
             (CONTENT_TYPE, SDP),
@@ -315,9 +321,9 @@ impl Gateway {
 }
 
 /// Turns the response around: what it carries is an offer, and good for as long as a session may take to connect.
-fn mark_as_offer(response: &mut Response) {
+fn mark_as_offer(response: &mut Response, valid: Duration) {
     *response.status_mut() = StatusCode::NOT_ACCEPTABLE;
-    let until = httpdate::fmt_http_date(SystemTime::now() + OFFER_VALID);
+    let until = httpdate::fmt_http_date(SystemTime::now() + valid);
     if let Ok(kind) = HeaderValue::from_str(&format!("{SDP}; valid-until=\"{until}\"")) {
         response.headers_mut().insert(CONTENT_TYPE, kind);
     }

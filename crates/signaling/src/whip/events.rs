@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -14,7 +14,7 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::broadcast::error::RecvError;
 
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{Path, is_type, text};
 use super::resource::{Kind, Listening};
 use super::{Gateway, links};
 use crate::limits::EXTENSION_BODY_BYTES_MAX;
@@ -34,13 +34,12 @@ pub(super) async fn open(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     let happenings = resource.happenings()?;
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
     }
-    let body = text(body, EXTENSION_BODY_BYTES_MAX).await?;
+    let body = text(body, EXTENSION_BODY_BYTES_MAX, &config.limits).await?;
     let kinds: Vec<Kind> = serde_json::from_str(&body).map_err(|error| {
         Problem::bad_request(format!(
             "the body is no list of known events ({KINDS}): {error}"
@@ -54,12 +53,15 @@ pub(super) async fn open(
     Ok((StatusCode::CREATED, [(LOCATION, location)]).into_response())
 }
 
-/// Serves a stream until the session, or somebody, ends it.
+/// Serves a stream until the session, somebody, or a later request for it ends it.
 pub(super) async fn listen(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name, stream)): Path<(String, String, String)>,
+    headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let listening = gateway.find(&name)?.happenings()?.listen(&stream);
+    let resource = gateway.reach(&name, connected, &headers)?;
+    let listening = resource.happenings()?.listen(&stream);
     let listening = listening.ok_or_else(Problem::not_found)?;
     let events = Sse::new(events(listening)).keep_alive(KeepAlive::default());
     Ok(events.into_response())
@@ -67,9 +69,12 @@ pub(super) async fn listen(
 
 pub(super) async fn close(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name, stream)): Path<(String, String, String)>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    if gateway.find(&name)?.happenings()?.close(&stream) {
+    let resource = gateway.reach(&name, connected, &headers)?;
+    if resource.happenings()?.close(&stream) {
         Ok(StatusCode::OK)
     } else {
         Err(Problem::not_found())
@@ -87,7 +92,7 @@ fn events(listening: Listening) -> impl Stream<Item = Result<Event, Infallible>>
                         Err(RecvError::Lagged(_)) => continue,
                         Err(RecvError::Closed) => return None,
                     },
-                    _ = listening.open.changed() => return None,
+                    _ = listening.turn.changed() => return None,
                 }
             } else {
                 listening.first.remove(0)

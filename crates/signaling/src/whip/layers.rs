@@ -4,14 +4,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, StatusCode};
 use madang_core::LayerChoice;
 use serde::Deserialize;
 
 use super::Gateway;
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{Path, is_type, text};
 use crate::limits::{EXTENSION_BODY_BYTES_MAX, RID_BYTES_MAX};
 
 /// The relation of the link that leads here.
@@ -39,12 +39,11 @@ pub(super) async fn choose(
     headers: HeaderMap,
     body: Body,
 ) -> Result<StatusCode, Problem> {
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     if !is_type(&headers, "application/json") {
         return Err(Problem::media_type("application/json"));
     }
-    let body = text(body, EXTENSION_BODY_BYTES_MAX).await?;
+    let body = text(body, EXTENSION_BODY_BYTES_MAX, &gateway.hub.config().limits).await?;
     let wanted: Wanted = serde_json::from_str(&body).map_err(|error| {
         Problem::bad_request(format!("the body is no choice of a layer: {error}"))
     })?;
@@ -69,9 +68,11 @@ pub(super) async fn choose(
 /// Leaves all choices to the server.
 pub(super) async fn automatic(
     State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
     Path((_, name)): Path<(String, String)>,
+    headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let resource = gateway.find(&name)?;
+    let resource = gateway.reach(&name, connected, &headers)?;
     let mut choices = resource.choices.lock().await;
     choices.clear();
     gateway.hub.choose(&resource.at, Vec::new()).await;

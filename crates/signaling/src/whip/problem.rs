@@ -12,7 +12,7 @@ use crate::protocol::{ErrorCode, Fault};
 #[derive(Debug)]
 pub(crate) struct Problem {
     pub(crate) status: StatusCode,
-    code: &'static str,
+    pub(crate) code: &'static str,
     detail: String,
     headers: Vec<(HeaderName, HeaderValue)>,
 }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Path, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +14,7 @@ use super::Gateway;
 use super::endpoint::SDP;
 use super::fragment::{self, Fragment};
 use super::problem::Problem;
-use super::request::{check_rate, is_type, text};
+use super::request::{Path, check_rate, is_type, text};
 use super::resource::{Ice, Patch, Resource};
 use super::{answer, cors};
 use crate::hub::check_rate as check_session_rate;
@@ -72,18 +72,16 @@ pub(super) async fn patch(
     body: Body,
 ) -> Result<Response, Problem> {
     let config = gateway.hub.config();
-    check_rate(&gateway.hub, connected, &headers)?;
-    let resource = gateway.find(&name)?;
-    check_session_rate(&resource.at.rate)?;
-    if is_type(&headers, SDP) && resource.ice.lock().await.invited {
-        let answer = text(body, config.limits.offer_frame_bytes).await?;
+    let resource = gateway.reach(&name, connected, &headers)?;
+    if is_type(&headers, SDP) && resource.ice.lock().await.offer.is_none() {
+        let answer = text(body, config.limits.offer_frame_bytes, &config.limits).await?;
         return accept(&gateway, &resource, &answer).await;
     }
     if !is_type(&headers, fragment::TYPE) {
-        return Err(Problem::media_type(fragment::TYPE)
-            .header(ACCEPT_PATCH, HeaderValue::from_static(fragment::TYPE)));
+        return Err(only_fragments());
     }
-    let fragment = Fragment::parse(&text(body, config.limits.frame_bytes).await?)?;
+    let body = text(body, config.limits.frame_bytes, &config.limits).await?;
+    let fragment = Fragment::parse(&body)?;
     let mut ice = resource.ice.lock().await;
     let patch = ice.classify(&fragment)?;
     if config.live.strict_etags {
@@ -139,10 +137,21 @@ async fn trickle(
     Ok(())
 }
 
-/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice.
+fn only_fragments() -> Problem {
+    let accepted = HeaderValue::from_static(fragment::TYPE);
+    Problem::media_type(fragment::TYPE).header(ACCEPT_PATCH, accepted)
+}
+
+/// Takes the answer to an offer of this side. One that is no good ends the session: the offer cannot be answered twice. The
+/// same answer may come again, from a client that has not seen the response to the first.
 async fn accept(gateway: &Gateway, resource: &Resource, sdp: &str) -> Result<Response, Problem> {
-    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
     let mut ice = resource.ice.lock().await;
+    match ice.answer() {
+        Some(before) if before == sdp => return Ok(StatusCode::NO_CONTENT.into_response()),
+        Some(_) => return Err(only_fragments()),
+        None => {}
+    }
+    let answer = RemoteAnswer::parse(sdp).map_err(|error| Problem::offer(error.to_string()))?;
     if let Err(fault) = gateway.hub.accept(resource.at.peer, answer).await {
         let _ = gateway.hub.ask(&resource.at, ClientMessage::Leave {}).await;
         return Err(fault.into());
@@ -176,7 +185,20 @@ async fn restart(
 }
 
 impl Gateway {
-    pub(super) fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
+    /// The session that a request is about, unless its client, or all of the session together, ask too often.
+    pub(super) fn reach(
+        &self,
+        name: &str,
+        connected: SocketAddr,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Resource>, Problem> {
+        check_rate(&self.hub, connected, headers)?;
+        let resource = self.find(name)?;
+        check_session_rate(&resource.at.rate)?;
+        Ok(resource)
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
         self.resources.get(name).ok_or_else(Problem::not_found)
     }
 }

@@ -83,11 +83,21 @@ pub(crate) struct Stream {
 
 impl Stream {
     pub(crate) async fn get(server: SocketAddr, path: &str) -> Self {
-        let mut stream = TcpStream::connect(server).await.unwrap();
         let text = format!("GET {path} HTTP/1.1\r\nhost: {server}\r\nconnection: close\r\n\r\n");
+        Self::send(server, &text).await
+    }
+
+    /// Sends these bytes as they are, which need not be a whole request.
+    pub(crate) async fn send(server: SocketAddr, text: &str) -> Self {
+        let mut stream = TcpStream::connect(server).await.unwrap();
         stream.write_all(text.as_bytes()).await.unwrap();
         let read = String::new();
         Self { stream, read }
+    }
+
+    /// Sends more.
+    pub(crate) async fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
     /// Reads until this text has come; what came before it is gone. False where the stream ended first.

@@ -1,10 +1,14 @@
 //! WHEP as its clients see it, where it differs from WHIP.
 
+use std::time::{Duration, SystemTime};
+
+use madang_core::sdp::SdpError;
 use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
 use crate::harness::{Engine, Server, config};
-use crate::http::request;
+use crate::http::{Stream, request};
 use crate::whip::{offer, path_of, post, reception, start};
 
 const SDP: &str = "content-type: application/sdp";
@@ -116,6 +120,22 @@ async fn viewers_are_nobody_to_the_others_unless_configured() {
 }
 
 #[tokio::test]
+async fn who_comes_by_whip_or_whep_is_counted_as_joining() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let counts = recorder.handle();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let server = start().await;
+    post(&server, "/whip/r", "ann", &offer()).await;
+    post(&server, "/whep/r", "bob", &reception()).await;
+    post(&server, "/whep/r", "cat", "nonsense").await;
+    let counts = counts.render();
+    for (result, count) in [("ok", 2), ("bad_request", 1)] {
+        let line = format!("madang_joins_total{{result=\"{result}\"}} {count}\n");
+        assert!(counts.contains(&line), "{counts}");
+    }
+}
+
+#[tokio::test]
 async fn an_open_room_is_watched_without_a_token() {
     let mut config = config();
     config.live.open = vec!["r".into()];
@@ -189,7 +209,9 @@ async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
         let accepted = |command| matches!(command, Command::Accept { .. }).then_some(());
         server.command(accepted).await;
         let again = request(server.address, &head, &reception()).await;
-        assert_eq!(again.status, 415, "there is one answer");
+        assert_eq!(again.status, 204, "the response may have been lost");
+        let other = request(server.address, &head, &offer()).await;
+        assert_eq!(other.status, 415, "there is one answer");
         let head = format!("PATCH /whep/{path}\ncontent-type: application/trickle-ice-sdpfrag");
         let restart = "a=ice-ufrag:efgh\r\na=ice-pwd:0123456789abcdef01234567\r\n";
         let refused = request(server.address, &head, restart).await;
@@ -197,6 +219,61 @@ async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
         let trickle = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
         assert_eq!(request(server.address, &head, trickle).await.status, 204);
     }
+}
+
+#[tokio::test]
+async fn whep_33_a_second_answer_that_overlaps_the_first_leaves_the_session_alone() {
+    let server = start().await;
+    let offered = post(&server, "/whep/r", "ann", "").await;
+    let location = offered.header("location").unwrap();
+    let path = format!("/whep/{}", location.split_once("/whep/").unwrap().1);
+    let second = offer();
+    let head = format!(
+        "PATCH {path} HTTP/1.1\r\nhost: madang\r\n{SDP}\r\ncontent-length: {}\r\nexpect: 100-continue\r\n\r\n",
+        second.len()
+    );
+    let mut slow = Stream::send(server.address, &head).await;
+    assert!(slow.until("100 Continue").await, "its body is waited for");
+    let head = format!("PATCH {path}\n{SDP}");
+    let first = request(server.address, &head, &reception()).await;
+    assert_eq!(first.status, 204);
+    *server.engine.lock() = Engine::Refuses(SdpError::NoCommonCodec);
+    slow.write(&second).await;
+    assert!(slow.until("HTTP/1.1 415 ").await);
+    let alive = request(server.address, &format!("GET {path}"), "").await;
+    assert_eq!(alive.status, 204);
+    assert_eq!(server.hub.counts().sessions, 1);
+}
+
+#[tokio::test]
+async fn whep_33_an_offer_of_the_server_is_good_for_as_long_as_a_session_may_take_to_connect() {
+    let mut config = config();
+    config.limits.connect_timeout = Duration::from_secs(3_600);
+    let server = Server::start(config).await;
+    let before = SystemTime::now();
+    let offered = post(&server, "/whep/r", "ann", "").await;
+    let kind = offered.header("content-type").unwrap();
+    let until = kind.split('"').nth(1).unwrap();
+    let valid = httpdate::parse_http_date(until).unwrap();
+    let valid = valid.duration_since(before).unwrap().as_secs();
+    assert!((3_598..3_700).contains(&valid), "{until}");
+}
+
+#[tokio::test]
+async fn whep_33_addresses_that_cannot_be_read_are_no_change_of_mode() {
+    let server = start().await;
+    for path in [
+        "/whep/r?participant=a&participant=b",
+        "/whep/%ff",
+        "/whip/%ff",
+    ] {
+        let refused = post(&server, path, "ann", &reception()).await;
+        assert_eq!(refused.status, 422, "{path}");
+        assert_eq!(refused.problem()["code"], "bad_request");
+    }
+    let refused = request(server.address, "DELETE /whep/r/sessions/%ff", "").await;
+    assert_eq!(refused.status, 422);
+    refused.problem();
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use madang_core::{
     Command, Event, LayerAvailable, LayerChoice, PeerId, RoomId, Slots, TrackId, VideoSlot, Why,
 };
 
-use crate::harness::Server;
+use crate::harness::{Server, config};
 use crate::http::{Response, Stream, request};
 use crate::whip::{offer, path_of, post, reception, start};
 
@@ -120,6 +120,18 @@ async fn whep_34_a_viewer_learns_when_there_is_something_to_see() {
     assert!(!stream.until("event: never").await, "the stream ends");
     let again = request(server.address, &format!("DELETE {path}"), "").await;
     assert_eq!(again.status, 404);
+}
+
+#[tokio::test]
+async fn a_stream_of_events_has_one_listener() {
+    let server = start().await;
+    let created = watched(&server).await;
+    let (path, mut older) = listen(&server, &created, "[\"active\"]").await;
+    let mut newer = Stream::get(server.address, &path).await;
+    assert!(newer.until("content-type: text/event-stream").await);
+    assert!(!older.until("event: never").await, "the older one ends");
+    server.emit(showing(Some(2), Why::Live)).await;
+    assert!(newer.until("event: active\n").await);
 }
 
 #[tokio::test]
@@ -250,4 +262,32 @@ async fn whep_36_viewers_are_sent_away_before_the_media_ends() {
     server.command(left).await;
     drain.await.unwrap();
     assert!(!stream.until("event: never").await, "the stream ends");
+}
+
+#[tokio::test]
+async fn extensions_count_towards_the_rates_of_the_session_and_of_the_address() {
+    for by_session in [true, false] {
+        let mut config = config();
+        if by_session {
+            config.limits.frames_per_second = 1;
+            config.limits.frames_burst = 1;
+        } else {
+            config.limits.requests_per_second_per_address = 1;
+            config.limits.requests_burst_per_address = 1;
+        }
+        for (method, path) in [
+            ("DELETE", "layers"),
+            ("GET", "events/0123456789abcdef0123456789abcdef"),
+            ("DELETE", "events/0123456789abcdef0123456789abcdef"),
+        ] {
+            let server = Server::start(config.clone()).await;
+            let created = post(&server, "/whep/r", "bob", &reception()).await;
+            let head = format!("{method} {}/{path}", path_of(&server, &created));
+            let first = request(server.address, &head, "").await.status;
+            assert_ne!(first, 429, "{head}");
+            let second = request(server.address, &head, "").await;
+            assert_eq!(second.status, 429, "{head}");
+            second.problem();
+        }
+    }
 }

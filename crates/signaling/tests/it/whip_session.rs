@@ -1,12 +1,14 @@
 //! The session of a WHIP client: PATCH, DELETE, and ends of other kinds.
 
+use std::time::Duration;
+
 use madang_core::sdp::SdpError;
 use madang_core::{CloseReason, Command, Event, PeerId};
 use serde_json::json;
 
-use crate::harness::{Engine, Server, config};
-use crate::http::{Response, request};
-use crate::whip::{ANSWER, offer, path_of, post, published, start};
+use crate::harness::{Engine, Server, config, token};
+use crate::http::{Response, Stream, request};
+use crate::whip::{ANSWER, offer, path_of, post, published, reception, start};
 
 const SDP: &str = "content-type: application/sdp";
 const FRAGMENT: &str = "content-type: application/trickle-ice-sdpfrag";
@@ -227,4 +229,61 @@ async fn whip_29_a_dead_client_leaves_nothing_behind() {
         assert_eq!(server.hub.counts().sessions, 0);
         assert_eq!(server.hub.counts().rooms, 0);
     }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_ends_the_request() {
+    let mut config = config();
+    config.limits.first_frame_timeout = Duration::from_millis(50);
+    let server = Server::start(config).await;
+    let (whip, _) = published(&server).await;
+    let watching = post(&server, "/whep/r", "bob", &reception()).await;
+    let whep = path_of(&server, &watching);
+    let token = token("cat", json!({}));
+    let fragment = "application/trickle-ice-sdpfrag";
+    for (method, path, kind) in [
+        ("POST", "/whip/r", "application/sdp"),
+        ("PATCH", whip.as_str(), fragment),
+        ("POST", &format!("{whep}/events"), "application/json"),
+        ("POST", &format!("{whep}/layers"), "application/json"),
+    ] {
+        let address = server.address;
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: {kind}\r\n\
+             authorization: Bearer {token}\r\ncontent-length: 9\r\n\r\nv=0"
+        );
+        let mut stream = Stream::send(address, &head).await;
+        assert!(stream.until("HTTP/1.1 408 ").await, "{path}");
+        assert!(stream.until("application/problem+json").await, "{path}");
+        assert!(!stream.until("never").await, "the connection ends");
+    }
+}
+
+#[tokio::test]
+async fn an_offer_that_is_refused_does_not_end_the_broadcast_of_the_same_identity() {
+    let mut server = start().await;
+    let (path, _) = published(&server).await;
+    let refuse = async |grants, sdp: &str| {
+        let token = token("ann", grants);
+        let head = format!("POST /whip/r\n{SDP}\nauthorization: Bearer {token}");
+        request(server.address, &head, sdp).await.status
+    };
+    assert_eq!(refuse(json!({"publish": []}), &offer()).await, 403);
+    assert_eq!(refuse(json!({"hidden": true}), &offer()).await, 403);
+    let long_mid = offer().replace("a=mid:1", "a=mid:0123456789abcdefg");
+    assert_eq!(refuse(json!({}), &long_mid).await, 400);
+    let no_video = ANSWER.replace("m=video 9", "m=video 0").leak();
+    *server.engine.lock() = Engine::Answers(no_video);
+    assert_eq!(refuse(json!({}), &offer()).await, 422);
+    let alive = request(server.address, &format!("GET {path}"), "").await;
+    assert_eq!(alive.status, 204, "the first one goes on");
+    assert_eq!(server.hub.counts().sessions, 1);
+    let left = |command| {
+        if let Command::Leave { peer } = command {
+            Some(peer)
+        } else {
+            None
+        }
+    };
+    assert_eq!(server.command(left).await, PeerId(2), "the newcomer");
 }

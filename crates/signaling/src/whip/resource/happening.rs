@@ -55,8 +55,9 @@ pub(in crate::whip) struct Happenings {
 #[derive(Debug)]
 struct Stream {
     kinds: Vec<Kind>,
-    /// Dropped to end the stream.
-    _open: watch::Sender<()>,
+    /// Each new listener is told here, which ends the older one: a name is good for one connection at a time. Dropped to end
+    /// the stream.
+    listeners: watch::Sender<()>,
 }
 
 /// A stream to be served: what to begin with, and where the rest comes from.
@@ -65,7 +66,8 @@ pub(in crate::whip) struct Listening {
     pub(in crate::whip) kinds: Vec<Kind>,
     pub(in crate::whip) first: Vec<Happening>,
     pub(in crate::whip) news: broadcast::Receiver<Happening>,
-    pub(in crate::whip) open: watch::Receiver<()>,
+    /// Changes, or closes, where this listener is to end.
+    pub(in crate::whip) turn: watch::Receiver<()>,
 }
 
 /// What the viewer was last told.
@@ -144,7 +146,7 @@ impl Happenings {
         let name = format!("{:032x}", rand::random::<u128>());
         let stream = Stream {
             kinds,
-            _open: watch::Sender::new(()),
+            listeners: watch::Sender::new(()),
         };
         streams.insert(name.clone(), stream);
         Some(name)
@@ -155,19 +157,20 @@ impl Happenings {
         self.streams.lock().remove(name).is_some()
     }
 
-    /// Listens to a stream.
+    /// Listens to a stream, in the place of whoever does.
     pub(in crate::whip) fn listen(&self, name: &str) -> Option<Listening> {
-        let (kinds, open) = {
+        let (kinds, turn) = {
             let streams = self.streams.lock();
             let stream = streams.get(name)?;
-            (stream.kinds.clone(), stream._open.subscribe())
+            stream.listeners.send_replace(());
+            (stream.kinds.clone(), stream.listeners.subscribe())
         };
         let state = self.state.lock();
         Some(Listening {
             kinds,
             first: state.now(),
             news: self.news.subscribe(),
-            open,
+            turn,
         })
     }
 }

@@ -15,8 +15,8 @@ pub(in crate::whip) struct Ice {
     /// The offer that has made the session: a restart offers it again, with other credentials. `None` where this side made
     /// the offer.
     pub(in crate::whip) offer: Option<OfferText>,
-    /// An offer of this side still waits for its answer.
-    pub(in crate::whip) invited: bool,
+    /// What the client has answered to an offer of this side.
+    answer: Option<String>,
     ufrag: String,
     pwd: String,
     earlier: VecDeque<String>,
@@ -42,7 +42,7 @@ impl Ice {
             ufrag: attribute("ice-ufrag"),
             pwd: attribute("ice-pwd"),
             offer: Some(offer),
-            invited: false,
+            answer: None,
             earlier: VecDeque::new(),
             etag: new_etag(),
         }
@@ -52,12 +52,17 @@ impl Ice {
     pub(in crate::whip) fn invited() -> Self {
         Self {
             offer: None,
-            invited: true,
+            answer: None,
             ufrag: String::new(),
             pwd: String::new(),
             earlier: VecDeque::new(),
             etag: new_etag(),
         }
+    }
+
+    /// What the client has answered before.
+    pub(in crate::whip) fn answer(&self) -> Option<&str> {
+        self.answer.as_deref()
     }
 
     /// The client has answered.
@@ -66,7 +71,7 @@ impl Ice {
             let found = answer.lines().find_map(|line| line.strip_prefix(name));
             found.unwrap_or_default().trim().to_owned()
         };
-        self.invited = false;
+        self.answer = Some(answer.to_owned());
         self.ufrag = attribute("a=ice-ufrag:");
         self.pwd = attribute("a=ice-pwd:");
     }
@@ -76,7 +81,7 @@ impl Ice {
         let Some(ufrag) = &fragment.ufrag else {
             return Ok(Patch::Trickle);
         };
-        if self.invited {
+        if self.offer.is_none() && self.answer.is_none() {
             return Ok(Patch::Trickle);
         }
         let same_pwd = fragment.pwd.as_ref().is_none_or(|pwd| *pwd == self.pwd);
