@@ -109,6 +109,7 @@ fn signaling_limits(settings: &Settings) -> SignalingLimits {
         frames_burst: limits.frames_burst,
         rooms: settings.rooms.max_rooms,
         participants_per_room: settings.rooms.max_participants,
+        viewers_per_room: settings.rooms.max_viewers,
         tracks_per_participant: limits.tracks_per_participant,
         slots_per_participant: limits.slots_per_participant,
         tiles_per_view: limits.tiles_per_view,

@@ -11,7 +11,7 @@ use axum::routing::get;
 
 use crate::hub::{Hub, HubConfig, WebSocketPlace, client_prefix};
 use crate::limits::{FRAME_BYTES_SLACK, READ_BUFFER_BYTES};
-use crate::protocol::SUBPROTOCOL;
+use crate::protocol::{SUBPROTOCOL, Secret};
 use crate::quality;
 use crate::token::Auth;
 use crate::{whip, ws};
@@ -67,6 +67,14 @@ pub(crate) fn client_address(connected: IpAddr, headers: &HeaderMap, config: &Hu
         .then(forwarded)
         .flatten()
         .unwrap_or(connected)
+}
+
+/// The token of `Authorization: Bearer` (RFC 6750).
+pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (scheme, token) = value.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret(token.to_owned()))
 }
 
 /// Browsers let any page open a WebSocket anywhere, and say in `Origin` which page it was.
@@ -134,6 +142,19 @@ mod tests {
             config,
         )
         .is_ok()
+    }
+
+    #[test]
+    fn a_token_comes_as_bearer_whatever_its_case() {
+        let token = |value: &str| {
+            let headers = headers(&[("authorization", value)]);
+            bearer(&headers).map(|Secret(token)| token)
+        };
+        assert_eq!(token("bEARER  abc ").as_deref(), Some("abc"));
+        for none in ["Bearer ", "Bearer", "Basic abc", "abc"] {
+            assert_eq!(token(none), None, "{none}");
+        }
+        assert_eq!(bearer(&HeaderMap::new()).map(|Secret(token)| token), None);
     }
 
     #[test]

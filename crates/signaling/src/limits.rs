@@ -37,6 +37,8 @@ pub struct Limits {
     pub rooms: usize,
     /// Participants of one room, those included that are joining.
     pub participants_per_room: usize,
+    /// Viewers of one room, who come by WHEP: however many they are, the participants find their places.
+    pub viewers_per_room: usize,
     /// Tracks that one participant publishes.
     pub tracks_per_participant: usize,
     /// Slots of one participant, audio and video together.
@@ -85,6 +87,7 @@ impl Default for Limits {
             frames_burst: 200,
             rooms: 10_000,
             participants_per_room: 500,
+            viewers_per_room: 500,
             tracks_per_participant: 8,
             slots_per_participant: 64,
             tiles_per_view: 256,

@@ -15,8 +15,9 @@ use madang_core::{
 use serde::Serialize;
 use serde_json::json;
 
+use crate::http::bearer;
 use crate::hub::{Hub, millis};
-use crate::protocol::{ErrorCode, Fault, Kind, LayerInfo, PeerName, Secret, TrackName, Why};
+use crate::protocol::{ErrorCode, Fault, Kind, LayerInfo, PeerName, TrackName, Why};
 
 pub(crate) fn routes() -> Router<Arc<Hub>> {
     Router::new().route("/v1/rooms/{room}/participants/{peer}/quality", get(quality))
@@ -34,13 +35,6 @@ async fn quality(
         }
         Err(fault) => refusal(&fault),
     }
-}
-
-/// The token of `Authorization: Bearer` (RFC 6750).
-fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    (scheme.eq_ignore_ascii_case("bearer")).then(|| Secret(token.trim().to_owned()))
 }
 
 #[expect(

@@ -183,6 +183,10 @@ pub(crate) struct Rooms {
     #[arg(id = "rooms.max_rooms", value_name = "COUNT",
           default_value_t = signaling().rooms, value_parser = number::<usize>(1..=1_000_000))]
     pub(crate) max_rooms: usize,
+    /// Viewers of one room, who come by WHEP; they take no places of participants
+    #[arg(id = "rooms.max_viewers", value_name = "COUNT",
+          default_value_t = signaling().viewers_per_room, value_parser = number::<usize>(1..=100_000))]
+    pub(crate) max_viewers: usize,
     /// How long the media of a participant whose WebSocket is lost goes on, waiting for its return
     #[arg(id = "rooms.resume_ttl", value_name = "DURATION", default_value = "30s", value_parser = duration)]
     pub(crate) resume_ttl: Duration,

@@ -121,8 +121,8 @@ impl Hub {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
             let limits = &self.config.limits;
-            let identity = &entrant.participant.identity;
-            let (room, worker) = state.take_places(&entrant.room, address, identity, limits)?;
+            let who = &entrant.participant;
+            let (room, worker) = state.take_places(&entrant.room, address, who, limits)?;
             let peer = state.ids.next_peer();
             let joining = Joining {
                 re: entrant.re,
@@ -229,7 +229,7 @@ impl State {
         &mut self,
         room_name: &str,
         address: IpAddr,
-        identity: &str,
+        who: &Participant,
         limits: &Limits,
     ) -> Result<(RoomId, usize), Fault> {
         if self.draining {
@@ -238,7 +238,7 @@ impl State {
             return Err(Fault::new(ErrorCode::Draining, text).retry_ms(DRAINING_RETRY_MS));
         }
         let room = self.room_named(room_name, limits)?.id;
-        let placed = self.take_places_in(room, address, identity, limits);
+        let placed = self.take_places_in(room, address, who, limits);
         if placed.is_err() {
             self.remove_room_if_empty(room);
         }
@@ -249,7 +249,7 @@ impl State {
         &mut self,
         room: RoomId,
         address: IpAddr,
-        identity: &str,
+        who: &Participant,
         limits: &Limits,
     ) -> Result<usize, Fault> {
         self.sessions_per_address
@@ -257,7 +257,7 @@ impl State {
         let reserved = self
             .rooms
             .get_mut(&room)
-            .map_or(Ok(()), |room| room.reserve(identity));
+            .map_or(Ok(()), |room| room.reserve(&who.identity, who.viewer));
         if let Err(fault) = reserved {
             self.sessions_per_address.give_back(address);
             return Err(fault);
@@ -300,8 +300,8 @@ impl State {
     ) -> Option<Workers> {
         let joining = self.joining.remove(&peer)?;
         let room = self.rooms.get_mut(&joining.room)?;
-        room.release();
         let is_viewer = joining.participant.viewer;
+        room.release(is_viewer);
         let effects = room.enter(peer, joining.participant);
         let limits = &config.limits;
         let rate = quota(limits.frames_per_second, limits.frames_burst);
@@ -356,7 +356,7 @@ impl State {
     pub(super) fn fail_join(&mut self, peer: PeerId, fault: Fault) -> Option<usize> {
         let joining = self.joining.remove(&peer)?;
         if let Some(room) = self.rooms.get_mut(&joining.room) {
-            room.release();
+            room.release(joining.participant.viewer);
         }
         self.remove_room_if_empty(joining.room);
         self.sessions_per_address.give_back(joining.address);

@@ -123,10 +123,8 @@ impl State {
         }
         let id = self.ids.next_room();
         self.room_names.insert(name.to_owned(), id);
-        self.rooms.insert(
-            id,
-            Room::new(id, name.to_owned(), limits.participants_per_room),
-        );
+        self.rooms
+            .insert(id, Room::new(id, name.to_owned(), limits));
         Ok(id)
     }
 

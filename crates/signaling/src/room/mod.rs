@@ -12,6 +12,7 @@ use std::sync::Arc;
 use madang_core::{Command, LayerAvailable, PeerId, RoomId, TrackId};
 use serde_json::Value;
 
+use crate::limits::Limits;
 use crate::protocol::{
     Action, Bye, ErrorCode, Fault, Grants, PeerInfo, RoomInfo, ServerMessage, SlotInfo, Snapshot,
     TrackInfo,
@@ -29,15 +30,23 @@ mod tests;
 pub(crate) struct Room {
     pub(crate) id: RoomId,
     pub(crate) name: String,
-    /// Participants at the most.
-    max: usize,
+    /// For participants.
+    places: Places,
+    /// For viewers, who take nobody else's.
+    viewer_places: Places,
     locked: bool,
-    /// Participants that wait for their answer.
-    joining: usize,
     participants: BTreeMap<PeerId, Participant>,
     tracks: BTreeMap<TrackId, Track>,
     /// How many viewers the viewers were last told of.
     told_viewers: usize,
+}
+
+/// How many of a kind may be in a room.
+#[derive(Debug)]
+struct Places {
+    max: usize,
+    /// Those that wait for their answer.
+    joining: usize,
 }
 
 /// Somebody in a room.
@@ -104,13 +113,14 @@ pub(crate) trait TrackIds {
 }
 
 impl Room {
-    pub(crate) fn new(id: RoomId, name: String, max: usize) -> Self {
+    pub(crate) fn new(id: RoomId, name: String, limits: &Limits) -> Self {
+        let places = |max| Places { max, joining: 0 };
         Self {
             id,
             name,
-            max,
+            places: places(limits.participants_per_room),
+            viewer_places: places(limits.viewers_per_room),
             locked: false,
-            joining: 0,
             participants: BTreeMap::new(),
             tracks: BTreeMap::new(),
             told_viewers: 0,
@@ -118,7 +128,7 @@ impl Room {
     }
 
     /// Keeps a place for somebody who waits for an answer; [`Room::release`] gives it back.
-    pub(crate) fn reserve(&mut self, identity: &str) -> Result<(), Fault> {
+    pub(crate) fn reserve(&mut self, identity: &str, viewer: bool) -> Result<(), Fault> {
         if self.locked {
             let text = format!(
                 "the room '{}' is locked: ask its administrator",
@@ -126,25 +136,32 @@ impl Room {
             );
             return Err(Fault::new(ErrorCode::RoomClosed, text));
         }
-        let replaced = usize::from(
-            self.participants
-                .values()
-                .any(|other| other.identity == identity),
-        );
-        if self.participants.len() + self.joining - replaced >= self.max {
-            let text = format!(
-                "the room '{}' is full: it holds {}",
-                self.name.escape_debug(),
-                self.max
-            );
+        let others = self.participants.values();
+        // Who is there with the same identity makes room.
+        let others = others.filter(|other| other.viewer == viewer && other.identity != identity);
+        let others = others.count();
+        let places = self.places_of(viewer);
+        if others + places.joining >= places.max {
+            let (max, who) = (places.max, if viewer { "viewers" } else { "participants" });
+            let name = self.name.escape_debug();
+            let text = format!("the room '{name}' is full: it holds {max} {who}");
             return Err(Fault::new(ErrorCode::RoomFull, text));
         }
-        self.joining += 1;
+        places.joining += 1;
         Ok(())
     }
 
-    pub(crate) fn release(&mut self) {
-        self.joining = self.joining.saturating_sub(1);
+    pub(crate) fn release(&mut self, viewer: bool) {
+        let joining = &mut self.places_of(viewer).joining;
+        *joining = joining.saturating_sub(1);
+    }
+
+    fn places_of(&mut self, viewer: bool) -> &mut Places {
+        if viewer {
+            &mut self.viewer_places
+        } else {
+            &mut self.places
+        }
     }
 
     /// Adds somebody. Who is there with the same identity has to go.
@@ -179,7 +196,8 @@ impl Room {
 
     /// Nobody is here and nobody is on the way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.participants.is_empty() && self.joining == 0
+        let joining = self.places.joining + self.viewer_places.joining;
+        self.participants.is_empty() && joining == 0
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -250,7 +268,7 @@ impl Room {
         RoomInfo {
             name: self.name.clone(),
             locked: self.locked,
-            max: self.max,
+            max: self.places.max,
         }
     }
 

@@ -35,7 +35,11 @@ fn participant(identity: &str) -> Participant {
 
 /// Ann and Bob, and a hidden third.
 fn room() -> Room {
-    let mut room = Room::new(RoomId(1), "r".into(), 4);
+    let limits = Limits {
+        participants_per_room: 4,
+        ..Limits::default()
+    };
+    let mut room = Room::new(RoomId(1), "r".into(), &limits);
     room.enter(ANN, participant("ann"));
     room.enter(BOB, participant("bob"));
     let mut ghost = participant("ghost");
@@ -80,12 +84,19 @@ fn told(effects: &Effects) -> BTreeSet<PeerId> {
 #[test]
 fn places_are_kept_for_those_who_are_joining() {
     let mut room = room();
-    assert_eq!(room.reserve("dan"), Ok(()));
-    assert_eq!(room.reserve("eve").unwrap_err().code, ErrorCode::RoomFull);
-    assert_eq!(room.reserve("ann"), Ok(()), "ann only replaces herself");
-    room.release();
-    room.release();
-    assert_eq!(room.reserve("eve"), Ok(()));
+    assert_eq!(room.reserve("dan", false), Ok(()));
+    assert_eq!(
+        room.reserve("eve", false).unwrap_err().code,
+        ErrorCode::RoomFull
+    );
+    assert_eq!(
+        room.reserve("ann", false),
+        Ok(()),
+        "ann only replaces herself"
+    );
+    room.release(false);
+    room.release(false);
+    assert_eq!(room.reserve("eve", false), Ok(()));
 }
 
 #[test]
@@ -187,6 +198,6 @@ fn an_empty_room_says_so() {
         room.end(peer, End::Close(1000));
     }
     assert!(room.is_empty());
-    room.reserve("ann").unwrap();
+    room.reserve("ann", false).unwrap();
     assert!(!room.is_empty(), "somebody is on the way");
 }

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
 use super::problem::Problem;
-use crate::http::{check_origin, client_address};
+use crate::http::{bearer, check_origin, client_address};
 use crate::hub::{Hub, HubConfig, client_prefix};
 use crate::limits::Limits;
 use crate::protocol::Secret;
@@ -60,21 +60,9 @@ pub(super) fn client(
     Ok(client_prefix(address))
 }
 
-/// The Bearer token (RFC 6750), else the one of the path.
+/// The Bearer token, else the one of the path.
 pub(super) fn token(headers: &HeaderMap, path: Option<String>) -> Option<Secret> {
-    let header = headers
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok());
-    let bearer = header.and_then(|value| {
-        let (scheme, token) = value.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| token.trim().to_owned())
-    });
-    bearer
-        .filter(|token| !token.is_empty())
-        .or(path)
-        .map(Secret)
+    bearer(headers).or_else(|| path.map(Secret))
 }
 
 /// Whether the body is of this media type, whatever parameters follow.

@@ -136,6 +136,24 @@ async fn who_comes_by_whip_or_whep_is_counted_as_joining() {
 }
 
 #[tokio::test]
+async fn viewers_and_participants_take_no_places_of_each_other() {
+    let mut config = config();
+    config.limits.participants_per_room = 1;
+    config.limits.viewers_per_room = 2;
+    let server = Server::start(config).await;
+    for (path, sdp, status) in [
+        ("/whep/r", reception(), 201),
+        ("/whep/r", reception(), 201),
+        ("/whep/r", reception(), 503),
+        ("/whip/r", offer(), 201),
+    ] {
+        assert_eq!(post(&server, path, "ann", &sdp).await.status, status);
+    }
+    let refused = post(&server, "/whip/r", "bob", &offer()).await;
+    assert_eq!(refused.problem()["code"], "room_full");
+}
+
+#[tokio::test]
 async fn an_open_room_is_watched_without_a_token() {
     let mut config = config();
     config.live.open = vec!["r".into()];
