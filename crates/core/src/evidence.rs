@@ -19,8 +19,8 @@ pub(crate) struct FrameSizes {
 }
 
 /// How much larger than usual a keyframe is, in percent, by the number of requests that went without an answer.
-/// Browsers' are 3 to 10 times as large as the frame before; frames that others refer to reach twice the usual.
-const SIZE_PERCENT: [u64; 3] = [270, 270, 200];
+/// Browsers' are 3 to 10 times as large as the frame before.
+const SIZE_PERCENT: [u64; 3] = [200, 200, 150];
 
 impl FrameSizes {
     /// Where the frame that ends with this packet begins, if it is taken for a keyframe. `asked`: so many requests are
