@@ -28,6 +28,7 @@ mod forward;
 mod gaps;
 mod h264;
 mod ids;
+mod keyframes;
 mod ladder;
 mod layer;
 mod layering;

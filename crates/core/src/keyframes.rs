@@ -1,0 +1,107 @@
+//! When an encoder is asked for a keyframe, and whether it minds.
+
+use std::time::{Duration, Instant};
+
+/// Coalesces keyframe requests to one layer's encoder.
+#[derive(Debug, Default)]
+pub(crate) struct Keyframes {
+    last_request: Option<Instant>,
+    /// Requests since the last keyframe.
+    unanswered: u32,
+    wanted: bool,
+    /// The first request since the newest keyframe.
+    unanswered_since: Option<Instant>,
+    /// The encoder sends keyframes when it likes: OBS has no way to ask it for one.
+    pub(crate) ignored: bool,
+}
+
+/// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
+const IGNORED_AFTER: Duration = Duration::from_secs(3);
+/// A keyframe this soon after a request is an answer to it.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+
+/// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
+/// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(1_000);
+/// Until a request that has not been answered is repeated: it, or the keyframe, may have got lost.
+const REQUEST_REPEAT: Duration = Duration::from_millis(500);
+
+impl Keyframes {
+    /// Somebody needs a keyframe. True where the encoder is to be asked now.
+    pub(crate) fn want(&mut self, now: Instant) -> bool {
+        self.wanted = true;
+        self.take_due(now)
+    }
+
+    /// True where a request that was held back is due. It counts as sent.
+    pub(crate) fn take_due(&mut self, now: Instant) -> bool {
+        if !self.wanted || self.due().is_some_and(|due| now < due) {
+            return false;
+        }
+        self.last_request = Some(now);
+        self.unanswered_since.get_or_insert(now);
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.wanted = false;
+        true
+    }
+
+    /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
+    pub(crate) fn on_keyframe(&mut self, now: Instant) {
+        let asked = self.unanswered_since.take();
+        let answers = asked.is_some_and(|at| now.saturating_duration_since(at) < ANSWERED_WITHIN);
+        self.ignored &= !answers;
+        self.unanswered = 0;
+        self.wanted = false;
+    }
+
+    /// Requests that no keyframe has come for yet.
+    pub(crate) fn unanswered(&self) -> u32 {
+        self.unanswered
+    }
+
+    /// Looks whether requests are ignored.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        self.ignored |= self
+            .unanswered_since
+            .is_some_and(|at| now.saturating_duration_since(at) >= IGNORED_AFTER);
+    }
+
+    /// When the next request may go out, while one is wanted.
+    pub(crate) fn next(&self) -> Option<Instant> {
+        if self.wanted { self.due() } else { None }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let interval = if self.unanswered == 0 {
+            REQUEST_INTERVAL
+        } else {
+            REQUEST_REPEAT
+        };
+        self.last_request.and_then(|at| at.checked_add(interval))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whip_43_an_encoder_that_ignores_requests_is_noticed_and_forgiven() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut keyframes = Keyframes::default();
+        for ms in (0..=2_500).step_by(500) {
+            assert!(keyframes.want(at(ms)), "{ms}");
+            keyframes.tick(at(ms));
+        }
+        assert!(!keyframes.ignored);
+        keyframes.tick(at(3_000));
+        assert!(keyframes.ignored);
+        keyframes.on_keyframe(at(5_000));
+        assert!(keyframes.ignored, "it came when the encoder liked");
+        assert!(keyframes.want(at(7_000)));
+        keyframes.on_keyframe(at(7_100));
+        keyframes.tick(at(20_000));
+        assert!(!keyframes.ignored);
+    }
+}
