@@ -9,7 +9,7 @@ use super::negotiate::{add_slots, adopt, check_codecs, default_view, described, 
 use crate::peer::{self, Peer};
 use crate::publish::PeerKey;
 use crate::sdp::{AnswerSdp, RemoteAnswer, SdpError, finish_answer};
-use crate::{Answer, Event, MediaKind, PeerId, RoomId};
+use crate::{Answer, MediaKind, PeerId, RoomId};
 
 impl Shard {
     /// Makes a peer, and an offer for it.
@@ -19,11 +19,7 @@ impl Shard {
         } else {
             Err(SdpError::Full)
         };
-        self.events.push_back(Event::Answered {
-            peer: id,
-            generation: 0,
-            result,
-        });
+        self.tell_answered(id, 0, result);
     }
 
     fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
@@ -67,11 +63,7 @@ impl Shard {
             return;
         };
         let result = self.accept_answer(now, key, answer);
-        self.events.push_back(Event::Answered {
-            peer: id,
-            generation,
-            result,
-        });
+        self.tell_answered(id, generation, result);
     }
 
     fn accept_answer(

@@ -34,11 +34,7 @@ impl Shard {
         } else {
             Err(SdpError::Full)
         };
-        self.events.push_back(Event::Answered {
-            peer: id,
-            generation: 0,
-            result,
-        });
+        self.tell_answered(id, 0, result);
     }
 
     fn accept_join(&mut self, now: Instant, join: Join) -> Result<Answer, SdpError> {
@@ -111,8 +107,18 @@ impl Shard {
             return;
         };
         let result = self.accept_offer(now, key, offer);
+        self.tell_answered(id, generation, result);
+    }
+
+    /// What has become of an offer or an answer of the peer.
+    pub(super) fn tell_answered(
+        &mut self,
+        peer: PeerId,
+        generation: u32,
+        result: Result<Answer, SdpError>,
+    ) {
         self.events.push_back(Event::Answered {
-            peer: id,
+            peer,
             generation,
             result,
         });
