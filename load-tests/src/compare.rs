@@ -25,8 +25,6 @@ use crate::scenario::Scenario;
 pub(crate) enum Peer {
     /// This repository's server.
     Madang,
-    /// The same, with str0m writing what leaves.
-    MadangEngine,
     /// The same by HTTP: publishers by WHIP, viewers by WHEP.
     MadangWhip,
     /// Janus with its VideoRoom.
@@ -134,9 +132,7 @@ impl Comparison {
     ) -> Result<Measured, AdapterError> {
         let ip = match peer {
             Peer::Janus => outer_address()?,
-            Peer::Madang | Peer::MadangEngine | Peer::MadangWhip | Peer::Mediasoup | Peer::Http => {
-                Ipv4Addr::LOCALHOST
-            }
+            Peer::Madang | Peer::MadangWhip | Peer::Mediasoup | Peer::Http => Ipv4Addr::LOCALHOST,
         };
         let factory = Factory {
             identity: identity.clone(),
@@ -157,18 +153,17 @@ impl Comparison {
     ) -> Result<Box<dyn Adapter>, AdapterError> {
         let (workers, cpus) = (settings.server_workers, &settings.server_cpus);
         let servers = &self.servers;
-        let mut arguments = servers.arguments.clone();
-        if peer == Peer::MadangEngine {
-            arguments.push("--media-send-path=engine".to_owned());
-        }
         Ok(match (peer, servers.address) {
-            (Peer::Madang | Peer::MadangEngine, Some(address)) => Box::new(Madang::at(address)?),
-            (Peer::Madang | Peer::MadangEngine, None) => {
-                Box::new(Madang::start(&servers.madang, &arguments, workers, cpus)?)
-            }
+            (Peer::Madang, Some(address)) => Box::new(Madang::at(address)?),
+            (Peer::Madang, None) => Box::new(Madang::start(
+                &servers.madang,
+                &servers.arguments,
+                workers,
+                cpus,
+            )?),
             (Peer::MadangWhip, address) => Box::new(madang::by_http(
                 &servers.madang,
-                &arguments,
+                &servers.arguments,
                 workers,
                 cpus,
                 address,
@@ -182,7 +177,6 @@ impl Comparison {
     fn name(&self, peer: Peer) -> &str {
         match peer {
             Peer::Madang => "madang",
-            Peer::MadangEngine => "madang-engine",
             Peer::MadangWhip => "madang-whip",
             Peer::Janus => "janus",
             Peer::Mediasoup => "mediasoup",

@@ -31,7 +31,7 @@ pub struct ExplainedDownlink {
     pub wanted_bps: u64,
     pub round_trip: Option<Duration>,
     /// Share of packets that got lost lately, 0 to 1.
-    pub loss: Option<f32>,
+    pub loss: f32,
 }
 
 /// A video slot.

@@ -12,7 +12,7 @@ use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
 use crate::allocate::Downlink;
-use crate::egress::Egress;
+use crate::egress::Lane;
 use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
@@ -22,7 +22,8 @@ pub(crate) struct Peer {
     pub(crate) id: PeerId,
     pub(crate) room: RoomId,
     pub(crate) rtc: Rtc,
-    pub(crate) egress: Egress,
+    /// Sends what its slots take.
+    pub(crate) lane: Box<Lane>,
     pub(crate) subscribe: bool,
     pub(crate) slots: Vec<Slot>,
     pub(crate) published: Vec<PublishedMid>,
@@ -149,12 +150,12 @@ pub(crate) fn pass_time(rtc: &mut Rtc, now: Instant) {
 }
 
 impl Peer {
-    pub(crate) fn new(id: PeerId, room: RoomId, rtc: Rtc, egress: Egress, now: Instant) -> Self {
+    pub(crate) fn new(id: PeerId, room: RoomId, rtc: Rtc, lane: Lane, now: Instant) -> Self {
         Self {
             id,
             room,
             rtc,
-            egress,
+            lane: Box::new(lane),
             subscribe: false,
             slots: Vec::new(),
             published: Vec::new(),

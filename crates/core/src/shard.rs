@@ -29,7 +29,7 @@ use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
 use crate::relay::{Arrived, Mailboxes};
 use crate::timers::{Timer, Timers};
-use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, SendPath, TrackId, Wallclock};
+use crate::{CloseReason, Command, Event, Outbox, PeerId, RoomId, TrackId, Wallclock};
 
 /// A datagram that has come in.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +63,6 @@ pub struct ShardConfig {
     pub identity: Identity,
     pub addresses: Vec<Address>,
     pub ice_lite: bool,
-    pub send_path: SendPath,
     pub wallclock: Wallclock,
     /// Where a bandwidth estimate starts, in bit/s.
     pub initial_bitrate_bps: u64,
@@ -322,13 +321,12 @@ impl Shard {
         let from = self.outbox.position();
         drop(crypto::take_exported_keys());
         let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
-        if let Some(lane) = peer.egress.lane() {
-            if let Some(route) = self.outbox.route(from) {
-                lane.set_route(route);
-            }
-            if let Some(keying) = crypto::take_exported_keys() {
-                lane.key(&keying, self.config.identity.key_derivation());
-            }
+        if let Some(route) = self.outbox.route(from) {
+            peer.lane.set_route(route);
+        }
+        if let Some(keying) = crypto::take_exported_keys() {
+            peer.lane
+                .key(&keying, self.config.identity.key_derivation());
         }
         self.driven(now, key, driven, &mut said);
         self.rtc_events = said;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
+use madang_core::IdentityError;
 use madang_core::limits::Limits;
-use madang_core::{IdentityError, SendPath};
 
 use crate::limits::WORKERS_MAX;
 
@@ -27,7 +27,6 @@ pub struct DriverConfig {
     /// Limits of each shard.
     pub limits: Limits,
     pub ice_lite: bool,
-    pub send_path: SendPath,
     /// Where a bandwidth estimate starts, in bit/s.
     pub initial_bitrate_bps: u64,
     /// Seed of the shards' own randomness; each worker derives its own from it.
@@ -146,7 +145,6 @@ mod tests {
             advertised: Vec::new(),
             limits: Limits::default(),
             ice_lite: false,
-            send_path: SendPath::default(),
             initial_bitrate_bps: 1_000_000,
             seed: 1,
             receive_buffer_bytes: DriverConfig::SOCKET_BUFFER_BYTES,

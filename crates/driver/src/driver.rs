@@ -186,7 +186,6 @@ impl Driver {
             identity,
             addresses: self.addresses().to_vec(),
             ice_lite: config.ice_lite,
-            send_path: config.send_path,
             wallclock: self.wallclock,
             initial_bitrate_bps: config.initial_bitrate_bps,
             limits: config.limits.clone(),
@@ -225,7 +224,6 @@ pub(crate) mod tests {
     use std::net::UdpSocket;
     use std::time::Duration;
 
-    use madang_core::SendPath;
     use madang_core::demux::Ufrag;
     use madang_core::limits::Limits;
 
@@ -245,7 +243,6 @@ pub(crate) mod tests {
             advertised: Vec::new(),
             limits: Limits::default(),
             ice_lite: false,
-            send_path: SendPath::default(),
             initial_bitrate_bps: 1_000_000,
             seed: 60,
             receive_buffer_bytes: 1024 * 1024,

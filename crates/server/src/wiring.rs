@@ -2,13 +2,12 @@
 
 use std::net::SocketAddr;
 
-use madang_core::SendPath;
 use madang_core::limits::Limits as ShardLimits;
 use madang_driver::DriverConfig;
 use madang_signaling::protocol::{IceServer, Secret};
 use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live};
 
-use crate::config::{SendPathName, Settings};
+use crate::config::Settings;
 use crate::http::ServerLimits;
 
 pub(crate) fn driver(settings: &Settings) -> DriverConfig {
@@ -27,10 +26,6 @@ pub(crate) fn driver(settings: &Settings) -> DriverConfig {
         advertised: media.advertise.clone(),
         limits: shard_limits(settings),
         ice_lite: media.ice_lite,
-        send_path: match media.send_path {
-            SendPathName::Lane => SendPath::Lane,
-            SendPathName::Engine => SendPath::Engine,
-        },
         initial_bitrate_bps: media.initial_bitrate_bps,
         seed: rand::random(),
         receive_buffer_bytes: media.receive_buffer_bytes,

@@ -74,7 +74,7 @@ struct DownlinkReport {
     given_bps: u64,
     audio_bps: u64,
     rtt_ms: Option<u64>,
-    loss: Option<f32>,
+    loss: f32,
 }
 
 #[derive(Debug, Serialize)]

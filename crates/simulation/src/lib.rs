@@ -34,7 +34,5 @@ pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};
 pub use encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, StartValues, VideoEncoder};
 pub use page::{Page, TileSize, TrackInfo};
 pub use payload::{Codec, Mode, Tag};
-pub use plan::{
-    Action, ENGINE_VARIABLE, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step,
-};
+pub use plan::{Action, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step};
 pub use world::{SERVER, Sample, Seat, World, WorldConfig};

@@ -5,7 +5,7 @@ mod perform;
 use std::io::Write;
 use std::time::Duration;
 
-use madang_core::{AudioView, SendPath, Source};
+use madang_core::{AudioView, Source};
 
 use crate::browser::BrowserConfig;
 use crate::network::LinkConfig;
@@ -20,7 +20,6 @@ pub struct Plan {
     title: &'static str,
     steps: Vec<Step>,
     configure: fn(&mut WorldConfig),
-    send_path: Option<SendPath>,
 }
 
 /// One line of the story.
@@ -102,19 +101,12 @@ impl Plan {
             title,
             steps: Vec::new(),
             configure: |_| {},
-            send_path: None,
         }
     }
 
     /// Changes the server's configuration.
     pub fn configured(mut self, configure: fn(&mut WorldConfig)) -> Self {
         self.configure = configure;
-        self
-    }
-
-    /// Runs over this send path, whatever else is asked for.
-    pub fn sending_by(mut self, path: SendPath) -> Self {
-        self.send_path = Some(path);
         self
     }
 
@@ -170,10 +162,6 @@ impl Plan {
     ) {
         let mut config = WorldConfig::new(seed);
         config.workers = workers;
-        if std::env::var_os(ENGINE_VARIABLE).is_some() {
-            config.send_path = SendPath::Engine;
-        }
-        config.send_path = self.send_path.unwrap_or(config.send_path);
         (self.configure)(&mut config);
         let mut told = Told {
             plan: self,
@@ -208,9 +196,6 @@ pub const SEEDS_VARIABLE: &str = "MADANG_SIMULATION_SEEDS";
 
 /// Stories take turns: all people on one worker, and spread over several.
 const WORKERS: [usize; 2] = [1, 3];
-
-/// Lets every story run over str0m's send path instead of Madang's own, to compare the two.
-pub const ENGINE_VARIABLE: &str = "MADANG_SIMULATION_ENGINE";
 
 fn seed_range(text: &str) -> Vec<u64> {
     let range = text

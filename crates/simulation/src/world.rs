@@ -6,8 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
 use madang_core::{
-    Address, Command, Datagram, Downlink, Identity, SendPath, Shard, ShardConfig, ShardStats,
-    Wallclock,
+    Address, Command, Datagram, Downlink, Identity, Shard, ShardConfig, ShardStats, Wallclock,
 };
 
 use crate::browser::{Browser, BrowserConfig};
@@ -22,7 +21,6 @@ pub struct WorldConfig {
     pub seed: u64,
     /// Over which people are dealt out in the order of their coming.
     pub workers: usize,
-    pub send_path: SendPath,
     pub initial_bitrate_bps: u64,
     pub limits: Limits,
     pub signalling_delay: Duration,
@@ -33,7 +31,6 @@ impl WorldConfig {
         Self {
             seed,
             workers: 1,
-            send_path: SendPath::default(),
             initial_bitrate_bps: 1_000_000,
             limits: Limits::default(),
             signalling_delay: SIGNALLING_DELAY,
@@ -151,7 +148,6 @@ impl World {
                 local: SERVER,
             }],
             ice_lite: false,
-            send_path: config.send_path,
             wallclock: Wallclock {
                 at: start,
                 time: SystemTime::UNIX_EPOCH + WALLCLOCK_START,

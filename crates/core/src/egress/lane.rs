@@ -119,8 +119,8 @@ impl Lane {
         }
     }
 
-    /// Takes over a slot's stream from the engine.
-    pub(super) fn adopt(&mut self, now: Instant, rtc: &mut Rtc, slot: usize, mid: Mid) {
+    /// Takes over the stream that a slot has been given, with its SSRCs. Called after each round of SDP.
+    pub(crate) fn adopt(&mut self, now: Instant, rtc: &mut Rtc, slot: usize, mid: Mid) {
         if self.streams.len() <= slot {
             self.streams.resize_with(slot + 1, || None);
         }
@@ -159,7 +159,7 @@ impl Lane {
 
     /// Takes all streams of slots out of the engine. It must send nothing under their SSRCs, not even a report:
     /// its indexes and ours would meet under one key.
-    pub(super) fn reclaim(&self, rtc: &mut Rtc) {
+    pub(crate) fn reclaim(&self, rtc: &mut Rtc) {
         let mut api = rtc.direct_api();
         for stream in self.streams.iter().flatten() {
             api.remove_stream_tx(stream.ssrc.into());
@@ -167,7 +167,7 @@ impl Lane {
     }
 
     /// Lets the engine name these SSRCs in its next answer.
-    pub(super) fn declare(&self, rtc: &mut Rtc) {
+    pub(crate) fn declare(&self, rtc: &mut Rtc) {
         for stream in self.streams.iter().flatten() {
             // An m-line may have been recycled for another (RFC 8829 section 5.2.2).
             if rtc.media(stream.mid).is_some() {

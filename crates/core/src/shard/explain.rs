@@ -44,15 +44,14 @@ impl Shard {
                 self.explained_slot(slot, wanted.map(|(_, layer)| *layer))
             })
             .collect();
-        let lane = peer.egress.as_lane();
         Some(Explanation {
             downlink: ExplainedDownlink {
                 estimate_bps: peer.estimate_bps,
                 given_bps: total(slots.iter().filter_map(|slot| slot.given.as_ref())),
                 audio_bps: asked.audio_bps,
                 wanted_bps: total(slots.iter().filter_map(|slot| slot.wanted.as_ref())),
-                round_trip: lane.and_then(|lane| lane.round_trip()),
-                loss: lane.map(|lane| share(lane.loss_permille())),
+                round_trip: peer.lane.round_trip(),
+                loss: share(peer.lane.loss_permille()),
             },
             slots,
             published: self.explained_tracks(now, peer),

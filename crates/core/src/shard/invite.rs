@@ -24,7 +24,7 @@ impl Shard {
 
     fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
         let (mut rtc, ufrag) = self.engine(now);
-        let egress = self.egress(now);
+        let lane = self.lane(now);
         let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
         let mut offered = None;
         let mut said = Vec::new();
@@ -38,7 +38,7 @@ impl Shard {
         };
         let driven = peer::drive(&mut rtc, now, offer, &mut self.outbox, &mut said);
         let (offer, pending) = offered.ok_or_else(engine_failed)?;
-        let mut peer = Peer::new(id, room, rtc, egress, now);
+        let mut peer = Peer::new(id, room, rtc, lane, now);
         peer.subscribe = true;
         peer.view = default_view();
         peer.invitation = Some(pending);
@@ -84,11 +84,11 @@ impl Shard {
             .collect();
         let mut accepted = None;
         let mut said = Vec::new();
-        let (egress, slots) = (&mut peer.egress, &peer.slots);
+        let (lane, slots) = (&mut *peer.lane, &peer.slots);
         let accept = |rtc: &mut str0m::Rtc| {
             accepted = Some(rtc.sdp_api().accept_answer(pending, answer.sdp));
-            adopt((rtc, egress), (slots, limit), now, &mut open);
-            egress.reclaim(rtc);
+            adopt((rtc, lane), (slots, limit), now, &mut open);
+            lane.reclaim(rtc);
         };
         let driven = peer::drive(&mut peer.rtc, now, accept, &mut self.outbox, &mut said);
         for slot in &mut peer.slots {

@@ -1,4 +1,4 @@
-//! Peers with a send lane of our own: forwarding, feedback, timers.
+//! The way of packets out of the shard, through the lane of each peer: forwarding, feedback, timers.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -15,14 +15,12 @@ const ESTIMATE_STEP: u64 = 50;
 
 impl Shard {
     /// Chooses, rewrites and writes all packets of the batch for one peer.
-    pub(super) fn forward_by_lane(&mut self, now: Instant, key: PeerKey, batch: &[Arrived]) {
+    pub(super) fn forward(&mut self, now: Instant, key: PeerKey, batch: &[Arrived]) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let Some(lane) = peer.egress.lane() else {
-            return;
-        };
-        let (slots, rtc, outbox) = (&mut peer.slots, &peer.rtc, &mut self.outbox);
+        let (slots, rtc, lane) = (&mut peer.slots, &peer.rtc, &mut peer.lane);
+        let outbox = &mut self.outbox;
         let mut switched = false;
         for (slot_index, packet_index) in peer.pending.drain(..) {
             let (Some(slot), Some((track, packet))) =
@@ -54,9 +52,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let Some(lane) = peer.egress.lane() else {
-            return;
-        };
+        let lane = &mut peer.lane;
         lane.pump(now, &mut self.outbox);
         let sent = lane.take_stats();
         self.stats.packets_out += sent.packets;
@@ -88,11 +84,8 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return false;
         };
-        let Some(lane) = peer.egress.lane() else {
-            return false;
-        };
         let mut heard = std::mem::take(&mut self.heard);
-        let complete = lane.on_rtcp(now, datagram, &mut heard);
+        let complete = peer.lane.on_rtcp(now, datagram, &mut heard);
         // Browsers report about senders that have never sent: who publishes nothing has nothing to tell the engine.
         let complete = complete || peer.published.is_empty();
         self.resend(now, key, &heard);
@@ -108,9 +101,6 @@ impl Shard {
     /// Answers a receiver's NACK from what the layers keep.
     fn resend(&mut self, now: Instant, key: PeerKey, heard: &Heard) {
         let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        let Some(lane) = peer.egress.lane() else {
             return;
         };
         for &(slot_index, seq) in &heard.missing {
@@ -134,7 +124,8 @@ impl Shard {
                 slot.payload_types(packet, &peer.rtc),
                 wanted.span.rewrite(packet),
             ) {
-                lane.resend(now, slot_index, payload_types, packet, rewritten);
+                peer.lane
+                    .resend(now, slot_index, payload_types, packet, rewritten);
             }
         }
     }
@@ -144,15 +135,12 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let Some(lane) = peer.egress.as_lane() else {
-            return;
-        };
-        let (before, estimate) = (peer.estimate_bps, lane.estimate_bps());
+        let (before, estimate) = (peer.estimate_bps, peer.lane.estimate_bps());
         let moved = match (before, estimate) {
             (Some(before), Some(now)) => before.abs_diff(now) * ESTIMATE_STEP > before,
             (before, now) => before != now,
         };
-        if moved && !lane.is_experimenting() {
+        if moved && !peer.lane.is_experimenting() {
             peer.estimate_bps = estimate;
             self.mark_stale(key, |stale| stale.allocation = true);
         }
@@ -164,7 +152,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
-        let route = peer.egress.as_lane().and_then(|lane| lane.route());
+        let route = peer.lane.route();
         let elsewhere = route.is_some_and(|route| route.destination != address);
         if !elsewhere || peer.followed.replace(address) == Some(address) {
             return;

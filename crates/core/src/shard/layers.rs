@@ -2,14 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use str0m::bwe::Bitrate;
-
 use super::Shard;
 use crate::allocate::{self, Demand, Downlink, Grant};
-use crate::egress::Lane;
 use crate::forward::Slot;
 use crate::layering::Target;
-use crate::peer;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, PeerId, Quality, QualityReason, Why};
 
@@ -37,7 +33,6 @@ pub(super) struct Demands {
 struct Ask {
     /// There is a picture to be had.
     video: bool,
-    used_bps: u64,
     wanted_bps: u64,
 }
 
@@ -64,7 +59,7 @@ impl Shard {
             return;
         };
         // What gets lost is sent again.
-        let repair = peer.egress.as_lane().map_or(0, Lane::loss_permille);
+        let repair = peer.lane.loss_permille();
         let budget = peer.estimate_bps.map(|bps| {
             let media = bps.saturating_sub(bps * repair / 1_000);
             media.saturating_sub(audio_bps)
@@ -101,7 +96,6 @@ impl Shard {
         let short = allocation.grants.contains(&Grant::NoBandwidth);
         let ask = Ask {
             video: !places.is_empty(),
-            used_bps: allocation.used_bps,
             wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100,
         };
         self.ask_for_bandwidth(now, key, ask);
@@ -114,8 +108,7 @@ impl Shard {
         let Some(peer) = self.peers.get(key) else {
             return found;
         };
-        let lane = peer.egress.as_lane();
-        let repeats_sound = lane.is_some_and(|lane| lane.repeats_sound());
+        let repeats_sound = peer.lane.repeats_sound();
         for (index, slot) in peer.slots.iter().enumerate() {
             let Some((source, track)) = slot
                 .source
@@ -174,25 +167,9 @@ impl Shard {
         if !resumed && peer.desired_bps.abs_diff(wanted_bps) * 10 <= peer.desired_bps {
             return;
         }
-        // After a time without video the estimator knows nothing but the rate of padding, and would take
-        // the first keyframe for an overload: 2.6 Mbit/s became 0.2 on a perfect link.
-        let restart = peer
-            .estimate_bps
-            .filter(|_| resumed && peer.desired_bps > 0);
         peer.desired_bps = wanted_bps;
-        if let Some(lane) = peer.egress.lane() {
-            lane.set_demand(now, wanted_bps);
-            self.pump(now, key);
-            return;
-        }
-        self.drive(now, key, |rtc| {
-            if let Some(estimate_bps) = restart {
-                rtc.bwe().reset(Bitrate::bps(estimate_bps));
-            }
-            rtc.bwe()
-                .set_bitrate(Bitrate::bps(ask.used_bps), Bitrate::bps(wanted_bps));
-            peer::pass_time(rtc, now);
-        });
+        peer.lane.set_demand(now, wanted_bps);
+        self.pump(now, key);
     }
 
     fn rate_downlink(

@@ -1,18 +1,16 @@
-//! The way of a packet through the shard: what str0m says, reading it in, fanning it out.
+//! The way of a packet into the shard: what str0m says, reading it in, fanning it out.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use str0m::IceConnectionState;
-use str0m::bwe::BweKind;
 use str0m::format::PayloadParams;
-use str0m::media::{KeyframeRequest, Pt, SenderFeedback};
+use str0m::media::{Pt, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::{IDLE_AFTER, Shard};
-use crate::egress;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
-use crate::peer::{self, Stream};
+use crate::peer::Stream;
 use crate::publish::{self, Encoding, PeerKey, Read, Track, TrackKey};
 use crate::relay::Arrived;
 use crate::{Event, RoomId};
@@ -26,13 +24,6 @@ impl Shard {
         match event {
             str0m::Event::RtpPacket(packet) => self.ingest(now, key, packet),
             str0m::Event::SenderFeedback(feedback) => self.on_sender_feedback(key, &feedback),
-            str0m::Event::KeyframeRequest(request) => self.on_keyframe_request(now, key, request),
-            str0m::Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                if let Some(peer) = self.peers.get_mut(key) {
-                    peer.estimate_bps = Some(estimate.as_u64());
-                }
-                self.mark_stale(key, |stale| stale.allocation = true);
-            }
             str0m::Event::Connected => self.on_connected(now, key),
             str0m::Event::IceConnectionStateChange(state) => self.on_ice_state(now, key, state),
             str0m::Event::ChannelOpen(id, _) => {
@@ -117,16 +108,6 @@ impl Shard {
     }
 
     /// A receiver has lost its picture.
-    fn on_keyframe_request(&mut self, now: Instant, key: PeerKey, request: KeyframeRequest) {
-        self.stats.keyframe_requests_in += 1;
-        let Some(peer) = self.peers.get(key) else {
-            return;
-        };
-        if let Some(slot) = peer.slot(request.mid) {
-            self.on_lost_picture(now, key, slot);
-        }
-    }
-
     pub(super) fn on_lost_picture(&mut self, now: Instant, key: PeerKey, slot: usize) {
         let source = self
             .peers
@@ -351,59 +332,6 @@ impl Shard {
                 }
             }
         }
-    }
-
-    /// Chooses, rewrites and writes all packets of the batch for one peer, then drains it once.
-    pub(super) fn forward(&mut self, now: Instant, key: PeerKey, batch: &[Arrived]) {
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
-        if peer.egress.as_lane().is_some() {
-            self.forward_by_lane(now, key, batch);
-            return;
-        }
-        let mut pending = std::mem::take(&mut peer.pending);
-        let mut said = std::mem::take(&mut self.rtc_events);
-        let slots = &mut peer.slots;
-        let mut written = 0;
-        let mut switched = false;
-        let write_all = |rtc: &mut str0m::Rtc| {
-            for (slot_index, packet_index) in pending.drain(..) {
-                let (Some(slot), Some((track, packet))) =
-                    (slots.get_mut(slot_index), batch.get(packet_index))
-                else {
-                    continue;
-                };
-                let Some(payload_types) = slot.payload_types(packet, rtc) else {
-                    continue;
-                };
-                let (before, mid) = (slot.carries(), slot.mid);
-                slot.forward(*track, packet, &mut |packet, rewritten| {
-                    written += u64::from(egress::write_to_engine(
-                        rtc,
-                        mid,
-                        payload_types,
-                        packet,
-                        &rewritten,
-                    ));
-                });
-                switched |= slot.carries() != before;
-            }
-            if written > 0 {
-                peer::pass_time(rtc, now);
-            }
-        };
-        let driven = peer::drive(&mut peer.rtc, now, write_all, &mut self.outbox, &mut said);
-        peer.pending = pending;
-        if written > 0 {
-            peer.busy_until = now + IDLE_AFTER;
-        }
-        self.stats.packets_out += written;
-        if switched {
-            self.mark_stale(key, |stale| stale.slots = true);
-        }
-        self.driven(now, key, driven, &mut said);
-        self.rtc_events = said;
     }
 
     /// Keeps what came in for those who begin to listen, or miss some of it.

@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use str0m::bwe::Bitrate;
 use str0m::change::SdpAnswer;
 use str0m::config::DtlsVersion;
 use str0m::media::{Direction, Mid, Pt};
@@ -12,7 +11,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 
 use super::Shard;
 use crate::demux::Ufrag;
-use crate::egress::{Egress, Lane, SendPath};
+use crate::egress::Lane;
 use crate::forward::Slot;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::PeerKey;
@@ -41,12 +40,12 @@ impl Shard {
         let (mut rtc, ufrag) = self.engine(now);
         let stereo = join.offer.stereo_mids.clone();
         let password = join.offer.ice_password.clone();
-        let mut egress = self.egress(now);
+        let mut lane = self.lane(now);
         let limit = self.config.limits.slots_per_peer;
-        let both = (&mut rtc, &mut egress);
+        let both = (&mut rtc, &mut lane);
         let negotiated = negotiate(both, (&[], limit), now, join.offer, &mut self.outbox);
         let mut negotiated = negotiated.ok_or_else(engine_failed)??;
-        let mut peer = Peer::new(join.peer, join.room, rtc, egress, now);
+        let mut peer = Peer::new(join.peer, join.room, rtc, lane, now);
         peer.subscribe = join.subscribe;
         peer.remote_password = password;
         peer.view = default_view();
@@ -137,10 +136,10 @@ impl Shard {
         let gone = || SdpError::Rejected("the session has ended".into());
         let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         let before = peer.rtc.direct_api().local_ice_credentials();
-        let (rtc, egress) = (&mut peer.rtc, &mut peer.egress);
+        let (rtc, lane) = (&mut peer.rtc, &mut *peer.lane);
         let limit = self.config.limits.slots_per_peer;
         let known = (peer.slots.as_slice(), limit);
-        let negotiated = negotiate((rtc, egress), known, now, offer, &mut self.outbox);
+        let negotiated = negotiate((rtc, lane), known, now, offer, &mut self.outbox);
         let Some(negotiated) = negotiated else {
             self.remove_peer(now, key, CloseReason::Internal);
             return Err(engine_failed());
@@ -221,23 +220,13 @@ impl Shard {
             .enable_h264(true)
             .enable_vp9(true)
             .enable_av1(true);
-        if self.config.send_path == SendPath::Engine {
-            let start = Bitrate::bps(self.config.initial_bitrate_bps);
-            config = config.enable_bwe(Some(start));
-        }
         config.set_max_stun_rto(STUN_RTO_MAX);
         config.set_max_stun_retransmits(STUN_RETRANSMITS_MAX);
         config
     }
 
-    pub(super) fn egress(&self, now: Instant) -> Egress {
-        match self.config.send_path {
-            SendPath::Engine => Egress::Engine,
-            SendPath::Lane => {
-                let start_bps = self.config.initial_bitrate_bps;
-                Egress::Lane(Box::new(Lane::new(now, start_bps, self.config.wallclock)))
-            }
-        }
+    pub(super) fn lane(&self, now: Instant) -> Lane {
+        Lane::new(now, self.config.initial_bitrate_bps, self.config.wallclock)
     }
 
     fn take_ufrag(&mut self) -> u32 {
@@ -298,7 +287,7 @@ struct Negotiated {
 /// Accepts an offer inside the panic guard and drains what comes of it; `None` after a panic. `known` are the
 /// slots that there are already; those that the offer adds come behind them.
 fn negotiate(
-    (rtc, egress): (&mut Rtc, &mut Egress),
+    (rtc, lane): (&mut Rtc, &mut Lane),
     (known, limit): (&[Slot], usize),
     now: Instant,
     offer: Offer,
@@ -308,10 +297,10 @@ fn negotiate(
     let mut said = Vec::new();
     let mut slots = offer.media.clone();
     let accept = |rtc: &mut Rtc| {
-        egress.declare(rtc);
+        lane.declare(rtc);
         accepted = Some(rtc.sdp_api().accept_offer(offer.sdp));
-        adopt((rtc, egress), (known, limit), now, &mut slots);
-        egress.reclaim(rtc);
+        adopt((rtc, lane), (known, limit), now, &mut slots);
+        lane.reclaim(rtc);
     };
     let driven = peer::drive(rtc, now, accept, outbox, &mut said);
     let answer = match accepted? {
@@ -329,7 +318,7 @@ fn negotiate(
 
 /// Takes over the streams of the m-lines by which the peer receives; others are left out of `slots`.
 pub(super) fn adopt(
-    (rtc, egress): (&mut Rtc, &mut Egress),
+    (rtc, lane): (&mut Rtc, &mut Lane),
     (known, limit): (&[Slot], usize),
     now: Instant,
     slots: &mut Vec<(Mid, MediaKind)>,
@@ -348,7 +337,7 @@ pub(super) fn adopt(
                 next - 1
             });
         if index < limit {
-            egress.adopt(now, rtc, index, mid);
+            lane.adopt(now, rtc, index, mid);
         }
     }
 }

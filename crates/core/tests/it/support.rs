@@ -5,8 +5,8 @@ use std::time::{Instant, SystemTime};
 use madang_core::limits::Limits;
 use madang_core::sdp::{Offer, SdpError};
 use madang_core::{
-    Address, Answer, Command, Event, Identity, Join, MediaKind, PeerId, RoomId, SendPath, Shard,
-    ShardConfig, Source, TrackId, TrackSpec, Wallclock,
+    Address, Answer, Command, Event, Identity, Join, MediaKind, PeerId, RoomId, Shard, ShardConfig,
+    Source, TrackId, TrackSpec, Wallclock,
 };
 use str0m::media::{Direction, Mid};
 use str0m::{Candidate, Rtc};
@@ -31,7 +31,6 @@ pub(crate) fn shard_of(limits: Limits, worker: u8, workers: usize) -> Shard {
             local: address,
         }],
         ice_lite: false,
-        send_path: SendPath::default(),
         wallclock: Wallclock {
             at: Instant::now(),
             time: SystemTime::now(),

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use madang_core::limits::Limits;
-use madang_core::{Event, Identity, PeerId, SendPath, Wallclock};
+use madang_core::{Event, Identity, PeerId, Wallclock};
 
 use super::*;
 use crate::handover;
@@ -46,7 +46,6 @@ fn setup() -> Setup {
         identity: Identity::generate().unwrap(),
         addresses: ends.addresses.as_slice().to_vec(),
         ice_lite: false,
-        send_path: SendPath::default(),
         wallclock: Wallclock {
             at: Instant::now(),
             time: SystemTime::now(),

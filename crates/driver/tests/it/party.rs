@@ -7,7 +7,7 @@ use madang_core::demux::Ufrag;
 use madang_core::limits::Limits;
 use madang_core::sdp::{Offer, RemoteCandidate};
 use madang_core::{AutoView, MediaKind, View};
-use madang_core::{Command, Event, Join, PeerId, RoomId, SendPath, Source, TrackId, TrackSpec};
+use madang_core::{Command, Event, Join, PeerId, RoomId, Source, TrackId, TrackSpec};
 use madang_driver::{Control, Driver, DriverConfig};
 use madang_simulation::{Browser, BrowserConfig};
 
@@ -47,7 +47,6 @@ impl Party {
             advertised: Vec::new(),
             limits: Limits::default(),
             ice_lite: false,
-            send_path: SendPath::default(),
             initial_bitrate_bps: 10_000_000,
             seed: 1,
             receive_buffer_bytes: DriverConfig::SOCKET_BUFFER_BYTES,

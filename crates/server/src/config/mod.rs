@@ -14,7 +14,7 @@ pub(crate) use docs::{markdown, print};
 pub(crate) use error::LoadError;
 pub(crate) use load::load;
 pub(crate) use settings::Settings;
-pub(crate) use values::{LogFormat, SendPathName, duration};
+pub(crate) use values::{LogFormat, duration};
 
 impl Settings {
     /// Without keys everybody may enter every room.

@@ -14,8 +14,8 @@ use madang_signaling::Limits as SignalingLimits;
 use tracing_subscriber::filter::Targets;
 
 use super::values::{
-    IceServers, Key, LogFormat, SendPathName, duration, ip_address, log_filter, number, origin,
-    socket_address, workers,
+    IceServers, Key, LogFormat, duration, ip_address, log_filter, number, origin, socket_address,
+    workers,
 };
 
 /// The resolved configuration.
@@ -135,9 +135,6 @@ pub(crate) struct Media {
     #[arg(id = "media.initial_bitrate_bps", value_name = "BITRATE", default_value_t = 1_000_000,
           value_parser = number::<u64>(50_000..=1_000_000_000))]
     pub(crate) initial_bitrate_bps: u64,
-    /// Who writes, encrypts and paces what leaves: lane (Madang's own) or engine (str0m's, for comparison)
-    #[arg(id = "media.send_path", value_name = "lane|engine", hide_possible_values = true, value_enum, default_value_t = SendPathName::Lane)]
-    pub(crate) send_path: SendPathName,
     /// Kernel buffer of each UDP socket for receiving, in bytes
     ///
     /// The kernel gives at most its own limit (`net.core.rmem_max`); the server warns where that is less.

@@ -106,15 +106,6 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Who makes what leaves.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum SendPathName {
-    /// Madang's own send path
-    Lane,
-    /// str0m's
-    Engine,
-}
-
 /// The text of a value as it may be shown: secrets are replaced.
 pub(crate) fn shown(key: &str, text: &str) -> String {
     match key {

@@ -56,7 +56,7 @@ async fn administrators_of_the_room_are_told() {
             audio_bps: 65_000,
             wanted_bps: 1_650_000,
             round_trip: Some(Duration::from_millis(48)),
-            loss: Some(0.125),
+            loss: 0.125,
         },
         slots: Vec::new(),
         published: Vec::new(),

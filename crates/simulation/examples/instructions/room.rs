@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use madang_core::limits::Limits;
 use madang_core::sdp::{Offer, RemoteCandidate};
 use madang_core::{
-    Address, Command, Datagram, Event, Identity, Join, MediaKind, PeerId, RoomId, SendPath, Shard,
+    Address, Command, Datagram, Event, Identity, Join, MediaKind, PeerId, RoomId, Shard,
     ShardConfig, Source, TileView, TrackId, TrackSpec, View, Wallclock,
 };
 use madang_simulation::{Browser, BrowserConfig, SERVER};
@@ -48,7 +48,6 @@ impl Room {
                 local: SERVER,
             }],
             ice_lite: false,
-            send_path: SendPath::default(),
             wallclock: Wallclock {
                 at: start,
                 time: SystemTime::UNIX_EPOCH + Duration::from_secs(1_790_000_000),

@@ -1,6 +1,7 @@
 //! Calls in virtual time, through a real shard. Each test is a story and runs over committed seeds.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod bandwidth;
 mod calls;
 mod continuity;
 mod demand;
@@ -9,7 +10,6 @@ mod layers;
 mod links;
 mod quality;
 mod repair;
-mod send_paths;
 mod slots;
 mod timing;
 
