@@ -37,7 +37,8 @@ pub struct VideoDecoder {
     shown: Vec<Shown>,
     /// Something was lost since the last frame began.
     hole: bool,
-    /// Something was lost since the last decoded frame of temporal layer 0: what cannot be decoded is no hidden loss.
+    /// Something was lost since the last decoded frame of temporal layer 0, or before the first packet, when this receiver could not
+    /// decrypt yet: what cannot be decoded is no hidden loss.
     broken: bool,
     /// All frames of the picture in progress could be decoded.
     whole: bool,
@@ -82,7 +83,7 @@ impl Default for VideoDecoder {
             shown: Vec::new(),
             // What was before the first packet is unknown.
             hole: true,
-            broken: false,
+            broken: true,
             whole: true,
             descriptors: Descriptors::default(),
             frames_undecodable: 0,

@@ -23,6 +23,8 @@ const DEVIATIONS: f64 = 2.0;
 const DEVIATIONS_LOSSY: f64 = 3.0;
 /// Share of a capacity below which loss cannot come from the rate, see `contradicts`.
 const CONTRADICTS: f64 = 0.93;
+/// A limit is given up after so many contradictions. Fewer would be chance, more last longer.
+const DOUBTS_MAX: u8 = 3;
 /// An experiment is of so many packets that this many losses in a row would be seen if nothing changed. More
 /// of them take longer, fewer stay away by chance.
 const RUNS: f64 = 4.0;
@@ -71,8 +73,8 @@ struct Limit {
     /// What was found to come through, and when.
     capacity: f64,
     found: i64,
-    /// There has been as much loss at a lower rate since.
-    doubted: bool,
+    /// How often there has been as much loss at a lower rate since.
+    doubts: u8,
 }
 
 /// The rate has been lowered to see whether loss goes away.
@@ -172,8 +174,8 @@ impl Loss {
             None if seen.loss() > CERTAIN && path.queue_us > SHALLOW_QUEUE_US => {
                 self.found(at, delivered(seen, path));
             }
+            None if self.contradicts(seen, path) => self.learn((self.natural + seen.loss()) / 2.0),
             None if path.limited => {}
-            None if self.contradicts(seen) => self.learn((self.natural + seen.loss()) / 2.0),
             None => self.experiment(at, rate, seen, path),
         }
     }
@@ -226,7 +228,7 @@ impl Loss {
                 rate: experiment.delivered,
                 capacity: experiment.delivered,
                 found: at,
-                doubted: false,
+                doubts: 0,
             });
         }
     }
@@ -238,7 +240,7 @@ impl Loss {
             rate: capacity * MARGIN,
             capacity,
             found: at,
-            doubted: false,
+            doubts: 0,
         });
     }
 
@@ -262,11 +264,19 @@ impl Loss {
     }
 
     /// Loss at a rate well below one that was found to come through was no cause then, but chance: whoever asks
-    /// because of the highest loss will always see it fall. That is taken for an answer once.
-    fn contradicts(&mut self, seen: Seen) -> bool {
-        (self.limit.as_mut()).is_some_and(|limit| {
-            seen.sent < limit.capacity * CONTRADICTS && !std::mem::replace(&mut limit.doubted, true)
-        })
+    /// because of the highest loss will always see it fall. That is taken for an answer once; where less is sent than
+    /// could be, so that nothing else will answer, often enough to give the limit up.
+    fn contradicts(&mut self, seen: Seen, path: Path) -> bool {
+        let Some(limit) = self.limit.as_mut() else {
+            return false;
+        };
+        let lower = seen.sent < limit.capacity * CONTRADICTS && path.queue_us < SHALLOW_QUEUE_US;
+        if !lower || (limit.doubts > 0 && !path.limited) {
+            return false;
+        }
+        limit.doubts += 1;
+        self.limit.take_if(|limit| limit.doubts >= DOUBTS_MAX);
+        true
     }
 
     fn grow(&mut self, at: i64, elapsed_us: i64, rate: f64) {
