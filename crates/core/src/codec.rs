@@ -241,11 +241,13 @@ pub(crate) fn fit(published: &CodecSpec, wanted: &CodecSpec) -> Option<Fit> {
     let (a, b) = (&published.format, &wanted.format);
     let same = match published.codec {
         Codec::H264 => {
-            let modes = (a.packetization_mode, b.packetization_mode);
-            if modes.0.unwrap_or(0) != modes.1.unwrap_or(0) {
-                return None;
-            }
-            return h264_fit(a.profile_level_id, b.profile_level_id);
+            // Mode 1 has the packets of mode 0, and more (RFC 6184 section 6.2).
+            let [from, to] = [a, b].map(|format| format.packetization_mode.unwrap_or(0));
+            let fit = h264_fit(a.profile_level_id, b.profile_level_id)?;
+            return match (from, to) {
+                (0, 1) => Some(Fit::Compatible),
+                _ => (from == to).then_some(fit),
+            };
         }
         Codec::Vp9 => a.profile_id.unwrap_or(0) == b.profile_id.unwrap_or(0),
         Codec::Av1 => a.profile.unwrap_or(0) == b.profile.unwrap_or(0),
@@ -355,6 +357,10 @@ mod tests {
         assert_eq!(fits(None, Some(1)), Some(Fit::Compatible));
         assert_eq!(fits(Some(0x42_e01f), None), None);
         assert_eq!(fits(Some(0x64_001f), Some(1)), None);
+        let single = spec(Some(0x42_e01f), None);
+        let fragments = spec(Some(0x42_e01f), Some(1));
+        assert_eq!(fit(&single, &fragments), Some(Fit::Compatible));
+        assert_eq!(fit(&single, &single), Some(Fit::Same));
     }
 
     proptest::proptest! {

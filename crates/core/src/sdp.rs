@@ -1,5 +1,6 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
+mod reduce;
 mod repair;
 
 use std::net::IpAddr;

@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use super::{RemoteCandidate, mid, sections};
+use super::reduce::Useless;
+use super::{RemoteCandidate, mid, sections, split_sections};
 
 /// What an H.264 profile counts as that cannot be read: constrained baseline, which every client has.
 const USUAL_PROFILE: &str = "42e01f";
@@ -10,31 +11,40 @@ const USUAL_PROFILE: &str = "42e01f";
 /// The offer with what is known to be wrong in it set right:
 /// - BUNDLE groups name only mids that are there; FFmpeg 8.0 names two where it has one m-line.
 /// - A `profile-level-id` has six digits; FFmpeg 8.0 writes seven.
+/// - What this server has no use for is left out, see [`Useless`].
 /// - Candidates that cannot be used are left out: names, TCP, components beside the first, nonsense.
 pub(super) fn repair(sdp: &str) -> String {
     let mids: HashSet<&str> = sections(sdp).filter_map(mid).collect();
     let mut repaired = String::with_capacity(sdp.len());
-    for line in sdp.lines().map(str::trim_end) {
-        if let Some(group) = line.strip_prefix("a=group:BUNDLE") {
-            repaired.push_str("a=group:BUNDLE");
-            let bundled = group.split_ascii_whitespace();
-            for mid in bundled.filter(|mid| mids.contains(mid)) {
-                repaired.push(' ');
-                repaired.push_str(mid);
-            }
-        } else if line.starts_with("a=candidate:") {
-            if !is_usable(line) {
-                continue;
-            }
-            repaired.push_str(line);
-        } else if line.starts_with("a=fmtp:") {
-            push_format(&mut repaired, line);
-        } else {
-            repaired.push_str(line);
+    for section in split_sections(sdp) {
+        let useless = Useless::of(section);
+        let lines = section.lines().map(str::trim_end);
+        for line in lines.filter_map(|line| useless.leave_out(line)) {
+            push_line(&mut repaired, &line, &mids);
         }
-        repaired.push_str("\r\n");
     }
     repaired
+}
+
+fn push_line(repaired: &mut String, line: &str, mids: &HashSet<&str>) {
+    if let Some(group) = line.strip_prefix("a=group:BUNDLE") {
+        repaired.push_str("a=group:BUNDLE");
+        let bundled = group.split_ascii_whitespace();
+        for mid in bundled.filter(|mid| mids.contains(mid)) {
+            repaired.push(' ');
+            repaired.push_str(mid);
+        }
+    } else if line.starts_with("a=candidate:") {
+        if !is_usable(line) {
+            return;
+        }
+        repaired.push_str(line);
+    } else if line.starts_with("a=fmtp:") {
+        push_format(repaired, line);
+    } else {
+        repaired.push_str(line);
+    }
+    repaired.push_str("\r\n");
 }
 
 fn is_usable(line: &str) -> bool {
