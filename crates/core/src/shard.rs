@@ -9,6 +9,7 @@ mod keyframes;
 mod lane;
 mod layers;
 mod media;
+mod nacks;
 mod negotiate;
 mod relay;
 mod subscribe;
@@ -86,6 +87,8 @@ pub struct ShardStats {
     pub bytes_out: u64,
     pub packets_in: u64,
     pub packets_out: u64,
+    /// Requests to publishers for packets that are missing; one for each packet and attempt.
+    pub packets_nacked: u64,
     /// Packets that receivers asked for again.
     pub packets_resent: u64,
     /// Packets that bandwidth probes were filled up with.
@@ -134,6 +137,8 @@ pub struct Shard {
     rtc_events: Vec<str0m::Event>,
     /// Scratch space for what a receiver says.
     heard: Heard,
+    /// Scratch space for numbers of packets that a publisher is asked for.
+    nacked: Vec<u16>,
     events: VecDeque<Event>,
     outbox: Outbox,
     mailboxes: Mailboxes,
@@ -199,6 +204,7 @@ impl Shard {
             work: Work::default(),
             rtc_events: Vec::new(),
             heard: Heard::default(),
+            nacked: Vec::new(),
             events: VecDeque::new(),
             outbox: Outbox::default(),
             mailboxes,
@@ -242,6 +248,7 @@ impl Shard {
                 Timer::Lane(key) => self.lane_due(now, key, at),
                 Timer::Watch(key) => self.watch(now, key),
                 Timer::Track(key) => self.tick_track(now, key, at),
+                Timer::Nack(key) => self.nacks_due(now, key, at),
                 Timer::Keyframe(key) => self.held_back_keyframes(now, key),
                 Timer::Speakers(room) => self.tick_speakers(now, room, at),
             }
