@@ -2,6 +2,7 @@
 //! for all who miss them, as soon as they cannot merely be late, and again when an answer would have come.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::limits::{NACK_ATTEMPTS_MAX, NACKED_PACKETS_MAX};
@@ -10,7 +11,8 @@ use crate::limits::{NACK_ATTEMPTS_MAX, NACKED_PACKETS_MAX};
 #[derive(Debug)]
 pub(crate) struct Nacks {
     ssrc: u32,
-    newest: Option<u64>,
+    /// The highest number, and when it came.
+    newest: Option<(u64, Instant)>,
     /// In the order of their numbers.
     missing: VecDeque<Missing>,
     round_trip: RoundTrip,
@@ -29,6 +31,11 @@ struct Missing {
 /// late, and gets them twice; higher is time that viewers wait for what is lost.
 const REORDER_WINDOW: Duration = Duration::from_millis(5);
 
+/// So many packets and so much time at once are not repaired: the connection was away. A picture that changes
+/// once a second may lose a packet as well.
+const OUTAGE_PACKETS: u64 = 16;
+const OUTAGE_TIME: Duration = Duration::from_millis(500);
+
 impl Nacks {
     pub(crate) fn new(ssrc: u32) -> Self {
         Self {
@@ -45,13 +52,13 @@ impl Nacks {
 
     /// A packet of the stream has come, by whichever way.
     pub(crate) fn on_packet(&mut self, now: Instant, seq: u64) {
-        let Some(newest) = self.newest else {
-            self.newest = Some(seq);
+        let Some((newest, came)) = self.newest else {
+            self.newest = Some((seq, now));
             return;
         };
         if seq > newest {
-            self.newest = Some(seq);
-            self.miss(now, newest + 1, seq);
+            self.newest = Some((seq, now));
+            self.miss(now, newest + 1..seq, now.saturating_duration_since(came));
         } else if let Ok(place) = self.missing.binary_search_by_key(&seq, |one| one.seq)
             && let Some(found) = self.missing.remove(place)
             // Which of several requests has been answered cannot be told.
@@ -88,14 +95,17 @@ impl Nacks {
         });
     }
 
-    fn miss(&mut self, now: Instant, first: u64, end: u64) {
-        // What has such a hole is of no use before the next keyframe.
-        if end - first > NACKED_PACKETS_MAX as u64 {
+    fn miss(&mut self, now: Instant, hole: Range<u64>, silence: Duration) {
+        let packets = hole.end - hole.start;
+        // Nobody waits for that any more: all are served sooner by a keyframe, if nothing old stands in its way.
+        if packets > NACKED_PACKETS_MAX as u64
+            || (packets > OUTAGE_PACKETS && silence > OUTAGE_TIME)
+        {
             self.missing.clear();
             return;
         }
         let due = now + REORDER_WINDOW;
-        self.missing.extend((first..end).map(|seq| Missing {
+        self.missing.extend(hole.map(|seq| Missing {
             seq,
             due,
             asked: 0,
@@ -215,6 +225,17 @@ mod tests {
         let asked: usize = (0..10_000).map(|ms| world.asked(ms).len()).sum();
         assert_eq!(asked, usize::from(NACK_ATTEMPTS_MAX));
         assert_eq!(world.nacks.due(), None);
+    }
+
+    #[test]
+    fn what_an_outage_took_is_not_asked_for() {
+        let mut world = World::new();
+        world.come(0, &[0]);
+        world.come(600, &[30, 32]);
+        assert_eq!(world.asked(605), [31]);
+        world.come(610, &[31]);
+        world.come(1_700, &[34]);
+        assert_eq!(world.asked(1_705), [33], "a picture that seldom changes");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod keyframes;
 mod lane;
 mod layers;
 mod media;
+mod moving;
 mod nacks;
 mod negotiate;
 mod relay;
@@ -328,9 +329,13 @@ impl Shard {
         let mut said = std::mem::take(&mut self.rtc_events);
         let from = self.outbox.position();
         drop(crypto::take_exported_keys());
+        self.outbox.divert(peer.moved);
         let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
+        self.outbox.divert(None);
         if let Some(lane) = peer.egress.lane() {
             if let Some(route) = self.outbox.route(from) {
+                // By now str0m has found the way by itself, or another.
+                peer.moved = peer.moved.filter(|moved| moved.to == route);
                 lane.set_route(route);
             }
             if let Some(keying) = crypto::take_exported_keys() {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
-use madang_simulation::Action::{
-    Downlink, Expect, Join, JoinWith, LoseUp, Mute, Publish, Tiles, Unmute,
-};
+use madang_simulation::Action::{Downlink, Expect, Join, JoinWith, Mute, Publish, Tiles, Unmute};
 use madang_simulation::Expectation::Sees;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
@@ -142,33 +140,6 @@ fn fault_09_a_talk_of_two_does_not_poll_the_silent() {
             assert!(
                 datagrams <= 3.0,
                 "{datagrams} datagrams a second for each silent peer"
-            );
-        });
-}
-
-#[test]
-fn fault_10_a_lost_packet_is_asked_for_at_once() {
-    let lose = LoseUp {
-        publisher: "ben",
-        source: Camera,
-        rid: Some("f"),
-        packets: 1,
-        retransmissions: 0,
-    };
-    Plan::new("one packet is lost on ben's uplink")
-        .at(0, "two start", [Join("anna"), Join("ben")])
-        .at(4_000, "the packet is lost", [lose])
-        .at(5_000, "a moment later", [])
-        .run(SEEDS, |world| {
-            let seat = world.seat_named("ben");
-            let (_, rtx) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
-            let lost_at = seat.up.taken()[0].0;
-            let resent_at = seat.up.first_sent(rtx.unwrap()).unwrap();
-            let round_trip = ms(20);
-            let taken = resent_at - lost_at;
-            assert!(
-                taken <= round_trip + ms(40),
-                "the publisher resent it {taken:?} after the loss"
             );
         });
 }
