@@ -159,6 +159,16 @@ fn fault_10_a_lost_packet_is_asked_for_within_10_ms_of_the_reorder_window_and_on
         });
 }
 
+/// Runs until this many requests have been made; when that was.
+fn until_nacked(world: &mut World, requests: u64) -> Duration {
+    let most = world.now() + ms(1_000);
+    while world.shard_stats().packets_nacked < requests {
+        assert!(world.now() < most, "no request within a second");
+        world.run_until(world.now() + ms(1));
+    }
+    world.now()
+}
+
 #[test]
 fn a_request_that_gets_lost_is_repeated_after_about_a_round_trip() {
     ben_and_viewers(1)
@@ -178,16 +188,10 @@ fn a_request_that_gets_lost_is_repeated_after_about_a_round_trip() {
             seat.up.drop_next(ScriptedDrop { ssrc, count: 1 });
             seat.down.set_config(now, LinkConfig::outage());
             // The first request gets lost with everything else that goes to ben.
-            while world.shard_stats().packets_nacked == before {
-                world.run_until(world.now() + ms(1));
-            }
-            let asked_at = world.now();
+            let asked_at = until_nacked(world, before + 1);
             let seat = world.seat_named("ben");
             seat.down.set_config(asked_at, LinkConfig::default());
-            while world.shard_stats().packets_nacked < before + 2 {
-                world.run_until(world.now() + ms(1));
-            }
-            let took = world.now() - asked_at;
+            let took = until_nacked(world, before + 2) - asked_at;
             assert!(
                 (ms(20)..=ms(45)).contains(&took),
                 "again after {took:?}, the round trip is 20 ms"
