@@ -14,6 +14,7 @@ use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
+use crate::nacks::Nacks;
 use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
 use crate::publish::Packet;
 use crate::relay::LayerState;
@@ -42,6 +43,8 @@ pub(crate) struct Layer {
     /// What the publisher says the whole stream may take, in bit/s.
     declared_bps: u64,
     pub(crate) keyframes: Keyframes,
+    /// What the publisher may be asked for again; none where it would not understand.
+    pub(crate) nacks: Option<Nacks>,
     /// What receivers may ask for again.
     pub(crate) store: Store,
     /// The publisher has been told that nobody wants this layer; it comes back when asked for.
@@ -90,6 +93,7 @@ impl Layer {
             sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
             keyframes: Keyframes::default(),
+            nacks: None,
             store: Store::default(),
             paused: false,
             unwanted_since: None,

@@ -33,6 +33,7 @@ mod ladder;
 mod layer;
 mod layering;
 pub mod limits;
+mod nacks;
 mod operating;
 mod outbox;
 mod peer;

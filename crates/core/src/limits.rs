@@ -60,4 +60,11 @@ pub const DATAGRAM_BYTES_MAX: usize = 1_500;
 /// takes a new one.
 pub const UNMARKED_STREAMS_MAX: usize = 32;
 
+/// Missing packets of one stream that its publisher is asked for. More is a longer hole than anybody wants filled: a keyframe is
+/// there sooner. They fit into one datagram.
+pub const NACKED_PACKETS_MAX: usize = 256;
+
+/// How often a publisher is asked for a packet. More finds an answer on the worst links, and fills up those that have failed.
+pub const NACK_ATTEMPTS_MAX: u8 = 10;
+
 const _: () = assert!(RTP_PAYLOAD_BYTES_MAX < DATAGRAM_BYTES_MAX);

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::ops::Range;
 
 use crate::egress::Route;
+use crate::peer::Moved;
 
 /// One send call: datagrams of one size for one destination, back to back (UDP GSO).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,7 @@ const TRANSMIT_BYTES_MAX: usize = 65_507;
 /// Collects datagrams and joins consecutive ones of one destination for GSO.
 #[derive(Debug, Default)]
 pub struct Outbox {
+    diverted: Option<Moved>,
     bytes: Vec<u8>,
     transmits: Vec<Transmit>,
     datagrams_total: u64,
@@ -41,10 +43,21 @@ impl Outbox {
     /// Appends a datagram. It joins the transmit before it where GSO allows: same addresses, and all
     /// datagrams but the last of one size.
     pub fn push(&mut self, source: SocketAddr, destination: SocketAddr, datagram: &[u8]) {
+        let (source, destination) = match self.diverted {
+            Some(moved) if moved.from == destination && is_media(datagram) => {
+                (moved.to.source, moved.to.destination)
+            }
+            _ => (source, destination),
+        };
         self.write(source, destination, |bytes| {
             bytes.extend_from_slice(datagram);
             Some(())
         });
+    }
+
+    /// From now on, what is pushed for somebody who has moved goes where he is; but for checks of the address before.
+    pub(crate) fn divert(&mut self, moved: Option<Moved>) {
+        self.diverted = moved;
     }
 
     /// Appends a datagram that `write` puts behind what is there, in place; nothing where it says `None`.
@@ -123,9 +136,8 @@ impl Outbox {
     /// Where the newest DTLS or SRTP datagram behind `position` goes: to the nominated candidate pair, as nothing
     /// but STUN goes anywhere else.
     pub(crate) fn route(&self, position: Position) -> Option<Route> {
-        let media = |datagram: &[u8]| matches!(datagram.first(), Some(20..=63 | 128..=191));
         self.since(position)
-            .filter(|(_, datagram)| media(datagram))
+            .filter(|(_, datagram)| is_media(datagram))
             .last()
             .map(|(transmit, _)| Route {
                 source: transmit.source,
@@ -169,4 +181,9 @@ impl Outbox {
         self.bytes.clear();
         self.transmits.clear();
     }
+}
+
+/// DTLS, SRTP or SRTCP (RFC 7983).
+fn is_media(datagram: &[u8]) -> bool {
+    matches!(datagram.first(), Some(20..=63 | 128..=191))
 }

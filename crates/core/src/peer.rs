@@ -12,7 +12,7 @@ use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
 use crate::allocate::Downlink;
-use crate::egress::Lane;
+use crate::egress::{Lane, Route};
 use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
@@ -54,6 +54,12 @@ pub(crate) struct Peer {
     pub(crate) scheduled: Option<Instant>,
     /// The due time of this peer's send lane in the heap.
     pub(crate) lane_scheduled: Option<Instant>,
+    /// The address from which the client has said last that it is going to use it.
+    pub(crate) selected: Option<SocketAddr>,
+    /// Where the client is by now, where str0m does not know it yet.
+    pub(crate) moved: Option<Moved>,
+    /// When the client was last heard from where media goes.
+    pub(crate) heard_at: Instant,
     /// The last address of which was found out whether media goes there.
     pub(crate) followed: Option<SocketAddr>,
     /// From then on the peer counts as idle; media that goes through it puts this off.
@@ -81,6 +87,13 @@ pub(crate) struct Peer {
 pub(crate) struct Stream {
     pub(crate) track: TrackKey,
     pub(crate) layer: usize,
+}
+
+/// What str0m sends to `from` reaches the client by `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Moved {
+    pub(crate) from: SocketAddr,
+    pub(crate) to: Route,
 }
 
 /// What has to be worked out anew before the next flush ends.
@@ -175,6 +188,9 @@ impl Peer {
             give_up_at: None,
             scheduled: None,
             lane_scheduled: None,
+            selected: None,
+            moved: None,
+            heard_at: now,
             followed: None,
             busy_until: now,
             wants_drive_at: now,

@@ -100,6 +100,8 @@ pub(crate) struct Track {
     pub(crate) told_troubles: Vec<Trouble>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
+    /// The due time of its entry for missing packets.
+    pub(crate) nacks_due: Option<Instant>,
     /// The publisher has said that a layer is no more, and nobody has looked yet who had it.
     pub(crate) stopped: bool,
 }
@@ -142,6 +144,7 @@ impl Track {
             told_layers: Vec::new(),
             told_troubles: Vec::new(),
             due: None,
+            nacks_due: None,
             stopped: false,
         }
     }

@@ -9,6 +9,8 @@ mod keyframes;
 mod lane;
 mod layers;
 mod media;
+mod moving;
+mod nacks;
 mod negotiate;
 mod relay;
 mod subscribe;
@@ -85,6 +87,8 @@ pub struct ShardStats {
     pub bytes_out: u64,
     pub packets_in: u64,
     pub packets_out: u64,
+    /// Requests to publishers for packets that are missing; one for each packet and attempt.
+    pub packets_nacked: u64,
     /// Packets that receivers asked for again.
     pub packets_resent: u64,
     /// Packets that bandwidth probes were filled up with.
@@ -133,6 +137,8 @@ pub struct Shard {
     rtc_events: Vec<str0m::Event>,
     /// Scratch space for what a receiver says.
     heard: Heard,
+    /// Scratch space for numbers of packets that a publisher is asked for.
+    nacked: Vec<u16>,
     events: VecDeque<Event>,
     outbox: Outbox,
     mailboxes: Mailboxes,
@@ -198,6 +204,7 @@ impl Shard {
             work: Work::default(),
             rtc_events: Vec::new(),
             heard: Heard::default(),
+            nacked: Vec::new(),
             events: VecDeque::new(),
             outbox: Outbox::default(),
             mailboxes,
@@ -241,6 +248,7 @@ impl Shard {
                 Timer::Lane(key) => self.lane_due(now, key, at),
                 Timer::Watch(key) => self.watch(now, key),
                 Timer::Track(key) => self.tick_track(now, key, at),
+                Timer::Nack(key) => self.nacks_due(now, key, at),
                 Timer::Keyframe(key) => self.held_back_keyframes(now, key),
                 Timer::Speakers(room) => self.tick_speakers(now, room, at),
             }
@@ -320,8 +328,12 @@ impl Shard {
         let mut said = std::mem::take(&mut self.rtc_events);
         let from = self.outbox.position();
         drop(crypto::take_exported_keys());
+        self.outbox.divert(peer.moved);
         let driven = peer::drive(&mut peer.rtc, now, mutate, &mut self.outbox, &mut said);
+        self.outbox.divert(None);
         if let Some(route) = self.outbox.route(from) {
+            // By now str0m has found the way by itself, or another.
+            peer.moved = peer.moved.filter(|moved| moved.to == route);
             peer.lane.set_route(route);
         }
         if let Some(keying) = crypto::take_exported_keys() {

@@ -9,6 +9,7 @@ const HEADER_BYTES: usize = 20;
 const BINDING_REQUEST: [u8; 2] = [0, 1];
 const BINDING_SUCCESS: [u8; 2] = [1, 1];
 const PRIORITY: u16 = 0x0024;
+const USE_CANDIDATE: u16 = 0x0025;
 const MESSAGE_INTEGRITY: u16 = 0x0008;
 const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 /// Type, length and HMAC-SHA1.
@@ -23,6 +24,11 @@ const PEER_REFLEXIVE: u32 = (110 << 24) | (65_535 << 8) | 255;
 /// Whether a datagram is a Binding request without PRIORITY.
 pub(crate) fn lacks_priority(request: &[u8]) -> bool {
     request.starts_with(&BINDING_REQUEST) && attribute(request, PRIORITY).is_none()
+}
+
+/// Whether a datagram is a Binding request whose sender is going to use the pair (RFC 8445 section 7.1.2).
+pub(crate) fn nominates(request: &[u8]) -> bool {
+    request.starts_with(&BINDING_REQUEST) && attribute(request, USE_CANDIDATE).is_some()
 }
 
 /// The request with a PRIORITY, signed again. `None` where its own signature does not hold.

@@ -18,6 +18,8 @@ pub(crate) enum Timer {
     Watch(PeerKey),
     /// Rates, dynacast and waiting viewers of a track that sends.
     Track(TrackKey),
+    /// A publisher may have to be asked for missing packets of a track.
+    Nack(TrackKey),
     /// A keyframe request that was held back.
     Keyframe(TrackKey),
     /// Levels of a room in which somebody speaks.

@@ -143,6 +143,8 @@ pub struct Browser {
 
 /// Where browsers begin (libwebrtc's default).
 const START_BITRATE: Bitrate = Bitrate::kbps(300);
+/// Between two checks of a pair that works (libwebrtc's default).
+const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 /// How often a receiver asks for a keyframe at the most.
 const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 
@@ -169,6 +171,7 @@ impl Browser {
             .enable_av1(true)
             .set_extension_map(extensions(&config))
             .set_stats_interval(None);
+        builder.set_max_stun_rto(CHECK_INTERVAL);
         if config.constrained_h264 {
             let codecs = builder.codec_config();
             codecs.add_h264(108.into(), Some(109.into()), true, 0x42_e01f);

@@ -221,6 +221,7 @@ impl World {
             sum.bytes_out += stats.bytes_out;
             sum.packets_in += stats.packets_in;
             sum.packets_out += stats.packets_out;
+            sum.packets_nacked += stats.packets_nacked;
             sum.packets_resent += stats.packets_resent;
             sum.packets_padding += stats.packets_padding;
             sum.packets_dropped_queue += stats.packets_dropped_queue;

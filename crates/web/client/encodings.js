@@ -1,5 +1,5 @@
 /**
- * What the camera and the screen are encoded to: simulcast layers and their bitrates.
+ * What the camera and the screen are encoded to: layers and their bitrates.
  */
 
 import { codecName } from './codecs.js';
@@ -21,19 +21,26 @@ const CAMERA_LAYERS = [
   { rid: 'f', scale: 1, share: 1 },
 ];
 
-/** Browsers send several rids of these; of VP9 and AV1 they make one stream with spatial layers instead. */
+/** Each layer is a stream of its own. */
 const SIMULCAST_CODECS = ['vp8', 'h264'];
+/**
+ * VP9 and AV1 have three sizes of three frame rates each in one stream, for less work and fewer bits than three streams. A larger
+ * size needs the smaller ones in keyframes alone, so that whoever sees it gets nothing else.
+ */
+const LAYERED_MODE = 'L3T3_KEY';
+
+/** @typedef {RTCRtpEncodingParameters & { scalabilityMode?: string }} Encoding TypeScript does not know it (WebRTC-SVC section 4.1) */
 
 /**
- * Three layers for a camera of this size, or one where the codec has no simulcast.
+ * Three layers for a camera of this size.
  * @param {import('./codecs.js').VideoCodec} [codec]
  * @param {number} [width]
  * @param {number} [height]
- * @returns {RTCRtpEncodingParameters[]}
+ * @returns {Encoding[]}
  */
 export function cameraEncodings(codec = 'vp8', width = 1280, height = 720) {
   const full = FULL_BPS * ((width * height) / FULL_PIXELS) ** PIXEL_EXPONENT;
-  if (!SIMULCAST_CODECS.includes(codec)) return [{ maxBitrate: Math.round(full) }];
+  if (!SIMULCAST_CODECS.includes(codec)) return [{ maxBitrate: Math.round(full), scalabilityMode: LAYERED_MODE }];
   return CAMERA_LAYERS.map(({ rid, scale, share }) => ({
     rid,
     scaleResolutionDownBy: scale,
@@ -41,7 +48,22 @@ export function cameraEncodings(codec = 'vp8', width = 1280, height = 720) {
   }));
 }
 
-/** @returns {RTCRtpEncodingParameters[]} */
+/**
+ * Adds a sender. A browser whose encoders cannot do the mode sends one layer.
+ * @param {RTCPeerConnection} pc
+ * @param {MediaStreamTrack | string} what
+ * @param {Omit<RTCRtpTransceiverInit, 'sendEncodings'> & { sendEncodings?: Encoding[] }} init
+ */
+export function addSender(pc, what, init) {
+  try {
+    return pc.addTransceiver(what, init);
+  } catch {
+    const sendEncodings = init.sendEncodings?.map(({ scalabilityMode, ...encoding }) => encoding);
+    return pc.addTransceiver(what, { ...init, ...(sendEncodings && { sendEncodings }) });
+  }
+}
+
+/** @returns {Encoding[]} */
 export function screenEncodings() {
   return [{ maxBitrate: SCREEN_BPS }];
 }
@@ -49,7 +71,7 @@ export function screenEncodings() {
 /**
  * Encodes only the layers that somebody watches (dynacast), each within its ceiling.
  * @param {RTCRtpSender} sender
- * @param {RTCRtpEncodingParameters[]} ceilings
+ * @param {Encoding[]} ceilings
  * @param {LayerRequest[]} layers the server's request; empty = all of them
  * @param {import('./codecs.js').VideoCodec} [videoCodec] what to encode to, where it was negotiated; else the first of the answer
  */
@@ -61,8 +83,8 @@ export async function applyEncodings(sender, ceilings, layers, videoCodec) {
     const ceiling = ceilings.find(({ rid }) => rid === encoding.rid) ?? ceilings[0];
     const wish = layers.find(({ rid }) => (rid ?? '') === (encoding.rid ?? ''));
     encoding.active = wish?.active ?? true;
-    // Firefox has no `codec` here, and ignores it.
-    if (codec) Object.assign(encoding, { codec });
+    // Firefox has neither here, and ignores them. Chromium forgets a mode that the first codec of the answer does not have.
+    if (codec) Object.assign(encoding, { codec, ...(ceiling?.scalabilityMode && { scalabilityMode: ceiling.scalabilityMode }) });
     if (ceiling?.maxBitrate) encoding.maxBitrate = Math.min(ceiling.maxBitrate, wish?.max_bps || Infinity);
     if (wish?.max_fps) encoding.maxFramerate = wish.max_fps;
     else delete encoding.maxFramerate;

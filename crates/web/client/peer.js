@@ -3,7 +3,8 @@
  * or restart ICE. The client always offers, so glare cannot happen.
  */
 import { pruneCodecs } from './codecs.js';
-import { cameraEncodings, screenEncodings } from './encodings.js';
+import { offerDescriptors } from './descriptors.js';
+import { addSender, cameraEncodings, screenEncodings } from './encodings.js';
 import { MadangError } from './errors.js';
 import { TypedEvents } from './events.js';
 import { FIRST_SLOTS, MAX_SLOTS } from './protocol.js';
@@ -166,7 +167,7 @@ export class Peer extends TypedEvents {
    * @param {import('./codecs.js').VideoCodec} [videoCodec]
    */
   #sender(kind, sendEncodings, videoCodec) {
-    const transceiver = this.pc.addTransceiver(kind, { direction: 'sendonly', ...(sendEncodings && { sendEncodings }) });
+    const transceiver = addSender(this.pc, kind, { direction: 'sendonly', ...(sendEncodings && { sendEncodings }) });
     pruneCodecs(transceiver, kind, videoCodec);
     return transceiver;
   }
@@ -182,6 +183,7 @@ export class Peer extends TypedEvents {
       for (let n = there.length; n < Math.min(wanted[kind], MAX_SLOTS[kind]); n++) {
         const transceiver = this.pc.addTransceiver(kind, { direction: 'recvonly' });
         pruneCodecs(transceiver, kind);
+        if (kind === 'video') offerDescriptors(transceiver);
         added.push(transceiver);
       }
     }

@@ -2,7 +2,7 @@
  * Publishing by WHIP (RFC 9725): one audio and one video track to one room.
  */
 import { codecName, pruneCodecs } from './codecs.js';
-import { cameraEncodings } from './encodings.js';
+import { addSender, cameraEncodings } from './encodings.js';
 import { TypedEvents } from './events.js';
 import { KeptSession } from './kept-session.js';
 
@@ -142,7 +142,7 @@ export class WhipPublisher extends TypedEvents {
     if (audio) pruneCodecs(pc.addTransceiver(audio, { direction: 'sendonly', streams }), 'audio');
     if (video) {
       const sendEncodings = this.#encodings(video);
-      pruneCodecs(pc.addTransceiver(video, { direction: 'sendonly', streams, sendEncodings }), 'video', codec);
+      pruneCodecs(addSender(pc, video, { direction: 'sendonly', streams, sendEncodings }), 'video', codec);
     }
   }
 

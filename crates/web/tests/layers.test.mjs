@@ -1,4 +1,4 @@
-/** Simulcast: a tile gets the layer that fits its size, and the camera sends only the layers that somebody looks at. */
+/** Simulcast and layers within a stream: a tile gets the layer that fits its size, and the camera sends only the layers that somebody looks at. */
 import { before } from 'node:test';
 import { Call } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
@@ -12,10 +12,12 @@ const TOP_LAYER_SECONDS = 40;
 
 const call = new Call();
 /** @type {import('./support/call.mjs').Browser} */ let sender;
+/** @type {import('./support/call.mjs').Browser} */ let layered;
 /** @type {import('./support/call.mjs').Browser} */ let viewers;
 
 before(async () => {
   sender = await call.chromium({ colour: COLOURS.red, hertz: 500, width: 320, height: 180 });
+  layered = await call.chromium({ colour: COLOURS.red, hertz: 500, width: 480, height: 270 });
   viewers = await call.chromium();
 });
 
@@ -32,6 +34,24 @@ for (const codec of ['vp8', 'h264']) {
     await receivesHeight(bea, 'Ada', 90);
     await resizeTile(bea, 'Ada', 320, 180);
     await receivesHeight(bea, 'Ada', 180);
+    await bea.seesPicture('Ada', 'red');
+  });
+}
+
+for (const codec of ['vp9', 'av1']) {
+  call.story(`a tile that shrinks and grows changes its layer within one stream (${codec})`, async () => {
+    const ada = await call.enter(layered, 'Ada', { query: `width=480&height=270&codec=${codec}` });
+    const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
+
+    await resizeTile(bea, 'Ada', 480, 270);
+    await receivesHeight(bea, 'Ada', 270, TOP_LAYER_SECONDS);
+    // The browser makes fewer sizes of a small picture: none is below 240 × 135. The smaller one is rounded up.
+    await eventually('Ada sends one stream with layers', () => ada.evaluate(modesSent), (modes) => modes.join() === `${codec} L2T3_KEY`);
+    await eventually('both read descriptors', () => bea.evaluate(slotsWithDescriptors), (slots) => slots > 0);
+    await resizeTile(bea, 'Ada', 120, 68);
+    await receivesHeight(bea, 'Ada', 136);
+    await resizeTile(bea, 'Ada', 480, 270);
+    await receivesHeight(bea, 'Ada', 270);
     await bea.seesPicture('Ada', 'red');
   });
 }
@@ -158,6 +178,30 @@ async function framesDecodedInASecond() {
   const before = await count();
   await new Promise((resolve) => setTimeout(resolve, 1000));
   return (await count()) - before;
+}
+
+/** Codecs and scalability modes of the video streams that are sent. */
+async function modesSent() {
+  const modes = [];
+  for (const pc of /** @type {any} */ (window).peerConnections) {
+    const stats = await pc.getStats();
+    for (const entry of stats.values()) {
+      if (entry.type !== 'outbound-rtp' || entry.kind !== 'video' || !entry.framesEncoded) continue;
+      const codec = stats.get(entry.codecId)?.mimeType?.split('/')[1]?.toLowerCase();
+      modes.push(`${codec} ${entry.scalabilityMode}`);
+    }
+  }
+  return modes;
+}
+
+/** How many video slots have negotiated the dependency descriptor. */
+function slotsWithDescriptors() {
+  const { room } = /** @type {any} */ (window).madang;
+  const slots = room.pc.getTransceivers().filter((/** @type {any} */ { currentDirection, receiver }) =>
+    currentDirection === 'recvonly' && receiver.track.kind === 'video');
+  const reads = (/** @type {any} */ slot) => slot.getNegotiatedHeaderExtensions().some((/** @type {any} */ { uri, direction }) =>
+    uri.includes('dependency-descriptor') && direction !== 'stopped');
+  return slots.filter(reads).length;
 }
 
 async function layersEncodedInASecond() {

@@ -16,7 +16,7 @@ use crate::{
 use baseline::{Baseline, Numbers};
 
 /// Played side by side.
-const SCENARIOS: [&str; 4] = ["broadcast", "audio", "views", "silence"];
+const SCENARIOS: [&str; 5] = ["broadcast", "audio", "views", "grid", "silence"];
 
 /// Functions of the program: counted while it runs, and where one metric ends and the next begins.
 const METERED: &str = "*instructions::meter::metered*";

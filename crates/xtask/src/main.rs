@@ -1,7 +1,8 @@
 //! Commands for people who work on Madang.
 //!
 //! `cargo xtask test` runs every check and test, `cargo xtask docs` writes the generated pages, `cargo xtask
-//! bench` counts instructions, `cargo xtask sim` plays calls over bad networks.
+//! bench` counts instructions, `cargo xtask sim` plays calls over bad networks, `cargo xtask mutations` shows that tests
+//! can fail.
 #![expect(
     clippy::print_stdout,
     reason = "printing is what a command for people does"
@@ -14,6 +15,7 @@ mod deploy;
 mod docs;
 mod instructions;
 mod licences;
+mod mutations;
 mod packages;
 mod rust;
 mod shell;
@@ -53,6 +55,11 @@ enum Command {
         #[arg(long)]
         bless: bool,
     },
+    /// Switch off what keeps faults out, one after the other, and show that a test fails each time
+    Mutations {
+        /// Only those whose test has this in its name
+        only: Option<String>,
+    },
     /// Play calls over bad networks in virtual time: `cargo xtask sim --help` says what there is
     #[command(disable_help_flag = true)]
     Sim {
@@ -77,6 +84,7 @@ fn main() -> ExitCode {
         Command::Chromium => finish(browser::chromium()),
         Command::Docs => finish(docs::write()),
         Command::Bench { bless } => finish(instructions::bench(bless)),
+        Command::Mutations { only } => finish(mutations::run(only.as_deref())),
         Command::Sim { args } => finish(sim::run(args)),
     }
 }

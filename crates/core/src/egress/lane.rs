@@ -47,6 +47,8 @@ pub(crate) struct Lane {
     due: Option<Instant>,
     /// What may be sent again.
     repair_bytes: usize,
+    /// SRTCP index of the newest feedback under [`FEEDBACK_SSRC`].
+    feedback_index: u32,
     stats: LaneStats,
 }
 
@@ -97,6 +99,13 @@ const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
 /// A lane is woken no sooner than that: what is due in between leaves together.
 const WAKE_MIN: Duration = Duration::from_millis(1);
+/// Under which SSRC the lane speaks of what it receives; libwebrtc has the same for those who send nothing.
+const FEEDBACK_SSRC: u32 = 1;
+/// Where its SRTCP indexes start. Those of slots and of the engine start at 0 and come once or a few times a second: even where chance
+/// gives them the same SSRC, no index is ever used twice under it.
+const FEEDBACK_INDEX_START: u32 = 1 << 30;
+/// The index has 31 bits (RFC 3711 section 3.4), and must not begin anew under the same key.
+const SRTCP_INDEX_MAX: u32 = (1 << 31) - 1;
 /// Copies that one wake-up may send for a probe: 10 ms at 50 Mbit/s.
 const PADDING_PER_WAKE_MAX: usize = 64;
 
@@ -115,6 +124,7 @@ impl Lane {
             newest: None,
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
+            feedback_index: FEEDBACK_INDEX_START,
             stats: LaneStats::default(),
         }
     }
@@ -372,6 +382,24 @@ impl Lane {
             }
         }
         complete
+    }
+
+    /// Asks the peer for packets of a stream that it sends. False where it cannot be reached.
+    pub(crate) fn nack(&mut self, media: u32, missing: &[u16], outbox: &mut Outbox) -> bool {
+        let (Some(keys), Some(route)) = (&self.keys, self.route) else {
+            return false;
+        };
+        if self.feedback_index == SRTCP_INDEX_MAX {
+            return false;
+        }
+        self.feedback_index += 1;
+        let index = self.feedback_index;
+        outbox.write(route.source, route.destination, |bytes| {
+            let start = bytes.len();
+            rtcp::write_nack(bytes, FEEDBACK_SSRC, media, missing);
+            keys.seal_rtcp(bytes, start, FEEDBACK_SSRC, index)
+        });
+        true
     }
 
     fn slot(&self, ssrc: u32) -> Option<usize> {

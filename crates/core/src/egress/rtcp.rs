@@ -1,5 +1,5 @@
-//! RTCP of the send lane: what receivers say about slots, and sender reports (RFC 3550 section 6, RFC 4585,
-//! RFC 5104).
+//! RTCP of the send lane: what receivers say about slots, sender reports, and requests for what publishers have sent
+//! in vain (RFC 3550 section 6, RFC 4585, RFC 5104).
 
 /// One thing that a receiver says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -167,6 +167,33 @@ impl SenderReport {
         out.extend_from_slice(&[CNAME, length]);
         out.extend_from_slice(cname);
         out.resize(start + (words + 1) * 4, 0);
+    }
+}
+
+/// Appends a request for packets of `media` (RFC 4585 section 6.2.1); `missing` is in order. Before it stands a report of
+/// nothing, since not everybody takes feedback alone (RFC 5506).
+pub(crate) fn write_nack(out: &mut Vec<u8>, sender: u32, media: u32, missing: &[u16]) {
+    out.extend_from_slice(&[0x80, RECEIVER_REPORT, 0, 1]);
+    out.extend_from_slice(&sender.to_be_bytes());
+    let start = out.len();
+    out.extend_from_slice(&[0x80 | FORMAT_NACK, TRANSPORT_FEEDBACK, 0, 0]);
+    out.extend_from_slice(&sender.to_be_bytes());
+    out.extend_from_slice(&media.to_be_bytes());
+    let mut rest = missing;
+    while let Some((&pid, after)) = rest.split_first() {
+        let near = |seq: &u16| (1..=16).contains(&seq.wrapping_sub(pid));
+        let count = after.iter().take_while(|seq| near(seq)).count();
+        let (masked, after) = after.split_at(count);
+        let mask = masked.iter().fold(0u16, |mask, seq| {
+            mask | 1 << (seq.wrapping_sub(pid).wrapping_sub(1) & 0xf)
+        });
+        out.extend_from_slice(&pid.to_be_bytes());
+        out.extend_from_slice(&mask.to_be_bytes());
+        rest = after;
+    }
+    let words = u16::try_from((out.len() - start) / 4 - 1).unwrap_or(u16::MAX);
+    if let Some(length) = out.get_mut(start + 2..start + 4) {
+        length.copy_from_slice(&words.to_be_bytes());
     }
 }
 
@@ -341,6 +368,30 @@ mod tests {
             assert_eq!(name.len(), (usize::from(words) + 1) * 4);
             assert!(name[10 + cname.len()..].iter().all(|byte| *byte == 0));
             assert!(name.len() > 10 + cname.len(), "a zero ends the list");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_nack_is_read_as_it_was_written(
+            first: u16,
+            steps in proptest::collection::vec(1u16..40, 1..crate::limits::NACKED_PACKETS_MAX),
+        ) {
+            let missing: Vec<u16> = steps
+                .iter()
+                .scan(first, |seq, step| {
+                    *seq = seq.wrapping_add(*step);
+                    Some(*seq)
+                })
+                .collect();
+            let mut out = Vec::new();
+            write_nack(&mut out, 1, 9, &missing);
+            prop_assert!(out.len() < 1_100, "it fits into a datagram: {}", out.len());
+            let [Message::Report, Message::Nack { ssrc: 9, missing: read }] = parsed(&out)[..]
+            else {
+                panic!("{:?}", parsed(&out));
+            };
+            prop_assert_eq!(read.collect::<Vec<_>>(), missing);
         }
     }
 

@@ -30,6 +30,9 @@ impl Shard {
         if self.peers.get(key).is_some_and(|peer| !peer.connected) {
             self.stay_lively(now, QUIET_AFTER_HANDSHAKE);
         }
+        if kind == demux::Datagram::Media {
+            self.follow_client(now, key, datagram);
+        }
         if kind == demux::Datagram::Media
             && egress::is_rtcp(datagram.contents)
             && self.on_rtcp(now, key, datagram.contents)
@@ -62,7 +65,11 @@ impl Shard {
         {
             self.learn_address(key, datagram.source);
             self.learned = Some(datagram.source);
+            self.on_request(key, datagram);
             self.follow_route(now, key, datagram.source);
+        }
+        if kind != demux::Datagram::Media {
+            self.follow_client(now, key, datagram);
         }
     }
 

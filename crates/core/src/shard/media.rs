@@ -10,6 +10,7 @@ use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::{IDLE_AFTER, Shard};
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
+use crate::nacks::Nacks;
 use crate::peer::Stream;
 use crate::publish::{self, Encoding, PeerKey, Read, Track, TrackKey};
 use crate::relay::Arrived;
@@ -135,6 +136,7 @@ impl Shard {
             self.stats.packets_dropped_unknown += 1;
             return;
         };
+        self.note_arrival(now, stream, *rtp.seq_no);
         let (Some(peer), Some(track)) = (self.peers.get(key), self.tracks.get_mut(stream.track))
         else {
             return;
@@ -253,10 +255,8 @@ impl Shard {
         let (mid, rid) = {
             let mut api = peer.rtc.direct_api();
             let stream = api.stream_rx(&ssrc)?;
-            if sends_again {
-                // By itself str0m asks only those for missing packets who send them again by RTX.
-                stream.suppress_nack(false);
-            }
+            // The lane asks sooner, and those, too, who send without RTX.
+            stream.suppress_nack(true);
             (stream.mid(), stream.rid())
         };
         let track_key = peer
@@ -283,6 +283,9 @@ impl Shard {
             }
         }
         peer.streams.insert(ssrc, stream);
+        if let Some(layer) = track.layers.get_mut(layer_index) {
+            layer.nacks = sends_again.then(|| Nacks::new(*ssrc));
+        }
         Some(stream)
     }
 

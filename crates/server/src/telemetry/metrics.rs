@@ -214,6 +214,11 @@ const WORKER_METRICS: &[Metric] = &[
         |stats| stats.shard.packets_out,
     ),
     counter(
+        "madang_rtp_packets_nacked_total",
+        "Requests to publishers for RTP packets that got lost, one for each packet and attempt.",
+        |stats| stats.shard.packets_nacked,
+    ),
+    counter(
         "madang_rtp_packets_resent_total",
         "RTP packets that receivers asked for again, and got.",
         |stats| stats.shard.packets_resent,

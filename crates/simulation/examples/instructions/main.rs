@@ -17,7 +17,7 @@ use std::env;
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
-use madang_simulation::BrowserConfig;
+use madang_simulation::{BrowserConfig, Codec, Mode};
 
 use meter::Counted;
 use room::Room;
@@ -35,8 +35,9 @@ fn main() {
         "broadcast" => broadcast(),
         "audio" => audio(),
         "views" => views(),
+        "grid" => grid(),
         "silence" => silence(),
-        _ => panic!("`{name}` is none of the scenarios: broadcast, audio, views, silence"),
+        _ => panic!("`{name}` is none of the scenarios: broadcast, audio, views, grid, silence"),
     }
 }
 
@@ -107,6 +108,27 @@ fn views() {
     }
     room.meter
         .report("change a view of 9 tiles, per change", CHANGES);
+}
+
+/// Fifty cameras of nine layers each, and somebody whose bandwidth is shared out among them anew.
+fn grid() {
+    const CAMERAS: usize = 50;
+    const TIMES: u64 = 100;
+    let mut room = Room::new();
+    let camera = BrowserConfig {
+        video_codec: Codec::Vp9,
+        svc: Some(Mode::new(3, 3)),
+        ..slots(0, 0)
+    };
+    room.join(CAMERAS, camera);
+    room.join(1, slots(0, CAMERAS));
+    (0..CAMERAS).for_each(|seat| room.publish(seat, Camera));
+    room.view(CAMERAS, TILE);
+    room.run(SETTLED);
+    room.meter.counted = Counted::Commands;
+    (0..TIMES).for_each(|_| room.allocate(CAMERAS));
+    room.meter
+        .report("allocate 50 tiles of 9 layers each, per time", TIMES);
 }
 
 /// People who come, and say nothing.

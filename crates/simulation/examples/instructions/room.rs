@@ -163,6 +163,15 @@ impl Room {
         self.flush();
     }
 
+    /// Lets the shard work out again which layers a seat gets.
+    pub(crate) fn allocate(&mut self, seat: usize) {
+        self.command(Command::Choose {
+            peer: peer(seat),
+            choices: Vec::new(),
+        });
+        self.flush();
+    }
+
     pub(crate) fn run(&mut self, time: Duration) {
         let end = self.now + time;
         while self.now < end {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
-use madang_simulation::Action::{
-    Downlink, Expect, Join, JoinWith, LoseUp, Mute, Publish, Tiles, Unmute,
-};
+use madang_simulation::Action::{Downlink, Expect, Join, JoinWith, Mute, Publish, Tiles, Unmute};
 use madang_simulation::Expectation::Sees;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
@@ -14,17 +12,30 @@ use crate::{SEEDS, all_see_all, ms};
 
 #[test]
 fn fault_06_no_estimate_is_not_zero() {
-    Plan::new("a first picture before the first estimate")
-        .at(0, "ben is there", [Join("ben")])
+    Plan::new("first pictures before the first estimate")
+        .at(
+            0,
+            "two are there, without sound that would be reported about",
+            ["ben", "cleo"].map(|name| JoinWith(name, BrowserConfig::default())),
+        )
+        .at(
+            0,
+            "with cameras",
+            ["ben", "cleo"].map(|name| Publish(name, Camera)),
+        )
         .at(3_000, "anna joins", [Join("anna")])
         .at(4_500, "a moment later", [])
         .run(SEEDS, |world| {
             let connected = world.seat("anna").browser.connected_at.unwrap();
-            let first = world.frames("anna", "ben", Camera, Duration::ZERO)[0].at;
-            assert!(
-                first < connected + ms(500),
-                "connected at {connected:?}, first frame at {first:?}"
-            );
+            for publisher in ["ben", "cleo"] {
+                let first = world.frames("anna", publisher, Camera, Duration::ZERO)[0];
+                assert!(
+                    first.at < connected + ms(120),
+                    "connected at {connected:?}, first frame of {publisher} at {:?}",
+                    first.at
+                );
+                assert_eq!(first.tag.layer, 1, "the layer that fills the tile");
+            }
         });
 }
 
@@ -77,12 +88,18 @@ fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
 #[test]
 fn fault_09_idle_peers_cost_nothing() {
     let silent: Vec<&'static str> = (0..20).map(|i| &*format!("silent {i}").leak()).collect();
-    let join: Vec<Action> = silent
-        .iter()
-        .map(|name| JoinWith(name, BrowserConfig::default()))
-        .collect();
+    let mute = |name: &&'static str| [Mute(name, Camera), Mute(name, Microphone)];
     Plan::new("twenty people who neither send nor see anything")
-        .at(0, "they join", join)
+        .at(
+            0,
+            "they join",
+            silent.iter().copied().map(Join).collect::<Vec<_>>(),
+        )
+        .at(
+            3_000,
+            "and turn everything off",
+            silent.iter().flat_map(mute).collect::<Vec<_>>(),
+        )
         .at(10_000, "all is quiet", [])
         .run(&[1], |world| {
             let before = (world.shard_stats(), world.timeouts());
@@ -142,33 +159,6 @@ fn fault_09_a_talk_of_two_does_not_poll_the_silent() {
             assert!(
                 datagrams <= 3.0,
                 "{datagrams} datagrams a second for each silent peer"
-            );
-        });
-}
-
-#[test]
-fn fault_10_a_lost_packet_is_asked_for_at_once() {
-    let lose = LoseUp {
-        publisher: "ben",
-        source: Camera,
-        rid: Some("f"),
-        packets: 1,
-        retransmissions: 0,
-    };
-    Plan::new("one packet is lost on ben's uplink")
-        .at(0, "two start", [Join("anna"), Join("ben")])
-        .at(4_000, "the packet is lost", [lose])
-        .at(5_000, "a moment later", [])
-        .run(SEEDS, |world| {
-            let seat = world.seat_named("ben");
-            let (_, rtx) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
-            let lost_at = seat.up.taken()[0].0;
-            let resent_at = seat.up.first_sent(rtx.unwrap()).unwrap();
-            let round_trip = ms(20);
-            let taken = resent_at - lost_at;
-            assert!(
-                taken <= round_trip + ms(40),
-                "the publisher resent it {taken:?} after the loss"
             );
         });
 }
@@ -239,11 +229,7 @@ fn fault_13_a_viewer_who_came_before_the_publisher_sees_him() {
             "ben joins without a camera",
             [JoinWith("ben", BrowserConfig::default())],
         )
-        .at(
-            7_000,
-            "ben turns his camera on",
-            [Publish("ben", Camera), Publish("ben", Microphone)],
-        )
+        .at(7_000, "ben turns his camera on", [Publish("ben", Camera)])
         .at(
             9_000,
             "anna sees him",

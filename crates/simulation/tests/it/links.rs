@@ -2,7 +2,7 @@
 
 use madang_core::Source::Camera;
 use madang_simulation::Action::{
-    Downlink, Expect, Join, RestartIce, SignallingBack, SignallingLost, Uplink,
+    Downlink, Expect, Join, Rebind, RestartIce, SignallingBack, SignallingLost, Uplink,
 };
 use madang_simulation::Expectation::Sees;
 use madang_simulation::Plan;
@@ -143,4 +143,43 @@ fn an_ice_restart_keeps_media_flowing() {
             }
             assert_eq!(world.seat("anna").page.disconnected, 0);
         });
+}
+
+/// Somebody's NAT gives another port to a call that stands, and tells nobody. Everybody is seen again soon after, and
+/// who has nothing to do with it notices nothing.
+fn rebinding(moved: &'static str) -> Plan {
+    Plan::new("a NAT forgets a mapping in the middle of a call")
+        .at(0, "three start", [Join("anna"), Join("ben"), Join("cleo")])
+        .at(5_300, "the NAT forgets", [Rebind(moved)])
+        .at(10_000, "all see all", all_see_all(&["anna", "ben", "cleo"]))
+        .at(11_100, "and again", [Rebind(moved)])
+        .at(16_000, "all see all", all_see_all(&["anna", "ben", "cleo"]))
+}
+
+#[test]
+fn an_address_that_changes_costs_a_moment() {
+    rebinding("anna").run(SEEDS, |world| {
+        for other in ["ben", "cleo"] {
+            for (viewer, publisher) in [("anna", other), (other, "anna")] {
+                let freeze = world.longest_freeze(viewer, publisher, Camera, ms(4_000));
+                assert!(
+                    freeze < ms(3_000),
+                    "{viewer} saw {publisher} freeze for {freeze:?}"
+                );
+            }
+        }
+        for (viewer, publisher) in [("ben", "cleo"), ("cleo", "ben")] {
+            let freeze = world.longest_freeze(viewer, publisher, Camera, ms(4_000));
+            assert!(
+                freeze < ms(150),
+                "{viewer} saw {publisher} freeze for {freeze:?}"
+            );
+        }
+        let gone = world.all_seats().iter().map(|seat| seat.page.disconnected);
+        assert_eq!(
+            gone.sum::<u32>(),
+            0,
+            "nobody is said to have lost the connection"
+        );
+    });
 }

@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
+use madang_core::limits::NACK_ATTEMPTS_MAX;
 use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk};
-use madang_simulation::network::LinkConfig;
+use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
 use crate::{SEEDS, ms};
@@ -94,32 +95,140 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
         });
 }
 
-#[test]
-fn a_packet_that_many_viewers_lack_is_asked_for_once() {
-    let mut plan = Plan::new("ben's packets get lost before they reach twenty viewers").at(
+/// Loses one packet of ben's largest layer on the way to the server. Gives the moment at which the next packet of that
+/// layer, which shows it, is there, and those at which he sends the lost one again, for as long as told.
+fn repair_of(world: &mut World, watched: Duration) -> (Duration, Vec<Duration>) {
+    let now = world.now();
+    let seat = world.seat_named("ben");
+    let (ssrc, rtx) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
+    seat.up.keep_log();
+    seat.up.drop_next(ScriptedDrop { ssrc, count: 1 });
+    world.run_until(now + watched);
+    let of = |wanted: u32| {
+        let log = world.seat("ben").up.log().iter();
+        let since = log.filter(move |passage| passage.at > now);
+        since.filter(move |passage| passage.rtp.is_some_and(|(ssrc, _)| ssrc == wanted))
+    };
+    let shown_at = of(ssrc).find_map(|passage| match passage.fate {
+        Fate::Arrives(at) => Some(at),
+        Fate::Lost | Fate::Dropped => None,
+    });
+    let resent = of(rtx.unwrap()).map(|passage| passage.at).collect();
+    (shown_at.unwrap(), resent)
+}
+
+/// From the server to a browser, and the steps of virtual time on the way.
+const WAY: Duration = ms(12);
+/// A packet may come later than others by this much before it is asked for.
+const REORDER_WINDOW: Duration = ms(5);
+
+fn ben_and_viewers(viewers: usize) -> Plan {
+    let mut plan = Plan::new("ben's packets get lost before they reach his viewers").at(
         0,
         "ben is there",
         [Join("ben")],
     );
-    for i in 0..20 {
+    for i in 0..viewers {
         let name = &*format!("viewer {i}").leak();
         plan = plan.at(500, "a viewer", [JoinWith(name, BrowserConfig::default())]);
     }
+    plan
+}
+
+#[test]
+fn fault_10_a_lost_packet_is_asked_for_within_10_ms_of_the_reorder_window_and_once() {
+    ben_and_viewers(20)
+        .at(5_000, "all watch", [])
+        .run(&[1, 2], |world| {
+            for _ in 0..10 {
+                let (shown_at, resent) = repair_of(world, ms(137));
+                let [resent_at] = resent[..] else {
+                    panic!("it came at {resent:?}, for twenty viewers");
+                };
+                let took = resent_at - shown_at;
+                assert!(
+                    took <= REORDER_WINDOW + ms(10) + WAY,
+                    "asked after {took:?}"
+                );
+            }
+            for i in 0..20 {
+                let viewer = &*format!("viewer {i}").leak();
+                let freeze = world.longest_freeze(viewer, "ben", Camera, ms(5_000));
+                assert!(freeze < ms(150), "{viewer} saw a freeze of {freeze:?}");
+            }
+        });
+}
+
+/// Runs until this many requests have been made; when that was.
+fn until_nacked(world: &mut World, requests: u64) -> Duration {
+    let most = world.now() + ms(1_000);
+    while world.shard_stats().packets_nacked < requests {
+        assert!(world.now() < most, "no request within a second");
+        world.run_until(world.now() + ms(1));
+    }
+    world.now()
+}
+
+#[test]
+fn a_request_that_gets_lost_is_repeated_after_about_a_round_trip() {
+    ben_and_viewers(1)
+        .at(5_000, "she watches", [])
+        .run(SEEDS, |world| {
+            // What a round trip takes is learned from answers.
+            for _ in 0..8 {
+                repair_of(world, ms(100));
+            }
+            let now = world.now();
+            let seat = world.seat_named("ben");
+            let (ssrc, _) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
+            seat.up.drop_next(ScriptedDrop { ssrc, count: 1 });
+            world.run_until(now + ms(40));
+            let (now, before) = (world.now(), world.shard_stats().packets_nacked);
+            let seat = world.seat_named("ben");
+            seat.up.drop_next(ScriptedDrop { ssrc, count: 1 });
+            seat.down.set_config(now, LinkConfig::outage());
+            // The first request gets lost with everything else that goes to ben.
+            let asked_at = until_nacked(world, before + 1);
+            let seat = world.seat_named("ben");
+            seat.down.set_config(asked_at, LinkConfig::default());
+            let took = until_nacked(world, before + 2) - asked_at;
+            assert!(
+                (ms(20)..=ms(45)).contains(&took),
+                "again after {took:?}, the round trip is 20 ms"
+            );
+            world.run_until(world.now() + ms(300));
+            assert_eq!(
+                world.shard_stats().packets_nacked,
+                before + 2,
+                "the second was answered"
+            );
+        });
+}
+
+#[test]
+fn what_never_comes_is_given_up() {
     let lose = LoseUp {
         publisher: "ben",
         source: Camera,
         rid: Some("f"),
         packets: 5,
-        retransmissions: 100,
+        retransmissions: 1_000,
     };
-    plan.at(5_000, "five are lost", [lose])
-        .at(7_000, "a moment later", [])
+    ben_and_viewers(20)
+        .at(5_000, "five are lost, and all that repairs them", [lose])
+        .at(9_000, "long after", [])
         .run(&[1, 2], |world| {
             let seat = world.seat_named("ben");
             let (_, rtx) = seat.browser.sent_ssrcs(Camera, Some("f")).unwrap();
             let (rtx, taken) = (rtx.unwrap(), seat.up.taken());
-            let resent = taken.iter().filter(|(_, ssrc)| *ssrc == rtx).count();
-            // Each is asked for five times, as no answer comes; for every viewer that would be 500.
-            assert!((5..=25).contains(&resent), "{resent} were sent again");
+            let resent = taken.iter().filter(|(_, ssrc)| *ssrc == rtx);
+            let resent: Vec<Duration> = resent.map(|(at, _)| *at).collect();
+            let most = 5 * usize::from(NACK_ATTEMPTS_MAX);
+            assert!(
+                (most / 2..=most).contains(&resent.len()),
+                "{} were sent again",
+                resent.len()
+            );
+            assert!(resent.iter().all(|at| *at < ms(8_500)), "{resent:?}");
         });
 }

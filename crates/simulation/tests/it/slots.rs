@@ -81,17 +81,14 @@ fn fault_15_a_publisher_without_levels_is_heard() {
         audio_level: false,
         ..BrowserConfig::default()
     };
-    Plan::new("dov's client does not tell levels")
+    Plan::new("dov's client does not tell levels, and there are more people than slots")
         .at(
             0,
             "they join",
-            [
-                Join("listener"),
-                Join("ann"),
-                JoinWith("dov", mute_about_levels),
-            ],
+            ["listener", "ann", "bea", "cem", "eli"].map(Join),
         )
-        .at(0, "dov has a microphone", [Publish("dov", Microphone)])
+        .at(100, "dov is the last", [JoinWith("dov", mute_about_levels)])
+        .at(100, "he has a microphone", [Publish("dov", Microphone)])
         .at(2_000, "both talk", [Talk("ann", -20), Talk("dov", -20)])
         .at(
             5_000,

@@ -2,6 +2,7 @@
 
 mod docs;
 mod layout;
+mod mutations;
 mod packet_path;
 mod text;
 
@@ -16,7 +17,7 @@ use crate::{
 /// A check returns one line for each problem: where, what, and what is allowed.
 type Check = fn(&Repository) -> Vec<String>;
 
-const CHECKS: [(&str, Check); 12] = [
+const CHECKS: [(&str, Check); 13] = [
     ("files have a readable size", text::sizes),
     ("no word of unfinished work", text::words),
     ("no secret", text::secrets),
@@ -32,6 +33,7 @@ const CHECKS: [(&str, Check); 12] = [
     ),
     ("RTP leaves by one way", packet_path::one_way_out),
     ("the packet's path is whole", packet_path::sections),
+    ("mutations change what is there", mutations::apply),
 ];
 
 pub(crate) fn run() -> std::result::Result<Counts, Failure> {
@@ -64,12 +66,12 @@ pub(crate) fn run() -> std::result::Result<Counts, Failure> {
 
 /// The files of the repository that are text, by path. What `.gitignore` names is not in it.
 #[derive(Debug, Default)]
-struct Repository {
+pub(crate) struct Repository {
     files: BTreeMap<String, String>,
 }
 
 impl Repository {
-    fn read() -> Result<Self> {
+    pub(crate) fn read() -> Result<Self> {
         let list = Cmd::new("git ls-files --cached --others --exclude-standard").read()?;
         // A file that is deleted but still in the index cannot be read, and a picture is no text.
         let files = list
@@ -88,14 +90,17 @@ impl Repository {
     }
 
     /// Files whose path ends in one of these.
-    fn ending<'a>(&'a self, ends: &'a [&str]) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn ending<'a>(
+        &'a self,
+        ends: &'a [&str],
+    ) -> impl Iterator<Item = (&'a str, &'a str)> {
         self.files
             .iter()
             .map(|(path, text)| (path.as_str(), text.as_str()))
             .filter(move |(path, _)| ends.iter().any(|end| path.ends_with(end)))
     }
 
-    fn text(&self, path: &str) -> Option<&str> {
+    pub(crate) fn text(&self, path: &str) -> Option<&str> {
         self.files.get(path).map(String::as_str)
     }
 

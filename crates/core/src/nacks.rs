@@ -1,0 +1,252 @@
+//! Which packets of a publisher's stream are missing, and when it is asked for them (RFC 4585 section 6.2.1): once
+//! for all who miss them, as soon as they cannot merely be late, and again when an answer would have come.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use crate::limits::{NACK_ATTEMPTS_MAX, NACKED_PACKETS_MAX};
+
+/// The missing packets of one stream.
+#[derive(Debug)]
+pub(crate) struct Nacks {
+    ssrc: u32,
+    /// The highest number, and when it came.
+    newest: Option<(u64, Instant)>,
+    /// In the order of their numbers.
+    missing: VecDeque<Missing>,
+    round_trip: RoundTrip,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Missing {
+    seq: u64,
+    /// When it is asked for next.
+    due: Instant,
+    asked: u8,
+    asked_at: Instant,
+}
+
+/// How long a packet may be overtaken by others before it is taken for lost. Lower asks for packets that are only
+/// late, and gets them twice; higher is time that viewers wait for what is lost.
+const REORDER_WINDOW: Duration = Duration::from_millis(5);
+
+/// So many packets and so much time at once are not repaired: the connection was away. A picture that changes
+/// once a second may lose a packet as well.
+const OUTAGE_PACKETS: u64 = 16;
+const OUTAGE_TIME: Duration = Duration::from_millis(500);
+
+impl Nacks {
+    pub(crate) fn new(ssrc: u32) -> Self {
+        Self {
+            ssrc,
+            newest: None,
+            missing: VecDeque::new(),
+            round_trip: RoundTrip::default(),
+        }
+    }
+
+    pub(crate) fn ssrc(&self) -> u32 {
+        self.ssrc
+    }
+
+    /// A packet of the stream has come, by whichever way.
+    pub(crate) fn on_packet(&mut self, now: Instant, seq: u64) {
+        let Some((newest, came)) = self.newest else {
+            self.newest = Some((seq, now));
+            return;
+        };
+        if seq > newest {
+            self.newest = Some((seq, now));
+            self.miss(now, newest + 1..seq, now.saturating_duration_since(came));
+        } else if let Ok(place) = self.missing.binary_search_by_key(&seq, |one| one.seq)
+            && let Some(found) = self.missing.remove(place)
+            // Which of several requests has been answered cannot be told.
+            && found.asked == 1
+        {
+            let took = now.saturating_duration_since(found.asked_at);
+            self.round_trip.measured(took);
+        }
+    }
+
+    /// When [`Nacks::take_due`] has something to ask for; `None` while nothing is missing.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.missing.iter().map(|one| one.due).min()
+    }
+
+    /// The numbers, on the wire and in order, of what the publisher is to be asked for at this moment. They count as asked for.
+    pub(crate) fn take_due(&mut self, now: Instant, numbers: &mut Vec<u16>) {
+        let next = now + self.round_trip.interval();
+        self.missing.retain_mut(|one| {
+            if one.due > now {
+                return true;
+            }
+            // The last request has had its time, too.
+            if one.asked == NACK_ATTEMPTS_MAX {
+                return false;
+            }
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "sequence numbers are 16 bits on the wire"
+            )]
+            numbers.push(one.seq as u16);
+            (one.asked, one.asked_at, one.due) = (one.asked + 1, now, next);
+            true
+        });
+    }
+
+    fn miss(&mut self, now: Instant, hole: Range<u64>, silence: Duration) {
+        let packets = hole.end - hole.start;
+        // Nobody waits for that any more: all are served sooner by a keyframe, if nothing old stands in its way.
+        if packets > NACKED_PACKETS_MAX as u64
+            || (packets > OUTAGE_PACKETS && silence > OUTAGE_TIME)
+        {
+            self.missing.clear();
+            return;
+        }
+        let due = now + REORDER_WINDOW;
+        self.missing.extend(hole.map(|seq| Missing {
+            seq,
+            due,
+            asked: 0,
+            asked_at: now,
+        }));
+        let excess = self.missing.len().saturating_sub(NACKED_PACKETS_MAX);
+        self.missing.drain(..excess);
+    }
+}
+
+/// From a request to its answer, smoothed as RFC 6298 does for TCP.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    /// The mean, and how far from it measurements are.
+    smoothed: Option<(Duration, Duration)>,
+}
+
+/// What is taken for the time to an answer before there was one.
+const INTERVAL_START: Duration = Duration::from_millis(100);
+/// Bounds of the time between two requests for a packet.
+const INTERVAL_MIN: Duration = Duration::from_millis(20);
+const INTERVAL_MAX: Duration = Duration::from_millis(300);
+
+impl RoundTrip {
+    fn measured(&mut self, took: Duration) {
+        self.smoothed = Some(match self.smoothed {
+            None => (took, took / 2),
+            Some((mean, deviation)) => {
+                let deviation = (deviation * 3 + mean.abs_diff(took)) / 4;
+                ((mean * 7 + took) / 8, deviation)
+            }
+        });
+    }
+
+    /// How long an answer is waited for.
+    fn interval(&self) -> Duration {
+        self.smoothed.map_or(INTERVAL_START, |(mean, deviation)| {
+            (mean + deviation * 4).clamp(INTERVAL_MIN, INTERVAL_MAX)
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        start: Instant,
+        nacks: Nacks,
+    }
+
+    impl World {
+        fn new() -> Self {
+            Self {
+                start: Instant::now(),
+                nacks: Nacks::new(7),
+            }
+        }
+
+        fn at(&self, ms: u64) -> Instant {
+            self.start + Duration::from_millis(ms)
+        }
+
+        fn come(&mut self, ms: u64, numbers: &[u64]) {
+            for &seq in numbers {
+                self.nacks.on_packet(self.at(ms), seq);
+            }
+        }
+
+        fn asked(&mut self, ms: u64) -> Vec<u16> {
+            let mut numbers = Vec::new();
+            self.nacks.take_due(self.at(ms), &mut numbers);
+            numbers
+        }
+    }
+
+    #[test]
+    fn what_is_only_late_is_not_asked_for() {
+        let mut world = World::new();
+        world.come(0, &[1, 2, 5]);
+        assert_eq!(world.nacks.due(), Some(world.at(5)));
+        world.come(4, &[4, 3]);
+        assert_eq!(world.nacks.due(), None);
+        assert!(world.asked(100).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_asked_for_after_the_window_and_again_after_a_round_trip() {
+        let mut world = World::new();
+        world.come(0, &[65_534, 65_537]);
+        assert!(world.asked(4).is_empty());
+        assert_eq!(world.asked(5), [65_535, 0]);
+        world.come(6, &[65_538]);
+        assert!(world.asked(104).is_empty(), "an answer may be on its way");
+        assert_eq!(world.asked(105), [65_535, 0]);
+    }
+
+    #[test]
+    fn requests_are_as_far_apart_as_answers_take() {
+        let mut world = World::new();
+        for round in 0..20 {
+            let (seq, ms) = (round * 2, round * 100);
+            world.come(ms, &[seq, seq + 2]);
+            assert_eq!(world.asked(ms + 5).len(), 1);
+            world.come(ms + 45, &[seq + 1]);
+        }
+        world.come(2_000, &[40, 42]);
+        assert_eq!(world.asked(2_005), [41]);
+        assert!(world.asked(2_040).is_empty());
+        assert_eq!(world.asked(2_050), [41], "after 40 ms and a little");
+    }
+
+    #[test]
+    fn an_answer_that_never_comes_is_given_up() {
+        let mut world = World::new();
+        world.come(0, &[1, 3]);
+        let asked: usize = (0..10_000).map(|ms| world.asked(ms).len()).sum();
+        assert_eq!(asked, usize::from(NACK_ATTEMPTS_MAX));
+        assert_eq!(world.nacks.due(), None);
+    }
+
+    #[test]
+    fn what_an_outage_took_is_not_asked_for() {
+        let mut world = World::new();
+        world.come(0, &[0]);
+        world.come(600, &[30, 32]);
+        assert_eq!(world.asked(605), [31]);
+        world.come(610, &[31]);
+        world.come(1_700, &[34]);
+        assert_eq!(world.asked(1_705), [33], "a picture that seldom changes");
+    }
+
+    #[test]
+    fn no_more_is_remembered_than_the_limit() {
+        let most = NACKED_PACKETS_MAX as u64;
+        let mut world = World::new();
+        world.come(0, &[0, most + 1, most + 3]);
+        let asked = world.asked(5);
+        assert_eq!(asked.len(), NACKED_PACKETS_MAX);
+        assert_eq!(asked.first(), Some(&2), "the oldest is forgotten");
+        world.come(10, &[3 * most]);
+        assert_eq!(world.nacks.due(), None, "a picture with such a hole");
+    }
+}
