@@ -76,8 +76,7 @@ impl Shard {
         let after = *elsewhere;
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
-                let other = !layer.keyframes.ignored;
-                for packet in layer.store.picture(now, other).into_iter().flatten() {
+                for packet in layer.store.picture(now).into_iter().flatten() {
                     let (track, kept) = (id, true);
                     self.mailboxes.send(
                         from,
