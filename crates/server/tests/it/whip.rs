@@ -242,6 +242,7 @@ fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
             .filter(|line| !line.starts_with("a=candidate"));
         let lines = lines.map(|line| match line {
             line if line.starts_with("a=group:BUNDLE") => format!("{line} absent\r\n"),
+            "a=setup:actpass" => "a=setup:passive\r\n".to_owned(),
             line => format!(
                 "{}\r\n",
                 line.replace("profile-level-id=42e01f", "profile-level-id=422001f")
