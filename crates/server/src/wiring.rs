@@ -6,7 +6,7 @@ use madang_core::SendPath;
 use madang_core::limits::Limits as ShardLimits;
 use madang_driver::DriverConfig;
 use madang_signaling::protocol::{IceServer, Secret};
-use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live};
+use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live, Nodes};
 
 use crate::config::{SendPathName, Settings};
 use crate::http::ServerLimits;
@@ -50,6 +50,13 @@ pub(crate) fn hub(settings: &Settings) -> HubConfig {
         allowed_origins: settings.http.allowed_origins.clone(),
         trust_forwarded_for: settings.http.trust_forwarded_for,
         public_url: settings.http.public_url.clone(),
+        nodes: settings
+            .http
+            .public_url
+            .as_ref()
+            .map_or_else(Nodes::default, |own| {
+                Nodes::new(own, &settings.cluster.nodes)
+            }),
         live: Live {
             strict_etags: settings.whip.strict_etags,
             open: settings.whep.open.clone(),

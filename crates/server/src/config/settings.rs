@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) rooms: Rooms,
     #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
     pub(crate) whip: Whip,
     #[command(flatten)]
     pub(crate) whep: Whep,
@@ -79,6 +81,16 @@ pub(crate) struct Http {
     /// in `X-Forwarded-Proto` and `X-Forwarded-Host`.
     #[arg(id = "http.public_url", value_name = "ORIGIN", value_parser = origin)]
     pub(crate) public_url: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Cluster {
+    /// All nodes that share the rooms, each by its own `http.public_url`; the same list on each of them
+    ///
+    /// A room is on one node, which all of them know: others send WHIP and WHEP clients there with a 307. None: this server has all
+    /// rooms.
+    #[arg(id = "cluster.nodes", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    pub(crate) nodes: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]

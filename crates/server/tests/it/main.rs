@@ -12,6 +12,7 @@ mod client;
 mod command_line;
 mod http;
 mod lifecycle;
+mod nodes;
 mod process;
 mod quality;
 mod sessions;

@@ -1,5 +1,7 @@
 //! Publishing by WHIP and watching by WHEP, with media.
 
+use std::net::SocketAddr;
+
 use madang_core::Source;
 
 use crate::call::Call;
@@ -8,11 +10,11 @@ use crate::http::{Response, request};
 use crate::process::Madang;
 
 /// A client without a WebSocket, and the answer to its offer.
-fn open(call: &mut Call, path: &str) -> (usize, Response) {
+pub(crate) fn open(call: &mut Call, path: &str) -> (usize, Response) {
     open_with(call, path, |offer| offer)
 }
 
-/// The same for a client whose offers look otherwise.
+/// The same for a client whose offers look otherwise. It follows a redirect, and stays at that server.
 fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> (usize, Response) {
     let position = call.clients.len();
     let number = u32::try_from(position).unwrap();
@@ -23,7 +25,14 @@ fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> 
         client.browser.whep_offer()
     };
     let head = format!("POST {path}\ncontent-type: application/sdp");
-    let created = request(call.http, &head, &change(offer));
+    let offer = change(offer);
+    let mut created = request(call.http, &head, &offer);
+    if created.status == 307 {
+        let (http, path) = address(created.header("location").unwrap());
+        call.http = http;
+        let head = format!("POST {path}\ncontent-type: application/sdp");
+        created = request(http, &head, &offer);
+    }
     assert_eq!(created.status, 201, "{created:?}");
     let now = call.now();
     client.browser.accept_answer(now, &created.body);
@@ -31,8 +40,18 @@ fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> 
     (position, created)
 }
 
+/// Where a URL leads.
+pub(crate) fn address(url: &str) -> (SocketAddr, String) {
+    let (host, path) = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    (host.parse().unwrap(), format!("/{path}"))
+}
+
 /// A publisher who sends camera and microphone.
-fn publish(call: &mut Call, path: &str) -> (usize, Response) {
+pub(crate) fn publish(call: &mut Call, path: &str) -> (usize, Response) {
     let (publisher, created) = open(call, path);
     let now = call.now();
     for source in [Source::Camera, Source::Microphone] {

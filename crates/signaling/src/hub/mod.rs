@@ -38,6 +38,7 @@ pub(crate) use requests::check_rate;
 pub(crate) use resume::Resume;
 
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
+use crate::nodes::Nodes;
 use crate::protocol::{Action, Bye, ErrorCode, IceServer};
 use crate::token::Auth;
 use commands::Workers;
@@ -61,6 +62,8 @@ pub struct HubConfig {
     pub trust_forwarded_for: bool,
     /// Under which address clients reach this server, such as `https://live.example.org`; `None`: what their requests say.
     pub public_url: Option<String>,
+    /// Who shares the rooms with this node.
+    pub nodes: Nodes,
     pub live: Live,
     pub limits: Limits,
 }
@@ -89,6 +92,7 @@ impl HubConfig {
             allowed_origins: Vec::new(),
             trust_forwarded_for: false,
             public_url: None,
+            nodes: Nodes::default(),
             live: Live::default(),
             limits: Limits::default(),
         }
