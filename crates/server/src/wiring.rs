@@ -72,6 +72,7 @@ pub(crate) fn server_limits(settings: &Settings) -> ServerLimits {
     ServerLimits {
         connections: settings.limits.http_connections,
         header_timeout: *settings.limits.http_header_timeout,
+        write_timeout: *settings.limits.write_timeout,
     }
 }
 

@@ -64,9 +64,9 @@ pub(crate) struct Settings {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Http {
-    /// Origins of the pages that may open a WebSocket, such as https://meet.example.org
+    /// Origins of other pages that may connect, such as https://meet.example.org
     ///
-    /// None: any page, as it needs a token; in development mode only pages of this host.
+    /// None: any page, as it needs a token; in development mode no other page. This server's own pages always may.
     #[arg(id = "http.allowed_origins", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub(crate) allowed_origins: Vec<String>,
     /// Take the client's address from X-Forwarded-For
@@ -292,7 +292,7 @@ pub(crate) struct Limits {
     #[arg(id = "limits.idle_timeout", value_name = "DURATION",
           default_value_t = signaling().idle_timeout.into(), value_parser = duration)]
     pub(crate) idle_timeout: Duration,
-    /// How long one write to a WebSocket may take
+    /// How long a client may take nothing of what is written to its WebSocket or HTTP connection
     #[arg(id = "limits.write_timeout", value_name = "DURATION",
           default_value_t = signaling().write_timeout.into(), value_parser = duration)]
     pub(crate) write_timeout: Duration,

@@ -60,6 +60,9 @@ impl State {
         for (track, layers) in layers.filter(|(_, layers)| !layers.is_empty()) {
             self.tell_live(&[peer], &Live::Layers(track, layers));
         }
+        if let Some(room) = self.rooms.get(&room) {
+            self.tell_live(&[peer], &Live::Viewers(room.viewers().count()));
+        }
     }
 
     /// Tells viewers how many they are, where that has changed.
