@@ -10,6 +10,7 @@ mod call;
 mod calls;
 mod client;
 mod command_line;
+mod flood;
 mod http;
 mod lifecycle;
 mod nodes;
