@@ -1,8 +1,10 @@
 //! Publishing by WHIP and watching by WHEP, with media.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use madang_core::Source;
+use madang_simulation::{BrowserConfig, Codec, Mode};
 
 use crate::call::Call;
 use crate::client::Client;
@@ -155,6 +157,18 @@ fn whip_28_viewers_go_on_with_a_publisher_who_comes_back() {
     assert_eq!(call.complaints(), [""; 0]);
 }
 
+/// Posts a choice of layers of the picture that a viewer gets.
+fn choose(call: &Call, watched: &Response, choice: &str) {
+    let mids = watched.body.lines();
+    let mut mids = mids.filter_map(|line| line.strip_prefix("a=mid:"));
+    let mid = mids.nth(1).unwrap();
+    let path = format!("{}/layers", session(call, watched));
+    let head = format!("POST {path}\ncontent-type: application/json");
+    let body = format!("{{\"mediaId\": \"{mid}\"{choice}}}");
+    let chosen = request(call.http, &head, &body);
+    assert_eq!(chosen.status, 200, "{chosen:?}");
+}
+
 #[test]
 fn whep_35_a_chosen_layer_is_what_comes() {
     let server = Madang::start(&[]);
@@ -166,25 +180,48 @@ fn whep_35_a_chosen_layer_is_what_comes() {
         shown.last().map(|frame| frame.tag.layer)
     };
     call.until("the largest layer", |call| layer_of_last(call) == Some(2));
-    let path = format!("{}/layers", session(&call, &created));
-    let mid = created
-        .body
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=mid:"))
-        .nth(1)
-        .unwrap();
-    let choose = |rid: &str| {
-        let body = format!("{{\"mediaId\": \"{mid}\"{rid}}}");
-        let head = format!("POST {path}\ncontent-type: application/json");
-        let chosen = request(server.http, &head, &body);
-        assert_eq!(chosen.status, 200, "{chosen:?}");
-    };
-    choose(", \"rid\": \"q\"");
+    choose(&call, &created, ", \"rid\": \"q\"");
     call.until("the chosen layer", |call| layer_of_last(call) == Some(0));
-    choose("");
+    choose(&call, &created, "");
     call.until("the largest layer again", |call| {
         layer_of_last(call) == Some(2)
     });
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whep_35_layers_within_a_stream_are_chosen() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    call.browser = BrowserConfig {
+        video_codec: Codec::Vp9,
+        svc: Some(Mode::new(3, 3)),
+        ..BrowserConfig::default()
+    };
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    let (viewer, created) = open(&mut call, "/whep/yard");
+    // The spatial and the temporal layers of the newest frames.
+    let newest = |call: &Call| {
+        let shown = call.shown(viewer, publisher, Source::Camera);
+        let frames: Vec<_> = shown.map(|frame| frame.tag).collect();
+        let frames = frames.iter().rev().take(12);
+        let layers: BTreeSet<_> = frames.map(|tag| (tag.spatial, tag.temporal)).collect();
+        layers.into_iter().collect::<Vec<_>>()
+    };
+    let all = |spatial: u8| [0, 1, 2].map(|temporal| (spatial, temporal)).to_vec();
+    for (choice, layers) in [
+        ("", all(2)),
+        (", \"spatialLayerId\": 1", all(1)),
+        (
+            ", \"spatialLayerId\": 1, \"temporalLayerId\": 0",
+            vec![(1, 0)],
+        ),
+        (", \"temporalLayerId\": 1", vec![(2, 0), (2, 1)]),
+        ("", all(2)),
+    ] {
+        choose(&call, &created, choice);
+        call.until(choice, |call| newest(call) == layers);
+    }
     assert_eq!(call.complaints(), [""; 0]);
 }
 

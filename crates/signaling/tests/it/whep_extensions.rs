@@ -214,8 +214,13 @@ async fn whep_35_a_layer_is_chosen_and_left_to_the_server_again() {
         slot: "2".into(),
         rid: rid.map(Into::into),
         rank,
+        max_temporal: None,
         max_width: None,
         max_height,
+    };
+    let slow = |choice| LayerChoice {
+        max_temporal: Some(0),
+        ..choice
     };
     let address = server.address;
     let send = |body: &str| {
@@ -233,7 +238,11 @@ async fn whep_35_a_layer_is_chosen_and_left_to_the_server_again() {
         ),
         (
             "{\"mediaId\": \"2\", \"spatialLayerId\": 1, \"temporalLayerId\": 0}",
-            vec![choice(None, Some(1), None)],
+            vec![slow(choice(None, Some(1), None))],
+        ),
+        (
+            "{\"mediaId\": \"2\", \"maxTemporalLayerId\": 0}",
+            vec![slow(choice(None, None, None))],
         ),
         (
             "{\"mediaId\": \"2\", \"maxHeight\": 360}",

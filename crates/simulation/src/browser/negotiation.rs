@@ -60,7 +60,8 @@ impl Browser {
             change.add_media(kind, Direction::SendOnly, stream(), None, simulcast)
         };
         let microphone = send(MediaKind::Audio, None);
-        let camera = send(MediaKind::Video, Some(camera_simulcast()));
+        let streams = self.config.svc.is_none().then(camera_simulcast);
+        let camera = send(MediaKind::Video, streams);
         let offer = change.apply();
         self.mids.sources = vec![(Source::Microphone, microphone), (Source::Camera, camera)];
         self.finish_offer_of(offer)
