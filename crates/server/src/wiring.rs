@@ -62,6 +62,7 @@ pub(crate) fn hub(settings: &Settings) -> HubConfig {
             open: settings.whep.open.clone(),
             require_publisher: settings.whep.require_publisher,
             visible_viewers: settings.whep.visible,
+            grace: *settings.whip.grace,
         },
         limits: signaling_limits(settings),
         ..HubConfig::new(auth(settings))

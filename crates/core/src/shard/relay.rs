@@ -205,8 +205,12 @@ impl Shard {
         publisher: PeerId,
         spec: TrackSpec,
     ) {
-        if self.track_keys.contains_key(&spec.id) || !self.rooms.contains_key(&room) {
+        if self.mirror(from, spec.id).is_some() || !self.rooms.contains_key(&room) {
             return;
+        }
+        // The publisher came back on another worker, and what was here of its earlier session is over.
+        if let Some(&before) = self.track_keys.get(&spec.id) {
+            self.remove_track(before);
         }
         self.add_track(now, Track::new(spec, room, Publisher::At(from), publisher));
     }

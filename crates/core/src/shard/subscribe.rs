@@ -252,7 +252,8 @@ impl Shard {
                 candidates.push((first, track, state.spec.id));
             }
         }
-        candidates.sort_by_key(|(first, ..)| !first);
+        // Those who came back have their old tracks, and so their old place.
+        candidates.sort_by_key(|(first, _, id)| (!first, *id));
         candidates
             .into_iter()
             .map(|(_, track, id)| (track, id))

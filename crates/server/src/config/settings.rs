@@ -85,9 +85,9 @@ pub(crate) struct Http {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Cluster {
-    /// All nodes that share the rooms, each by its own `http.public_url`; the same list on each of them
+    /// All nodes that share the rooms, each by its `http.public_url`
     ///
-    /// A room is on one node, which all of them know: others send WHIP and WHEP clients there with a 307. None: this server has all
+    /// The same list on each of them. A room is on one node, which all of them know: others send WHIP and WHEP clients there with a 307. None: this server has all
     /// rooms.
     #[arg(id = "cluster.nodes", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub(crate) nodes: Vec<String>,
@@ -100,6 +100,11 @@ pub(crate) struct Whip {
     /// RFC 9725 asks for it, and several clients send none.
     #[arg(id = "whip.strict_etags", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
     pub(crate) strict_etags: bool,
+    /// How long the tracks of a WHIP publisher wait for it
+    ///
+    /// One that comes back in time has them and its place in the room again.
+    #[arg(id = "whip.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) grace: Duration,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -289,6 +289,31 @@ fn whip_29_viewers_wait_for_a_publisher_who_has_gone() {
 }
 
 #[test]
+fn whip_28_a_publisher_who_comes_back_takes_its_old_place() {
+    let server = Madang::start(&["--media-workers=2"]);
+    let mut call = Call::new(server.http);
+    let silent = |call: &mut Call, who: &str| {
+        let (publisher, created) = open(call, &format!("/whip/yard?participant={who}"));
+        let now = call.now();
+        call.clients[publisher].browser.publish(now, Source::Camera);
+        (publisher, created)
+    };
+    let (ann, created) = silent(&mut call, "ann");
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, ann, Source::Camera, 30);
+    let (bob, _) = silent(&mut call, "bob");
+    let path = session(&call, &created);
+    request(call.http, &format!("DELETE {path}"), "");
+    call.watch(viewer, bob, Source::Camera, 30);
+    // Without leaving, it comes once more.
+    for _ in 0..2 {
+        let (ann, _) = silent(&mut call, "ann");
+        call.watch(viewer, ann, Source::Camera, 30);
+    }
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
 fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
     let server = Madang::start(&[]);
     let mut call = Call::new(server.http);

@@ -1,6 +1,7 @@
 //! What viewers without a WebSocket ask for, and are told.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use madang_core::{Command, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId, Trouble};
 
@@ -75,6 +76,14 @@ impl State {
         }
         for (viewers, count) in news {
             self.tell_live(&viewers, &Live::Viewers(count));
+        }
+    }
+
+    /// Forgets what publishers have left who do not come back.
+    pub(super) fn forget_left(&mut self, grace: Duration) {
+        let now = Instant::now();
+        for room in self.rooms.values_mut() {
+            room.forget_left(now, grace);
         }
     }
 

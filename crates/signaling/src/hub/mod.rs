@@ -69,7 +69,7 @@ pub struct HubConfig {
 }
 
 /// What differs between deployments of WHIP and WHEP.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Live {
     /// Clients must name the ICE session in `If-Match` when they change it.
     pub strict_etags: bool,
@@ -79,6 +79,20 @@ pub struct Live {
     pub require_publisher: bool,
     /// The others in the room see viewers come and go.
     pub visible_viewers: bool,
+    /// How long a publisher may stay away and finds its tracks again.
+    pub grace: Duration,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            strict_etags: false,
+            open: Vec::new(),
+            require_publisher: false,
+            visible_viewers: false,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl HubConfig {
@@ -299,6 +313,7 @@ impl Hub {
             let mut state = self.state.lock();
             state.renew_due_tokens(jsonwebtoken::get_current_timestamp());
             state.tell_viewers();
+            state.forget_left(self.config.live.grace);
         }
         let counts = self.counts();
         for (name, value) in [

@@ -393,6 +393,7 @@ fn publisher(access: Access, call: &Call) -> Participant {
         grants: access.grants,
         viewer: false,
         encrypts: false,
+        returns: true,
     }
 }
 
@@ -418,6 +419,7 @@ fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
         },
         viewer: true,
         encrypts: false,
+        returns: false,
     })
 }
 
