@@ -13,12 +13,16 @@ pub(crate) struct Keyframes {
     unanswered_since: Option<Instant>,
     /// The encoder sends keyframes when it likes: OBS has no way to ask it for one.
     pub(crate) ignored: bool,
+    /// Answers in a row.
+    answers: u32,
 }
 
 /// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
 const IGNORED_AFTER: Duration = Duration::from_secs(3);
 /// A keyframe this soon after a request is an answer to it.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// One or two may have come by chance, as every second does of a keyframe each two seconds.
+const ANSWERS_MIN: u32 = 3;
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
@@ -47,9 +51,11 @@ impl Keyframes {
 
     /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
     pub(crate) fn on_keyframe(&mut self, now: Instant) {
-        let asked = self.unanswered_since.take();
-        let answers = asked.is_some_and(|at| now.saturating_duration_since(at) < ANSWERED_WITHIN);
-        self.ignored &= !answers;
+        if let Some(asked) = self.unanswered_since.take() {
+            let answers = now.saturating_duration_since(asked) < ANSWERED_WITHIN;
+            self.answers = if answers { self.answers + 1 } else { 0 };
+            self.ignored &= self.answers < ANSWERS_MIN;
+        }
         self.unanswered = 0;
         self.wanted = false;
     }
@@ -61,9 +67,11 @@ impl Keyframes {
 
     /// Looks whether requests are ignored.
     pub(crate) fn tick(&mut self, now: Instant) {
-        self.ignored |= self
-            .unanswered_since
-            .is_some_and(|at| now.saturating_duration_since(at) >= IGNORED_AFTER);
+        let asked = self.unanswered_since;
+        if asked.is_some_and(|at| now.saturating_duration_since(at) >= IGNORED_AFTER) {
+            self.ignored = true;
+            self.answers = 0;
+        }
     }
 
     /// When the next request may go out, while one is wanted.
@@ -99,8 +107,11 @@ mod tests {
         assert!(keyframes.ignored);
         keyframes.on_keyframe(at(5_000));
         assert!(keyframes.ignored, "it came when the encoder liked");
-        assert!(keyframes.want(at(7_000)));
-        keyframes.on_keyframe(at(7_100));
+        for ms in [7_000, 9_000, 11_000] {
+            assert!(keyframes.ignored, "it came by chance");
+            assert!(keyframes.want(at(ms)));
+            keyframes.on_keyframe(at(ms + 100));
+        }
         keyframes.tick(at(20_000));
         assert!(!keyframes.ignored);
     }

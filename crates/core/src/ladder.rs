@@ -112,6 +112,8 @@ impl Track {
             let smallest_to = pictures.by_ref().take(rank + 1);
             smallest_to.last()
         });
+        let of_rid = |ranked: &Rung| choice.rid.is_none_or(|wanted| rid(ranked) == Some(wanted));
+        let ranked = ranked.filter(of_rid);
         let fits = |rung: &Rung| {
             let (width, height) = size(rung);
             choice.rid.is_none_or(|wanted| rid(rung) == Some(wanted))
@@ -124,6 +126,22 @@ impl Track {
         } else if choice.max_width.or(choice.max_height).is_some() {
             ladder.truncate(1);
         }
+        if let Some(most) = choice.max_temporal {
+            self.slow_down(ladder, most);
+        }
+    }
+
+    /// Takes temporal layers above this one out of the rungs.
+    fn slow_down(&self, ladder: &mut Vec<Rung>, most: u8) {
+        for rung in ladder.iter_mut() {
+            let point = &mut rung.layer.point;
+            if most < point.temporal {
+                *point = Point::new(point.spatial, most);
+                let layer = self.layers.get(rung.layer.layer);
+                rung.bps = layer.map_or(rung.bps, |layer| layer.bps_of(rung.layer.point));
+            }
+        }
+        ladder.dedup_by_key(|rung| rung.layer);
     }
 
     /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only

@@ -167,7 +167,7 @@ impl Layer {
     /// Keeps a packet for those who miss it. `true` where a frame has ended that must be a keyframe, by what can be
     /// seen of an encrypted stream: it is taken for one from now on.
     pub(crate) fn remember(&mut self, packet: &Arc<Packet>, encrypted: bool) -> bool {
-        self.store.push(packet);
+        self.store.push(packet, self.keyframes.ignored);
         if !encrypted || packet.descriptor.is_some() {
             return false;
         }
@@ -290,6 +290,7 @@ impl Layer {
             bps: self.bps(),
             points: self.operating.states(),
             paused: self.paused,
+            ignores_requests: self.keyframes.ignored,
             last_packet: self.last_packet,
         }
     }
@@ -300,6 +301,7 @@ impl Layer {
         self.rate.bps = state.bps;
         self.operating.mirror(&state.points);
         self.paused = state.paused;
+        self.keyframes.ignored = state.ignores_requests;
         self.last_packet = self.last_packet.max(state.last_packet);
     }
 

@@ -81,6 +81,8 @@ pub(crate) struct LayerState {
     pub(crate) bps: u64,
     pub(crate) points: Vec<PointState>,
     pub(crate) paused: bool,
+    /// For keyframes.
+    pub(crate) ignores_requests: bool,
     pub(crate) last_packet: Option<Instant>,
 }
 

@@ -21,6 +21,8 @@ pub struct Offer {
     /// Mids of audio sections whose sender or receiver wants stereo Opus (RFC 7587 section 6.1).
     pub(crate) stereo_mids: Vec<String>,
     pub(crate) ice_password: String,
+    /// It begins DTLS itself, and cannot be an ICE-lite agent's.
+    pub(crate) begins_dtls: bool,
 }
 
 /// An accepted offer's answer. Writing it takes as long as parsing the offer did, so that, too, is done by the
@@ -115,6 +117,7 @@ impl Offer {
                 media,
                 stereo_mids,
                 ice_password: ice_password(text),
+                begins_dtls: begins_dtls(text),
             })
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
@@ -181,6 +184,12 @@ impl RemoteCandidate {
             .map(|candidate| Some(Self { candidate }))
             .map_err(|error| SdpError::Malformed(error.to_string()))
     }
+}
+
+/// Whether an offer leaves no choice but that its side is the DTLS client, and lets ours be ICE-lite.
+fn begins_dtls(sdp: &str) -> bool {
+    let has = |wanted: &str| sdp.lines().any(|line| line.trim_end() == wanted);
+    has("a=setup:active") && !has("a=ice-lite")
 }
 
 /// The ICE password. The m-lines of a bundle have one transport and so one password.

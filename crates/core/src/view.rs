@@ -62,8 +62,10 @@ pub struct LayerChoice {
     pub slot: Mid,
     /// This simulcast layer and no other.
     pub rid: Option<Rid>,
-    /// The layer of this rank by size, from 0 for the smallest.
+    /// The layer of this rank by size, from 0 for the smallest. Of a rid that has one layer alone, the rid decides.
     pub rank: Option<usize>,
+    /// No temporal layer above this one, from 0 for the fewest frames.
+    pub max_temporal: Option<u8>,
     /// No layer that is larger, in pixels.
     pub max_width: Option<u32>,
     pub max_height: Option<u32>,

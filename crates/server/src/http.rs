@@ -20,6 +20,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Sleep, sleep};
 use tower_service::Service;
 
 use crate::telemetry::metrics::Metrics;
@@ -75,6 +76,8 @@ pub(crate) struct ServerLimits {
     pub(crate) connections: usize,
     /// How long the head of a request may take; also how long an idle connection is kept.
     pub(crate) header_timeout: Duration,
+    /// How long a client may take nothing of what is written to it.
+    pub(crate) write_timeout: Duration,
 }
 
 /// Serves HTTP/1.1 on one address.
@@ -111,12 +114,13 @@ impl Server {
             };
             match self.listener.accept().await {
                 Ok((stream, client)) => {
-                    self.spawn(Connection::new(stream, place), client, router.clone());
+                    let connection = Connection::new(stream, place, self.limits.write_timeout);
+                    self.spawn(connection, client, router.clone());
                 }
                 Err(error) if is_client_fault(&error) => {}
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    sleep(ACCEPT_PAUSE).await;
                 }
             }
         }
@@ -171,20 +175,44 @@ fn is_client_fault(error: &io::Error) -> bool {
     )
 }
 
-/// A connection that keeps its place among the allowed ones until it is closed, be it as a WebSocket.
+/// A connection that keeps its place among the allowed ones until it is closed, be it as a WebSocket. A client that does
+/// not read what it asked for is cut off, and does not keep its place for ever.
 struct Connection {
     io: TokioIo<TcpStream>,
+    write_timeout: Duration,
+    /// Runs while the client takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, write_timeout: Duration) -> Self {
         // Signalling is short messages that must not wait for each other. Where this fails, the connection is dead.
         let _ = stream.set_nodelay(true);
         Self {
             io: TokioIo::new(stream),
+            write_timeout,
+            stalled: None,
             _place: place,
         }
+    }
+
+    /// Passes on how an attempt to write has ended, unless attempts have come to nothing for too long.
+    fn in_time<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(sleep(limit)));
+        stalled
+            .as_mut()
+            .poll(cx)
+            .map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -204,7 +232,8 @@ impl Write for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, bytes)
+        let written = Pin::new(&mut self.io).poll_write(cx, bytes);
+        self.in_time(cx, written)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -224,6 +253,7 @@ impl Write for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+        let written = Pin::new(&mut self.io).poll_write_vectored(cx, slices);
+        self.in_time(cx, written)
     }
 }

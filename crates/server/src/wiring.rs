@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use madang_core::limits::Limits as ShardLimits;
 use madang_driver::DriverConfig;
 use madang_signaling::protocol::{IceServer, Secret};
-use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live};
+use madang_signaling::{Auth, HubConfig, Keys, Limits as SignalingLimits, Live, Nodes};
 
 use crate::config::Settings;
 use crate::http::ServerLimits;
@@ -45,11 +45,19 @@ pub(crate) fn hub(settings: &Settings) -> HubConfig {
         allowed_origins: settings.http.allowed_origins.clone(),
         trust_forwarded_for: settings.http.trust_forwarded_for,
         public_url: settings.http.public_url.clone(),
+        nodes: settings
+            .http
+            .public_url
+            .as_ref()
+            .map_or_else(Nodes::default, |own| {
+                Nodes::new(own, &settings.cluster.nodes)
+            }),
         live: Live {
             strict_etags: settings.whip.strict_etags,
             open: settings.whep.open.clone(),
             require_publisher: settings.whep.require_publisher,
             visible_viewers: settings.whep.visible,
+            grace: *settings.whip.grace,
         },
         limits: signaling_limits(settings),
         ..HubConfig::new(auth(settings))
@@ -60,6 +68,7 @@ pub(crate) fn server_limits(settings: &Settings) -> ServerLimits {
     ServerLimits {
         connections: settings.limits.http_connections,
         header_timeout: *settings.limits.http_header_timeout,
+        write_timeout: *settings.limits.write_timeout,
     }
 }
 

@@ -77,31 +77,20 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Option<Secret> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Secret(token.to_owned()))
 }
 
-/// Browsers let any page open a WebSocket anywhere, and say in `Origin` which page it was.
+/// Browsers let any page open a WebSocket anywhere, and say in `Origin` which page it was. This server's own pages may
+/// always connect.
 pub(crate) fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
     let Some(origin) = headers.get(header::ORIGIN) else {
         return Ok(());
     };
     let origin = origin.to_str().unwrap_or_default();
-    let allowed = if !config.allowed_origins.is_empty() {
-        config
-            .allowed_origins
-            .iter()
-            .any(|allowed| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin))
-    } else if matches!(config.auth, Auth::Development) {
-        let host = headers
-            .get(header::HOST)
-            .and_then(|host| host.to_str().ok());
-        let same = |host: &&str| {
-            origin
-                .split_once("://")
-                .is_some_and(|(_, origin)| host.eq_ignore_ascii_case(origin))
-        };
-        host.filter(same).is_some_and(is_loopback)
-    } else {
-        true
-    };
-    if allowed {
+    let is = |allowed: &String| allowed.trim_end_matches('/').eq_ignore_ascii_case(origin);
+    let any = config.allowed_origins.is_empty() && !matches!(config.auth, Auth::Development);
+    if any
+        || config.public_url.iter().any(is)
+        || config.allowed_origins.iter().any(is)
+        || is_own(origin, headers, config)
+    {
         return Ok(());
     }
     Err(format!(
@@ -110,8 +99,29 @@ pub(crate) fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<()
     ))
 }
 
-/// Whether a `Host` is this machine by name. Any other name may have been pointed here by a page that
-/// wants to reach a development server (DNS rebinding).
+/// Whether a page comes from where its request has gone to.
+fn is_own(origin: &str, headers: &HeaderMap, config: &HubConfig) -> bool {
+    let value = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let forwarded = || value("x-forwarded-host")?.split(',').next();
+    let forwarded = config.trust_forwarded_for.then(forwarded).flatten();
+    let own = origin.split_once("://").map(|(_, host)| host);
+    let hosts = [value(header::HOST.as_str()), forwarded.map(str::trim)];
+    let same = |host: &str| own.is_some_and(|own| own.eq_ignore_ascii_case(host));
+    hosts.into_iter().flatten().any(same) && check_host(headers, config).is_ok()
+}
+
+/// Refuses requests to this machine by a name that is not its own, where it is used without tokens: a page of anywhere may
+/// have had its own name pointed here (DNS rebinding), and browsers then take what it asks for as its own.
+pub(crate) fn check_host(headers: &HeaderMap, config: &HubConfig) -> Result<(), String> {
+    let host = headers.get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    if !matches!(config.auth, Auth::Development) || is_loopback(host) {
+        return Ok(());
+    }
+    Err("in development mode this server is to be called localhost\n".to_owned())
+}
+
+/// Whether a `Host` is this machine by name.
 fn is_loopback(host: &str) -> bool {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
@@ -190,7 +200,33 @@ mod tests {
         config.allowed_origins = vec!["https://meet.example/".into()];
         assert!(may(&config, "https://meet.example"));
         assert!(!may(&config, "https://any.example"));
-        assert!(!may(&config, "http://localhost:8080"));
+        assert!(!may(&config, "http://localhost:9090"));
+    }
+
+    #[test]
+    fn own_pages_connect_whatever_the_list_says() {
+        let mut config = HubConfig::new(Auth::Keys(Keys::default()));
+        config.allowed_origins = vec!["https://meet.example".into()];
+        assert!(may(&config, "http://localhost:8080"));
+        let behind = [
+            ("host", "10.0.0.1:8080"),
+            ("origin", "https://live.example"),
+            ("x-forwarded-host", "live.example"),
+        ];
+        assert!(
+            check_origin(&headers(&behind), &config).is_err(),
+            "anybody can say that"
+        );
+        config.trust_forwarded_for = true;
+        assert!(check_origin(&headers(&behind), &config).is_ok());
+        config.trust_forwarded_for = false;
+        config.public_url = Some("https://live.example".into());
+        assert!(check_origin(&headers(&behind), &config).is_ok());
+        let mut development = HubConfig::new(Auth::Development);
+        development.allowed_origins = vec!["https://meet.example".into()];
+        assert!(may(&development, "http://localhost:8080"));
+        let rebound = [("host", "evil.example"), ("origin", "http://evil.example")];
+        assert!(check_origin(&headers(&rebound), &development).is_err());
     }
 
     #[test]

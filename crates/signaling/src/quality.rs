@@ -15,7 +15,7 @@ use madang_core::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::http::bearer;
+use crate::http::{bearer, check_host};
 use crate::hub::{Hub, millis};
 use crate::protocol::{ErrorCode, Fault, Kind, LayerInfo, PeerName, TrackName, Why};
 
@@ -28,6 +28,9 @@ async fn quality(
     Path((room, peer)): Path<(String, PeerName)>,
     headers: HeaderMap,
 ) -> Response {
+    if let Err(text) = check_host(&headers, hub.config()) {
+        return refusal(&Fault::new(ErrorCode::Forbidden, text.trim_end()));
+    }
     match hub.explain(bearer(&headers).as_ref(), &room, peer.0).await {
         Ok(explanation) => {
             let no_store = [(header::CACHE_CONTROL, "no-store")];

@@ -50,13 +50,13 @@ const PERMISSIONS_POLICY: HeaderName = HeaderName::from_static("permissions-poli
 const CROSS_ORIGIN_OPENER_POLICY: HeaderName =
     HeaderName::from_static("cross-origin-opener-policy");
 
-/// Nothing but the page's own files runs. `ws:`, `wss:` and `https:` let the client follow a `bye`,
-/// a redirect or a `reconnect` to another node.
+/// Nothing but the page's own files runs.
 macro_rules! content_security_policy {
-    (frame-ancestors $ancestors:literal) => {
+    (connect-src $others:literal, frame-ancestors $ancestors:literal) => {
         HeaderValue::from_static(concat!(
-            "default-src 'self'; connect-src 'self' https: ws: wss:; \
-             media-src 'self' blob: mediastream:; img-src 'self' data: blob:; object-src 'none'; \
+            "default-src 'self'; connect-src 'self'",
+            $others,
+            "; media-src 'self' blob: mediastream:; img-src 'self' data: blob:; object-src 'none'; \
              base-uri 'none'; form-action 'none'; frame-ancestors ",
             $ancestors
         ))
@@ -64,10 +64,18 @@ macro_rules! content_security_policy {
 }
 
 /// Nobody else's page may frame one of ours and borrow the camera.
-const NOT_FRAMED: HeaderValue = content_security_policy!(frame-ancestors "'none'");
+const FILE: HeaderValue = content_security_policy!(connect-src "", frame-ancestors "'none'");
+
+/// A call follows a `bye` to another node.
+const CALL: HeaderValue =
+    content_security_policy!(connect-src " ws: wss:", frame-ancestors "'none'");
+
+/// WHIP and WHEP follow a redirect to another node.
+const BROADCAST: HeaderValue =
+    content_security_policy!(connect-src " https:", frame-ancestors "'none'");
 
 /// The player, which asks for no device, may stand in every page.
-const FRAMED: HeaderValue = content_security_policy!(frame-ancestors "*");
+const WATCH: HeaderValue = content_security_policy!(connect-src " https:", frame-ancestors "*");
 
 const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (
@@ -89,28 +97,25 @@ const SECURITY_HEADERS: [(HeaderName, HeaderValue); 4] = [
 async fn secured(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.extend(SECURITY_HEADERS);
-    headers.entry(CONTENT_SECURITY_POLICY).or_insert(NOT_FRAMED);
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(FILE);
     response
 }
 
 async fn call_page(headers: HeaderMap) -> Response {
-    page("index.html", &headers)
+    page("index.html", CALL, &headers)
 }
 
 async fn watch_page(headers: HeaderMap) -> Response {
-    (
-        [(CONTENT_SECURITY_POLICY, FRAMED)],
-        page("watch.html", &headers),
-    )
-        .into_response()
+    page("watch.html", WATCH, &headers)
 }
 
 async fn broadcast_page(headers: HeaderMap) -> Response {
-    page("broadcast.html", &headers)
+    page("broadcast.html", BROADCAST, &headers)
 }
 
-fn page(name: &str, request: &HeaderMap) -> Response {
-    file(App::get(name), name, request)
+fn page(name: &str, policy: HeaderValue, request: &HeaderMap) -> Response {
+    let file = file(App::get(name), name, request);
+    ([(CONTENT_SECURITY_POLICY, policy)], file).into_response()
 }
 
 /// The file, or 304 where the browser has this version. `no-cache` means to ask every time: after
@@ -258,13 +263,13 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn only_the_player_may_stand_in_another_page() {
-        for (path, ancestors) in [
-            ("/", "'none'"),
-            ("/r/garden", "'none'"),
-            ("/broadcast/garden", "'none'"),
-            ("/app/watch.html", "'none'"),
-            ("/watch/garden", "*"),
+    async fn only_the_player_may_stand_in_another_page_and_each_connects_where_it_must() {
+        for (path, others, ancestors) in [
+            ("/", " ws: wss:", "'none'"),
+            ("/r/garden", " ws: wss:", "'none'"),
+            ("/broadcast/garden", " https:", "'none'"),
+            ("/app/watch.html", "", "'none'"),
+            ("/watch/garden", " https:", "*"),
         ] {
             let response = get_with(path, None).await;
             let policies: Vec<_> = response
@@ -278,6 +283,8 @@ mod tests {
                 policy.ends_with(&format!("frame-ancestors {ancestors}")),
                 "{path}: {policy}"
             );
+            let connects = format!("; connect-src 'self'{others}; ");
+            assert!(policy.contains(&connects), "{path}: {policy}");
         }
     }
 

@@ -12,8 +12,7 @@ import { eventually } from './support/wait.mjs';
 
 const FFMPEG_HERTZ = 900;
 
-// As DTLS client FFmpeg answers no connectivity checks before DTLS stands: the server must make none.
-const call = new Call([...KEY_OPTIONS, '--media-ice-lite', 'true']);
+const call = new Call(KEY_OPTIONS);
 /** @type {import('./support/call.mjs').Browser} */ let chromium;
 /** @type {Program[]} */
 const programs = [];

@@ -84,6 +84,8 @@ const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Of 1,000 packets so many are lost where what is sent again is sent twice. Lower spends bandwidth on paths where the
 /// second round trip is rare, higher is a picture that stands for a third one.
 const RESEND_TWICE_PERMILLE: u64 = 30;
+/// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
+const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
 /// What one datagram may ask for, and tell of: more is not read. Receivers ask for a burst of losses at once, and
@@ -250,6 +252,7 @@ impl Lane {
             packet: packet.clone(),
             rewritten,
             resend: false,
+            kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
         };
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
         if packet.starts_keyframe && !at_once {
@@ -311,6 +314,7 @@ impl Lane {
                 packet: packet.clone(),
                 rewritten,
                 resend: true,
+                kept: false,
             });
             self.stats.dropped += u64::from(!queued);
         }

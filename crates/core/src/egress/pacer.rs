@@ -14,7 +14,11 @@ const BURST: Duration = Duration::from_millis(10);
 /// What waits leaves within this, whatever the rate: a picture that is older is worth nothing, and a rate that
 /// is too low for its layer is the allocator's to mend.
 const QUEUE_SECONDS_MAX: u64 = 1;
-/// A keyframe of 1 MB. What comes on top is dropped and counted; the receiver asks for it again.
+/// But no faster than that: a picture that has been kept for a newcomer may be some megabytes long. Higher loses more of
+/// it on the way, lower is longer behind.
+const DRAIN_BPS_MAX: u64 = 16_000_000;
+/// A keyframe of 1 MB, beside pictures that had been kept, which the store bounds. What comes on top is dropped and
+/// counted; the receiver asks for it again.
 const QUEUE_PACKETS_MAX: usize = 1_024;
 /// Resends that wait; a receiver that asks for more has lost its picture, and gets a keyframe.
 const RESENDS_MAX: usize = 256;
@@ -32,6 +36,8 @@ pub(crate) struct Outgoing {
     pub(crate) rewritten: Rewritten,
     /// By RTX.
     pub(crate) resend: bool,
+    /// It is part of a picture that had been kept for whoever comes.
+    pub(crate) kept: bool,
 }
 
 impl Outgoing {
@@ -50,6 +56,8 @@ pub(crate) struct Pacer {
     media: VecDeque<Outgoing>,
     resends: VecDeque<Outgoing>,
     queued_bytes: usize,
+    /// Packets of `media` that had been kept.
+    kept: usize,
 }
 
 impl Pacer {
@@ -59,19 +67,22 @@ impl Pacer {
             media: VecDeque::new(),
             resends: VecDeque::new(),
             queued_bytes: 0,
+            kept: 0,
         }
     }
 
     /// False where there is no room for it.
     pub(crate) fn push(&mut self, outgoing: Outgoing) -> bool {
+        let kept = outgoing.kept;
         let (queue, limit) = if outgoing.resend {
             (&mut self.resends, RESENDS_MAX)
         } else {
-            (&mut self.media, QUEUE_PACKETS_MAX)
+            (&mut self.media, QUEUE_PACKETS_MAX + self.kept)
         };
-        if queue.len() >= limit {
+        if queue.len() >= limit && !kept {
             return false;
         }
+        self.kept += usize::from(kept);
         self.queued_bytes += outgoing.bytes();
         queue.push_back(outgoing);
         true
@@ -90,6 +101,7 @@ impl Pacer {
             queue.retain(|outgoing| {
                 let goes = outgoing.slot == slot;
                 if goes {
+                    self.kept -= usize::from(outgoing.kept);
                     self.queued_bytes = self.queued_bytes.saturating_sub(outgoing.bytes());
                     dropped += 1;
                 }
@@ -112,6 +124,7 @@ impl Pacer {
             .resends
             .pop_front()
             .or_else(|| self.media.pop_front())?;
+        self.kept -= usize::from(outgoing.kept);
         self.queued_bytes = self.queued_bytes.saturating_sub(outgoing.bytes());
         Some(outgoing)
     }
@@ -129,7 +142,7 @@ impl Pacer {
     /// Something has left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: usize, rate_bps: u64) {
         let drain_bps = self.queued_bytes as u64 * BITS / QUEUE_SECONDS_MAX;
-        let rate = rate_bps.max(drain_bps).max(1);
+        let rate = rate_bps.max(drain_bps.min(DRAIN_BPS_MAX)).max(1);
         let nanos = (bytes as u64 * BITS).saturating_mul(1_000_000_000) / rate;
         self.free_at = self.free_at.max(now) + Duration::from_nanos(nanos);
     }

@@ -189,6 +189,7 @@ mod tests {
             },
             packet: Arc::new(packet),
             resend: false,
+            kept: false,
         }
     }
 

@@ -24,16 +24,20 @@ impl Shard {
         else {
             return;
         };
-        if self.track_keys.contains_key(&spec.id)
-            || peer
-                .published
-                .iter()
-                .any(|published| published.mid == spec.mid)
-        {
+        let is_taken = peer
+            .published
+            .iter()
+            .any(|published| published.mid == spec.mid);
+        if is_taken {
             return;
         }
-        let room_id = peer.room;
-        let mid = spec.mid;
+        let (room_id, mid) = (peer.room, spec.mid);
+        match self.track_keys.get(&spec.id).copied() {
+            Some(known) if self.publisher_key(known).is_some() => return,
+            // A publisher that came back has its tracks back, from another worker than before.
+            Some(mirror) => self.remove_track(mirror),
+            None => {}
+        }
         let track = Track::new(spec, room_id, Publisher::Here(key), id);
         let Some(track) = self.add_track(now, track) else {
             return;

@@ -23,7 +23,7 @@ impl Shard {
     }
 
     fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
-        let (mut rtc, ufrag) = self.engine(now);
+        let (mut rtc, ufrag) = self.engine(now, self.config.ice_lite);
         let lane = self.lane(now);
         let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
         let mut offered = None;

@@ -37,7 +37,9 @@ impl Shard {
     }
 
     fn accept_join(&mut self, now: Instant, join: Join) -> Result<Answer, SdpError> {
-        let (mut rtc, ufrag) = self.engine(now);
+        // Who is bent on being the DTLS client may answer no checks until DTLS stands, as FFmpeg does: none are made.
+        let lite = self.config.ice_lite || join.offer.begins_dtls;
+        let (mut rtc, ufrag) = self.engine(now, lite);
         let stereo = join.offer.stereo_mids.clone();
         let password = join.offer.ice_password.clone();
         let mut lane = self.lane(now);
@@ -64,13 +66,13 @@ impl Shard {
     }
 
     /// A media engine with our candidates, and the number of its fragment.
-    pub(super) fn engine(&mut self, now: Instant) -> (Rtc, u32) {
+    pub(super) fn engine(&mut self, now: Instant, lite: bool) -> (Rtc, u32) {
         let ufrag = self.take_ufrag();
         let credentials = IceCreds {
             ufrag: self.ufrag(ufrag).encode(),
             pass: IceCreds::new().pass,
         };
-        let mut rtc = self.rtc_config(credentials).build(now);
+        let mut rtc = self.rtc_config(credentials, lite).build(now);
         for address in &self.config.addresses {
             match Candidate::host(address.advertised, "udp") {
                 Ok(candidate) => {
@@ -201,13 +203,13 @@ impl Shard {
         });
     }
 
-    fn rtc_config(&self, credentials: IceCreds) -> RtcConfig {
+    fn rtc_config(&self, credentials: IceCreds, lite: bool) -> RtcConfig {
         let mut config = RtcConfig::new()
             .set_crypto_provider(self.config.identity.provider())
             .set_dtls_cert(self.config.identity.certificate())
             .set_dtls_version(DtlsVersion::Auto)
             .set_local_ice_credentials(credentials)
-            .set_ice_lite(self.config.ice_lite)
+            .set_ice_lite(lite)
             .set_rtp_mode(true)
             .set_snap_enabled(true)
             .set_sctp_max_message_size(

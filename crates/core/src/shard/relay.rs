@@ -76,8 +76,7 @@ impl Shard {
         let after = *elsewhere;
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
-                let other = !layer.keyframes.ignored;
-                for packet in layer.store.picture(now, other).into_iter().flatten() {
+                for packet in layer.store.picture(now).into_iter().flatten() {
                     let (track, kept) = (id, true);
                     self.mailboxes.send(
                         from,
@@ -206,8 +205,12 @@ impl Shard {
         publisher: PeerId,
         spec: TrackSpec,
     ) {
-        if self.track_keys.contains_key(&spec.id) || !self.rooms.contains_key(&room) {
+        if self.mirror(from, spec.id).is_some() || !self.rooms.contains_key(&room) {
             return;
+        }
+        // The publisher came back on another worker, and what was here of its earlier session is over.
+        if let Some(&before) = self.track_keys.get(&spec.id) {
+            self.remove_track(before);
         }
         self.add_track(now, Track::new(spec, room, Publisher::At(from), publisher));
     }

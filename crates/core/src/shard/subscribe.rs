@@ -62,7 +62,7 @@ impl Shard {
             };
             let picture = self.tracks.get(track).and_then(|track| {
                 let layer = track.layers.get(layer)?;
-                layer.store.picture(now, !layer.keyframes.ignored)
+                layer.store.picture(now)
             });
             for packet in picture.into_iter().flatten() {
                 if peer.pending.is_empty() {
@@ -83,7 +83,7 @@ impl Shard {
             let picture = track
                 .layers
                 .get(layer)
-                .and_then(|layer| layer.store.picture(now, !layer.keyframes.ignored));
+                .and_then(|layer| layer.store.picture(now));
             let from = batch.len();
             batch.extend(picture.into_iter().flatten().map(|packet| (key, packet)));
             for subscriber in &track.subscribers {
@@ -252,7 +252,8 @@ impl Shard {
                 candidates.push((first, track, state.spec.id));
             }
         }
-        candidates.sort_by_key(|(first, ..)| !first);
+        // Those who came back have their old tracks, and so their old place.
+        candidates.sort_by_key(|(first, _, id)| (!first, *id));
         candidates
             .into_iter()
             .map(|(_, track, id)| (track, id))

@@ -23,7 +23,7 @@ fn whip_06_all_dtls_roles_connect() {
 
 #[test]
 fn whip_40_a_client_connects_that_answers_checks_without_mapped_address() {
-    for role in ["passive", "active"] {
+    for role in ["passive", "actpass"] {
         let answers = |password: &str| {
             let password = password.to_owned();
             move |datagram: &[u8]| match datagram {
@@ -36,6 +36,46 @@ fn whip_40_a_client_connects_that_answers_checks_without_mapped_address() {
     }
 }
 
+#[test]
+fn whip_06_who_is_dtls_client_need_answer_no_checks_before() {
+    let answers_none = |datagram: &[u8]| match datagram {
+        [1, 1, ..] => Vec::new(),
+        _ => datagram.to_vec(),
+    };
+    assert!(connects("active", answers_none));
+    assert!(!connects("passive", answers_none), "checks are made there");
+}
+
+#[test]
+fn whip_29_a_client_that_is_gone_is_noticed_within_half_a_minute_and_ended() {
+    // As DTLS client it gets no checks, and is known by its own.
+    for role in ["actpass", "active"] {
+        let mut pair = Pair::new(role, |_| <[u8]>::to_vec);
+        assert!(pair.connect(), "{role}");
+        let (mut noticed, mut ended) = (None, None);
+        for second in 0..90 {
+            pair.now += Duration::from_secs(1);
+            pair.shard.handle_timeout(pair.now);
+            pair.shard.flush(pair.now);
+            for event in events(&mut pair.shard) {
+                match event {
+                    Event::Disconnected { .. } => noticed = noticed.or(Some(second)),
+                    Event::Closed { .. } => ended = Some(second),
+                    _ => {}
+                }
+            }
+        }
+        assert!(
+            noticed.is_some_and(|second| second <= 30),
+            "{role}: {noticed:?}"
+        );
+        assert!(
+            ended.is_some_and(|second| second <= 61),
+            "{role}: {ended:?}"
+        );
+    }
+}
+
 fn connects(role: &str, send: impl Fn(&[u8]) -> Vec<u8> + Copy) -> bool {
     connects_as(role, |_| send)
 }
@@ -43,28 +83,52 @@ fn connects(role: &str, send: impl Fn(&[u8]) -> Vec<u8> + Copy) -> bool {
 /// Whether both sides say that they are connected, within seconds. `habits` makes of the client's ICE password what
 /// changes its datagrams.
 fn connects_as<S: Fn(&[u8]) -> Vec<u8>>(role: &str, habits: impl Fn(&str) -> S) -> bool {
-    let mut now = Instant::now();
-    let mut shard = shard(Limits::default());
-    let mut rtc = Rtc::builder().build(now);
-    rtc.add_local_candidate(Candidate::host(CLIENT.parse().unwrap(), "udp").unwrap());
-    let mut changes = rtc.sdp_api();
-    changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
-    let (offer, pending) = changes.apply().unwrap();
-    let offer = offer.to_sdp_string().replace("actpass", role);
-    let send = habits(&rtc.direct_api().local_ice_credentials().pass);
-    let answer = join(&mut shard, now, 1, &offer).unwrap().sdp.to_string();
-    let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
-    rtc.sdp_api().accept_answer(pending, answer).unwrap();
-    let end = now + Duration::from_secs(4);
-    let (mut client, mut server) = (false, false);
-    while now < end {
-        now += Duration::from_millis(1);
-        client |= exchange(&mut rtc, &mut shard, now, &send);
-        server |= events(&mut shard)
-            .iter()
-            .any(|event| matches!(event, Event::Connected { .. }));
+    Pair::new(role, habits).connect()
+}
+
+/// A client and a shard.
+struct Pair<S> {
+    rtc: Rtc,
+    shard: Shard,
+    now: Instant,
+    /// Changes what the client sends.
+    send: S,
+}
+
+impl<S: Fn(&[u8]) -> Vec<u8>> Pair<S> {
+    fn new(role: &str, habits: impl Fn(&str) -> S) -> Self {
+        let now = Instant::now();
+        let mut shard = shard(Limits::default());
+        let mut rtc = Rtc::builder().build(now);
+        rtc.add_local_candidate(Candidate::host(CLIENT.parse().unwrap(), "udp").unwrap());
+        let mut changes = rtc.sdp_api();
+        changes.add_media(MediaKind::Video, Direction::SendOnly, None, None, None);
+        let (offer, pending) = changes.apply().unwrap();
+        let offer = offer.to_sdp_string().replace("actpass", role);
+        let send = habits(&rtc.direct_api().local_ice_credentials().pass);
+        let answer = join(&mut shard, now, 1, &offer).unwrap().sdp.to_string();
+        let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
+        rtc.sdp_api().accept_answer(pending, answer).unwrap();
+        Self {
+            rtc,
+            shard,
+            now,
+            send,
+        }
     }
-    client && server
+
+    fn connect(&mut self) -> bool {
+        let end = self.now + Duration::from_secs(4);
+        let (mut client, mut server) = (false, false);
+        while self.now < end {
+            self.now += Duration::from_millis(1);
+            client |= exchange(&mut self.rtc, &mut self.shard, self.now, &self.send);
+            server |= events(&mut self.shard)
+                .iter()
+                .any(|event| matches!(event, Event::Connected { .. }));
+        }
+        client && server
+    }
 }
 
 /// Lets both sides say what they have to; true where the client connects.

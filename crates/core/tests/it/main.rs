@@ -9,6 +9,7 @@ mod dtls;
 mod garbage;
 mod limits;
 mod live;
+mod media;
 mod offers;
 mod relay;
 mod support;

@@ -130,3 +130,32 @@ fn rooms_of_the_same_worker_are_strangers() {
     assert_eq!(in_slots(&mut second, now, BEN), []);
     assert_eq!(second.stats().tracks, 0);
 }
+
+#[test]
+fn a_track_that_comes_back_on_another_worker_is_found_in_any_order() {
+    for leaves_first in [true, false] {
+        let now = Instant::now();
+        let (mut first, mut second) = shards();
+        let (camera, slot) = (support::offer(now, 0, 1), support::offer(now, 1, 0));
+        join(&mut first, now, ANNA, &camera).unwrap();
+        join(&mut first, now, BEN, &slot).unwrap();
+        join(&mut second, now, CLEO, &slot).unwrap();
+        publish(&mut first, now);
+        settle(now, &mut first, &mut second);
+        let returned = ANNA + 10;
+        join(&mut second, now, returned, &camera).unwrap();
+        let leave = Command::Leave { peer: PeerId(ANNA) };
+        if leaves_first {
+            first.handle_command(now, leave);
+            support::publish(&mut second, now, returned, CAMERA.0, "0".into());
+        } else {
+            support::publish(&mut second, now, returned, CAMERA.0, "0".into());
+            settle(now, &mut first, &mut second);
+            first.handle_command(now, leave);
+        }
+        first.flush(now);
+        settle(now, &mut first, &mut second);
+        assert_eq!(in_slots(&mut first, now, BEN), [CAMERA], "{leaves_first}");
+        assert_eq!(in_slots(&mut second, now, CLEO), [CAMERA], "{leaves_first}");
+    }
+}

@@ -23,6 +23,12 @@ impl Settings {
                 )));
             }
         }
+        if !self.cluster.nodes.is_empty() && !self.is_a_node() {
+            errors.push(ConfigError::Together(
+                "cluster.nodes must hold this server's own address, which http.public_url must say"
+                    .to_owned(),
+            ));
+        }
         if self.is_development() && !self.listen.ip().is_loopback() {
             errors.push(ConfigError::Together(format!(
                 "listen = \"{}\" can be reached from outside, but there are no keys, so that anybody could enter every \
@@ -36,6 +42,13 @@ impl Settings {
         } else {
             Err(errors)
         }
+    }
+}
+
+impl Settings {
+    fn is_a_node(&self) -> bool {
+        let own = self.http.public_url.as_ref();
+        own.is_some_and(|own| self.cluster.nodes.contains(own))
     }
 }
 

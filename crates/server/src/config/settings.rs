@@ -46,6 +46,8 @@ pub(crate) struct Settings {
     #[command(flatten)]
     pub(crate) rooms: Rooms,
     #[command(flatten)]
+    pub(crate) cluster: Cluster,
+    #[command(flatten)]
     pub(crate) whip: Whip,
     #[command(flatten)]
     pub(crate) whep: Whep,
@@ -62,9 +64,9 @@ pub(crate) struct Settings {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Http {
-    /// Origins of the pages that may open a WebSocket, such as https://meet.example.org
+    /// Origins of other pages that may connect, such as https://meet.example.org
     ///
-    /// None: any page, as it needs a token; in development mode only pages of this host.
+    /// None: any page, as it needs a token; in development mode no other page. This server's own pages always may.
     #[arg(id = "http.allowed_origins", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub(crate) allowed_origins: Vec<String>,
     /// Take the client's address from X-Forwarded-For
@@ -82,12 +84,27 @@ pub(crate) struct Http {
 }
 
 #[derive(Debug, Clone, Args)]
+pub(crate) struct Cluster {
+    /// All nodes that share the rooms, each by its `http.public_url`
+    ///
+    /// The same list on each of them. A room is on one node, which all of them know: others send WHIP and WHEP clients there with a 307. None: this server has all
+    /// rooms.
+    #[arg(id = "cluster.nodes", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
+    pub(crate) nodes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Whip {
     /// Want the session's ETag in `If-Match` of each PATCH, from WHIP and WHEP clients
     ///
     /// RFC 9725 asks for it, and several clients send none.
     #[arg(id = "whip.strict_etags", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
     pub(crate) strict_etags: bool,
+    /// How long the tracks of a WHIP publisher wait for it
+    ///
+    /// One that comes back in time has them and its place in the room again.
+    #[arg(id = "whip.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]
+    pub(crate) grace: Duration,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -277,7 +294,7 @@ pub(crate) struct Limits {
     #[arg(id = "limits.idle_timeout", value_name = "DURATION",
           default_value_t = signaling().idle_timeout.into(), value_parser = duration)]
     pub(crate) idle_timeout: Duration,
-    /// How long one write to a WebSocket may take
+    /// How long a client may take nothing of what is written to its WebSocket or HTTP connection
     #[arg(id = "limits.write_timeout", value_name = "DURATION",
           default_value_t = signaling().write_timeout.into(), value_parser = duration)]
     pub(crate) write_timeout: Duration,

@@ -284,6 +284,22 @@ fn without_keys_only_loopback_addresses_are_served() {
 }
 
 #[test]
+fn a_list_of_nodes_holds_this_one() {
+    let nodes = "[cluster]\nnodes = ['https://a.example.org', 'https://b.example.org']\n";
+    let own = |url: &str| format!("{nodes}[http]\npublic_url = '{url}'");
+    for bad in [nodes, &own("https://c.example.org")] {
+        let error = error(bad, &[], &[]);
+        assert!(
+            error.contains("must hold this server's own address"),
+            "{error}"
+        );
+    }
+    for good in ["https://a.example.org", "https://b.example.org"] {
+        assert!(load_from(&own(good), &[], &[]).is_ok(), "{good}");
+    }
+}
+
+#[test]
 fn keys_come_from_a_file_too() {
     let mut keys = NamedTempFile::new().unwrap();
     writeln!(keys, "# token server\n\nmain={SECRET}\nother = {SECRET}").unwrap();

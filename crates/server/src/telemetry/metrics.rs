@@ -145,6 +145,11 @@ const NODE_METRICS: &[(Kind, &str, &str)] = &[
     ),
     (
         Kind::Counter,
+        "madang_redirects_total",
+        "WHIP and WHEP clients that were sent to the node which has their room.",
+    ),
+    (
+        Kind::Counter,
         "madang_errors_total",
         "Errors told to clients, by `code`.",
     ),

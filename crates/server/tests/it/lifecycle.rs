@@ -168,3 +168,28 @@ fn a_port_in_use_is_told_with_the_key_that_sets_it() {
         "{error}"
     );
 }
+
+#[test]
+fn a_client_that_does_not_read_is_cut_off() {
+    let server = Madang::start(&["--limits-write-timeout=200ms"]);
+    let mut stream = server.connect();
+    // Far more than the buffers of both sides hold.
+    const REQUESTS: usize = 4_000;
+    let request = format!(
+        "GET /app/icons.svg HTTP/1.1\r\nhost: {}\r\n\r\n",
+        server.http
+    );
+    // The server reads no further where it cannot write.
+    let _ = stream.set_write_timeout(Some(Duration::from_secs(1)));
+    let _ = stream.write_all(request.repeat(REQUESTS).as_bytes());
+    std::thread::sleep(Duration::from_secs(1));
+    let mut received = Vec::new();
+    // It may end by a reset.
+    let _ = stream.read_to_end(&mut received);
+    let one = "HTTP/1.1 200 OK";
+    let answered = String::from_utf8_lossy(&received).matches(one).count();
+    assert!(
+        (1..REQUESTS).contains(&answered),
+        "{answered} were answered"
+    );
+}

@@ -40,8 +40,13 @@ pub(crate) fn run(arguments: &[&str]) -> Output {
 impl Madang {
     /// Starts a server on free ports of the loopback address.
     pub(crate) fn start(arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", arguments)
+    }
+
+    /// Starts a server on this address.
+    pub(crate) fn start_at(listen: &str, arguments: &[&str]) -> Self {
         let mut process = madang(&[
-            "--listen=127.0.0.1:0",
+            &format!("--listen={listen}"),
             "--media-port=0",
             "--media-bind=127.0.0.1",
             "--log-format=json",

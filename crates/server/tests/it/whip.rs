@@ -1,6 +1,10 @@
 //! Publishing by WHIP and watching by WHEP, with media.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use madang_core::Source;
+use madang_simulation::{BrowserConfig, Codec, Mode};
 
 use crate::call::Call;
 use crate::client::Client;
@@ -8,11 +12,11 @@ use crate::http::{Response, request};
 use crate::process::Madang;
 
 /// A client without a WebSocket, and the answer to its offer.
-fn open(call: &mut Call, path: &str) -> (usize, Response) {
+pub(crate) fn open(call: &mut Call, path: &str) -> (usize, Response) {
     open_with(call, path, |offer| offer)
 }
 
-/// The same for a client whose offers look otherwise.
+/// The same for a client whose offers look otherwise. It follows a redirect, and stays at that server.
 fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> (usize, Response) {
     let position = call.clients.len();
     let number = u32::try_from(position).unwrap();
@@ -23,7 +27,14 @@ fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> 
         client.browser.whep_offer()
     };
     let head = format!("POST {path}\ncontent-type: application/sdp");
-    let created = request(call.http, &head, &change(offer));
+    let offer = change(offer);
+    let mut created = request(call.http, &head, &offer);
+    if created.status == 307 {
+        let (http, path) = address(created.header("location").unwrap());
+        call.http = http;
+        let head = format!("POST {path}\ncontent-type: application/sdp");
+        created = request(http, &head, &offer);
+    }
     assert_eq!(created.status, 201, "{created:?}");
     let now = call.now();
     client.browser.accept_answer(now, &created.body);
@@ -31,8 +42,18 @@ fn open_with(call: &mut Call, path: &str, change: impl Fn(String) -> String) -> 
     (position, created)
 }
 
+/// Where a URL leads.
+pub(crate) fn address(url: &str) -> (SocketAddr, String) {
+    let (host, path) = url
+        .strip_prefix("http://")
+        .unwrap()
+        .split_once('/')
+        .unwrap();
+    (host.parse().unwrap(), format!("/{path}"))
+}
+
 /// A publisher who sends camera and microphone.
-fn publish(call: &mut Call, path: &str) -> (usize, Response) {
+pub(crate) fn publish(call: &mut Call, path: &str) -> (usize, Response) {
     let (publisher, created) = open(call, path);
     let now = call.now();
     for source in [Source::Camera, Source::Microphone] {
@@ -136,6 +157,18 @@ fn whip_28_viewers_go_on_with_a_publisher_who_comes_back() {
     assert_eq!(call.complaints(), [""; 0]);
 }
 
+/// Posts a choice of layers of the picture that a viewer gets.
+fn choose(call: &Call, watched: &Response, choice: &str) {
+    let mids = watched.body.lines();
+    let mut mids = mids.filter_map(|line| line.strip_prefix("a=mid:"));
+    let mid = mids.nth(1).unwrap();
+    let path = format!("{}/layers", session(call, watched));
+    let head = format!("POST {path}\ncontent-type: application/json");
+    let body = format!("{{\"mediaId\": \"{mid}\"{choice}}}");
+    let chosen = request(call.http, &head, &body);
+    assert_eq!(chosen.status, 200, "{chosen:?}");
+}
+
 #[test]
 fn whep_35_a_chosen_layer_is_what_comes() {
     let server = Madang::start(&[]);
@@ -147,25 +180,48 @@ fn whep_35_a_chosen_layer_is_what_comes() {
         shown.last().map(|frame| frame.tag.layer)
     };
     call.until("the largest layer", |call| layer_of_last(call) == Some(2));
-    let path = format!("{}/layers", session(&call, &created));
-    let mid = created
-        .body
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=mid:"))
-        .nth(1)
-        .unwrap();
-    let choose = |rid: &str| {
-        let body = format!("{{\"mediaId\": \"{mid}\"{rid}}}");
-        let head = format!("POST {path}\ncontent-type: application/json");
-        let chosen = request(server.http, &head, &body);
-        assert_eq!(chosen.status, 200, "{chosen:?}");
-    };
-    choose(", \"rid\": \"q\"");
+    choose(&call, &created, ", \"rid\": \"q\"");
     call.until("the chosen layer", |call| layer_of_last(call) == Some(0));
-    choose("");
+    choose(&call, &created, "");
     call.until("the largest layer again", |call| {
         layer_of_last(call) == Some(2)
     });
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
+fn whep_35_layers_within_a_stream_are_chosen() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    call.browser = BrowserConfig {
+        video_codec: Codec::Vp9,
+        svc: Some(Mode::new(3, 3)),
+        ..BrowserConfig::default()
+    };
+    let (publisher, _) = publish(&mut call, "/whip/yard");
+    let (viewer, created) = open(&mut call, "/whep/yard");
+    // The spatial and the temporal layers of the newest frames.
+    let newest = |call: &Call| {
+        let shown = call.shown(viewer, publisher, Source::Camera);
+        let frames: Vec<_> = shown.map(|frame| frame.tag).collect();
+        let frames = frames.iter().rev().take(12);
+        let layers: BTreeSet<_> = frames.map(|tag| (tag.spatial, tag.temporal)).collect();
+        layers.into_iter().collect::<Vec<_>>()
+    };
+    let all = |spatial: u8| [0, 1, 2].map(|temporal| (spatial, temporal)).to_vec();
+    for (choice, layers) in [
+        ("", all(2)),
+        (", \"spatialLayerId\": 1", all(1)),
+        (
+            ", \"spatialLayerId\": 1, \"temporalLayerId\": 0",
+            vec![(1, 0)],
+        ),
+        (", \"temporalLayerId\": 1", vec![(2, 0), (2, 1)]),
+        ("", all(2)),
+    ] {
+        choose(&call, &created, choice);
+        call.until(choice, |call| newest(call) == layers);
+    }
     assert_eq!(call.complaints(), [""; 0]);
 }
 
@@ -233,6 +289,31 @@ fn whip_29_viewers_wait_for_a_publisher_who_has_gone() {
 }
 
 #[test]
+fn whip_28_a_publisher_who_comes_back_takes_its_old_place() {
+    let server = Madang::start(&["--media-workers=2"]);
+    let mut call = Call::new(server.http);
+    let silent = |call: &mut Call, who: &str| {
+        let (publisher, created) = open(call, &format!("/whip/yard?participant={who}"));
+        let now = call.now();
+        call.clients[publisher].browser.publish(now, Source::Camera);
+        (publisher, created)
+    };
+    let (ann, created) = silent(&mut call, "ann");
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, ann, Source::Camera, 30);
+    let (bob, _) = silent(&mut call, "bob");
+    let path = session(&call, &created);
+    request(call.http, &format!("DELETE {path}"), "");
+    call.watch(viewer, bob, Source::Camera, 30);
+    // Without leaving, it comes once more.
+    for _ in 0..2 {
+        let (ann, _) = silent(&mut call, "ann");
+        call.watch(viewer, ann, Source::Camera, 30);
+    }
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
 fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
     let server = Madang::start(&[]);
     let mut call = Call::new(server.http);
@@ -242,6 +323,7 @@ fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
             .filter(|line| !line.starts_with("a=candidate"));
         let lines = lines.map(|line| match line {
             line if line.starts_with("a=group:BUNDLE") => format!("{line} absent\r\n"),
+            "a=setup:actpass" => "a=setup:passive\r\n".to_owned(),
             line => format!(
                 "{}\r\n",
                 line.replace("profile-level-id=42e01f", "profile-level-id=422001f")

@@ -447,5 +447,6 @@ fn participant(access: Access, join: &mut Join) -> Participant {
         grants: access.grants,
         viewer: false,
         encrypts: join.e2ee.unwrap_or(false),
+        returns: false,
     }
 }

@@ -1,6 +1,7 @@
 //! What viewers without a WebSocket ask for, and are told.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use madang_core::{Command, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId, Trouble};
 
@@ -60,6 +61,9 @@ impl State {
         for (track, layers) in layers.filter(|(_, layers)| !layers.is_empty()) {
             self.tell_live(&[peer], &Live::Layers(track, layers));
         }
+        if let Some(room) = self.rooms.get(&room) {
+            self.tell_live(&[peer], &Live::Viewers(room.viewers().count()));
+        }
     }
 
     /// Tells viewers how many they are, where that has changed.
@@ -72,6 +76,14 @@ impl State {
         }
         for (viewers, count) in news {
             self.tell_live(&viewers, &Live::Viewers(count));
+        }
+    }
+
+    /// Forgets what publishers have left who do not come back.
+    pub(super) fn forget_left(&mut self, grace: Duration) {
+        let now = Instant::now();
+        for room in self.rooms.values_mut() {
+            room.forget_left(now, grace);
         }
     }
 

@@ -38,6 +38,7 @@ pub(crate) use requests::check_rate;
 pub(crate) use resume::Resume;
 
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
+use crate::nodes::Nodes;
 use crate::protocol::{Action, Bye, ErrorCode, IceServer};
 use crate::token::Auth;
 use commands::Workers;
@@ -61,12 +62,14 @@ pub struct HubConfig {
     pub trust_forwarded_for: bool,
     /// Under which address clients reach this server, such as `https://live.example.org`; `None`: what their requests say.
     pub public_url: Option<String>,
+    /// Who shares the rooms with this node.
+    pub nodes: Nodes,
     pub live: Live,
     pub limits: Limits,
 }
 
 /// What differs between deployments of WHIP and WHEP.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Live {
     /// Clients must name the ICE session in `If-Match` when they change it.
     pub strict_etags: bool,
@@ -76,6 +79,20 @@ pub struct Live {
     pub require_publisher: bool,
     /// The others in the room see viewers come and go.
     pub visible_viewers: bool,
+    /// How long a publisher may stay away and finds its tracks again.
+    pub grace: Duration,
+}
+
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            strict_etags: false,
+            open: Vec::new(),
+            require_publisher: false,
+            visible_viewers: false,
+            grace: Duration::from_secs(30),
+        }
+    }
 }
 
 impl HubConfig {
@@ -89,6 +106,7 @@ impl HubConfig {
             allowed_origins: Vec::new(),
             trust_forwarded_for: false,
             public_url: None,
+            nodes: Nodes::default(),
             live: Live::default(),
             limits: Limits::default(),
         }
@@ -295,6 +313,7 @@ impl Hub {
             let mut state = self.state.lock();
             state.renew_due_tokens(jsonwebtoken::get_current_timestamp());
             state.tell_viewers();
+            state.forget_left(self.config.live.grace);
         }
         let counts = self.counts();
         for (name, value) in [

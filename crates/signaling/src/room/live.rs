@@ -1,11 +1,23 @@
-//! Viewers by WHEP, and what they are told.
+//! Publishers by WHIP who come back, viewers by WHEP, and what they are told.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use madang_core::{LayerAvailable, PeerId, TrackId};
 
-use super::{Effects, Room};
-use crate::protocol::{ServerMessage, Warning};
+use super::{Effects, Room, Track};
+use crate::limits::TRACKS_LEFT_MAX;
+use crate::protocol::{Publication, ServerMessage, Source, Warning};
+
+/// A track whose publisher has gone, and may come back to it.
+#[derive(Debug)]
+pub(super) struct Left {
+    identity: String,
+    source: Source,
+    track: TrackId,
+    /// When that was noticed.
+    since: Option<Instant>,
+}
 
 impl Room {
     /// Whether anybody publishes, or the participant of this identity or name does.
@@ -17,6 +29,41 @@ impl Room {
                     .is_some_and(|publisher| publisher.identity == who || publisher.name == who)
             })
         })
+    }
+
+    /// Keeps tracks for their publisher's return.
+    pub(super) fn leave_behind(&mut self, identity: &str, tracks: &[Track]) {
+        for track in tracks {
+            if self.left.len() >= TRACKS_LEFT_MAX {
+                self.left.pop_front();
+            }
+            self.left.push_back(Left {
+                identity: identity.to_owned(),
+                source: track.info.source,
+                track: track.info.id.0,
+                since: None,
+            });
+        }
+    }
+
+    /// The track that somebody who publishes this had before. Who watches it goes on.
+    pub(super) fn take_left(&mut self, peer: PeerId, new: &Publication) -> Option<TrackId> {
+        let participant = self.participants.get(&peer)?;
+        let is_own = |left: &Left| {
+            participant.returns
+                && left.identity == participant.identity
+                && left.source == new.source
+        };
+        let at = self.left.iter().rposition(is_own)?;
+        self.left.remove(at).map(|left| left.track)
+    }
+
+    /// Forgets tracks whose publishers have been away for too long.
+    pub(crate) fn forget_left(&mut self, now: Instant, grace: Duration) {
+        self.left.retain_mut(|left| {
+            let since = *left.since.get_or_insert(now);
+            now.saturating_duration_since(since) < grace
+        });
     }
 
     pub(crate) fn viewers(&self) -> impl Iterator<Item = PeerId> {

@@ -6,7 +6,7 @@ mod relay;
 mod tracks;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use madang_core::{Command, LayerAvailable, PeerId, RoomId, TrackId};
@@ -19,6 +19,7 @@ use crate::protocol::{
 };
 use crate::session::End;
 
+use live::Left;
 pub(crate) use tracks::check_publishable;
 pub(crate) use view::{ViewRequest, nothing};
 
@@ -39,6 +40,8 @@ pub(crate) struct Room {
     tracks: BTreeMap<TrackId, Track>,
     /// How many viewers the viewers were last told of.
     told_viewers: usize,
+    /// What publishers have left who may come back, oldest first.
+    left: VecDeque<Left>,
 }
 
 /// How many of a kind may be in a room.
@@ -60,6 +63,8 @@ pub(crate) struct Participant {
     pub(crate) viewer: bool,
     /// Encrypts its media from end to end.
     pub(crate) encrypts: bool,
+    /// Comes back in a session of its own where its connection breaks: it publishes by WHIP.
+    pub(crate) returns: bool,
 }
 
 /// What somebody publishes.
@@ -124,6 +129,7 @@ impl Room {
             participants: BTreeMap::new(),
             tracks: BTreeMap::new(),
             told_viewers: 0,
+            left: VecDeque::new(),
         }
     }
 
@@ -319,13 +325,17 @@ impl Room {
 
     fn remove(&mut self, peer: PeerId, effects: &mut Effects) {
         let announced = self.is_announced(peer);
-        if self.participants.remove(&peer).is_none() {
+        let Some(participant) = self.participants.remove(&peer) else {
             return;
-        }
+        };
         let gone = self
             .tracks
             .extract_if(.., |_, track| track.info.peer.0 == peer);
-        let gone: Vec<_> = gone.map(|(id, _)| id.into()).collect();
+        let gone: Vec<_> = gone.map(|(_, track)| track).collect();
+        if participant.returns {
+            self.leave_behind(&participant.identity, &gone);
+        }
+        let gone: Vec<_> = gone.into_iter().map(|track| track.info.id).collect();
         if !gone.is_empty() {
             effects.event(
                 self.peers().collect(),

@@ -30,6 +30,7 @@ fn participant(identity: &str) -> Participant {
         grants,
         viewer: false,
         encrypts: false,
+        returns: false,
     }
 }
 

@@ -31,7 +31,8 @@ impl Room {
                 self.repeat(there, publication.muted, &mut effects);
                 there
             } else {
-                let id = ids.next_track();
+                let left = self.take_left(peer, &publication);
+                let id = left.unwrap_or_else(|| ids.next_track());
                 effects.command(Command::Publish {
                     peer,
                     track: spec(id, &publication, encrypted),

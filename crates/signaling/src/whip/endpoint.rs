@@ -42,6 +42,8 @@ pub(super) struct Asked {
     name: Option<String>,
     /// WHIP: the picture is a shared screen.
     screen: Option<String>,
+    /// Another node has sent the client here.
+    moved: Option<String>,
 }
 
 /// A request to an endpoint.
@@ -54,6 +56,7 @@ struct Call {
     token: Option<Secret>,
     /// The endpoint's address, without the token that may stand in its path.
     endpoint: String,
+    query: Option<String>,
 }
 
 /// The room, and the token where it stands in the path.
@@ -94,7 +97,7 @@ pub(super) async fn publish(
     let call = Call::new(
         &gateway,
         Purpose::Publish,
-        (connected, uri.path()),
+        (connected, &uri),
         place,
         asked,
         &headers,
@@ -114,7 +117,7 @@ pub(super) async fn watch(
     let call = Call::new(
         &gateway,
         Purpose::Watch,
-        (connected, uri.path()),
+        (connected, &uri),
         place,
         asked,
         &headers,
@@ -128,7 +131,7 @@ impl Call {
     fn new(
         gateway: &Gateway,
         purpose: Purpose,
-        (connected, path): (SocketAddr, &str),
+        (connected, uri): (SocketAddr, &Uri),
         place: Place,
         asked: Asked,
         headers: &HeaderMap,
@@ -136,7 +139,7 @@ impl Call {
         let config = gateway.hub.config();
         let address = client(connected, headers, config)?;
         // As the client has encoded it.
-        let room = path.split('/').nth(2).unwrap_or_default();
+        let room = uri.path().split('/').nth(2).unwrap_or_default();
         let endpoint = format!(
             "{}/{}/{room}",
             links::base(headers, config)?,
@@ -149,7 +152,22 @@ impl Call {
             address,
             token: token(headers, place.token),
             endpoint,
+            query: uri.query().map(str::to_owned),
         })
+    }
+
+    /// The same endpoint on another node. The token goes along in the path: clients drop `Authorization` on the way to
+    /// another host (Fetch standard, HTTP-redirect fetch; curl does so, too).
+    fn elsewhere(&self, node: &str) -> Option<String> {
+        let room = self.endpoint.rsplit('/').next()?;
+        let token = self.token.as_ref().map(|Secret(token)| token.as_str());
+        // What needs to be escaped in a path is no token (RFC 7515 section 7.1).
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._~".contains(c);
+        let token = token.filter(|token| token.chars().all(is_plain));
+        let token = token.map(|token| format!("/{token}")).unwrap_or_default();
+        let query = self.query.as_ref().map(|query| format!("{query}&"));
+        let (purpose, query) = (self.purpose.as_str(), query.unwrap_or_default());
+        Some(format!("{node}/{purpose}/{room}{token}?{query}moved"))
     }
 }
 
@@ -161,6 +179,12 @@ impl Gateway {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Problem> {
+        if let Some(redirect) = self.redirect(&call) {
+            // A client that is still sending might not read the response.
+            let limits = &self.hub.config().limits;
+            let _ = text(body, limits.offer_frame_bytes, limits).await;
+            return Ok(redirect);
+        }
         let opened = self.try_open(call, headers, body).await;
         count_join(opened.as_ref().err().map(|problem| problem.code));
         opened
@@ -239,6 +263,18 @@ impl Gateway {
             links::add_extensions(created.headers_mut(), &location);
         }
         Ok(created)
+    }
+
+    /// Sends a client to the node that has the room, with method and body as they are. Who has been sent already stays:
+    /// nodes that do not know the same list would send it round and round.
+    fn redirect(&self, call: &Call) -> Option<Response> {
+        if call.asked.moved.is_some() {
+            return None;
+        }
+        let node = self.hub.config().nodes.elsewhere(&call.room)?;
+        let location = HeaderValue::from_str(&call.elsewhere(node)?).ok()?;
+        metrics::counter!("madang_redirects_total").increment(1);
+        Some((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response())
     }
 
     /// What the body offers; `None` of who wants to answer an offer of this side.
@@ -357,6 +393,7 @@ fn publisher(access: Access, call: &Call) -> Participant {
         grants: access.grants,
         viewer: false,
         encrypts: false,
+        returns: true,
     }
 }
 
@@ -382,6 +419,7 @@ fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
         },
         viewer: true,
         encrypts: false,
+        returns: false,
     })
 }
 

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, State};
-use axum::http::header::LOCATION;
+use axum::http::header::{CONTENT_TYPE, LOCATION};
 use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -15,7 +15,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::problem::Problem;
 use super::request::{Path, is_type, text};
-use super::resource::{Kind, Listening};
+use super::resource::{Kind, Listening, Resource};
 use super::{Gateway, links};
 use crate::limits::EXTENSION_BODY_BYTES_MAX;
 use crate::protocol::{ErrorCode, Fault};
@@ -63,8 +63,24 @@ pub(super) async fn listen(
     let resource = gateway.reach(&name, connected, &headers)?;
     let listening = resource.happenings()?.listen(&stream);
     let listening = listening.ok_or_else(Problem::not_found)?;
-    let events = Sse::new(events(listening)).keep_alive(KeepAlive::default());
-    Ok(events.into_response())
+    let events = events(Arc::downgrade(&resource), listening);
+    Ok(Sse::new(events)
+        .keep_alive(KeepAlive::default())
+        .into_response())
+}
+
+/// What GET would be answered with; who listens goes on.
+pub(super) async fn head(
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    Path((_, name, stream)): Path<(String, String, String)>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let resource = gateway.reach(&name, connected, &headers)?;
+    if !resource.happenings()?.has(&stream) {
+        return Err(Problem::not_found());
+    }
+    Ok([(CONTENT_TYPE, "text/event-stream")].into_response())
 }
 
 pub(super) async fn close(
@@ -81,15 +97,23 @@ pub(super) async fn close(
     }
 }
 
-fn events(listening: Listening) -> impl Stream<Item = Result<Event, Infallible>> {
-    stream::unfold(listening, |mut listening| async {
+/// The events of a stream; it ends with the resource.
+fn events(
+    resource: Weak<Resource>,
+    listening: Listening,
+) -> impl Stream<Item = Result<Event, Infallible>> {
+    stream::unfold((resource, listening), |(resource, mut listening)| async {
         loop {
             let next = if listening.first.is_empty() {
                 tokio::select! {
                     news = listening.news.recv() => match news {
                         Ok(news) => news,
-                        // What was missed is out of date.
-                        Err(RecvError::Lagged(_)) => continue,
+                        // What was missed is out of date: what holds now is told instead.
+                        Err(RecvError::Lagged(_)) => {
+                            let resource = resource.upgrade()?;
+                            resource.happenings().ok()?.catch_up(&mut listening);
+                            continue;
+                        }
                         Err(RecvError::Closed) => return None,
                     },
                     _ = listening.turn.changed() => return None,
@@ -99,7 +123,7 @@ fn events(listening: Listening) -> impl Stream<Item = Result<Event, Infallible>>
             };
             if listening.kinds.contains(&next.kind) {
                 let event = Event::default().event(next.kind.as_str()).data(next.data);
-                return Some((Ok(event), listening));
+                return Some((Ok(event), (resource, listening)));
             }
         }
     })

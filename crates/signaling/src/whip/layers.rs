@@ -17,8 +17,7 @@ use crate::limits::{EXTENSION_BODY_BYTES_MAX, RID_BYTES_MAX};
 /// The relation of the link that leads here.
 pub(super) const RELATION: &str = "urn:ietf:params:whep:ext:core:layer";
 
-/// What a player may say about one of its m-lines. Temporal layers are taken as they come: a stream is forwarded with all its
-/// frames.
+/// What a player may say about one of its m-lines.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Wanted {
@@ -27,6 +26,8 @@ struct Wanted {
     rid: Option<String>,
     spatial_layer_id: Option<usize>,
     max_spatial_layer_id: Option<usize>,
+    #[serde(alias = "maxTemporalLayerId")]
+    temporal_layer_id: Option<u8>,
     max_width: Option<u32>,
     max_height: Option<u32>,
 }
@@ -84,16 +85,14 @@ impl Wanted {
         let choice = LayerChoice {
             slot: self.media_id.as_str().into(),
             rid: self.rid.as_deref().map(Into::into),
-            // A rid names the layer already.
-            rank: self
-                .spatial_layer_id
-                .or(self.max_spatial_layer_id)
-                .filter(|_| self.rid.is_none()),
+            rank: self.spatial_layer_id.or(self.max_spatial_layer_id),
+            max_temporal: self.temporal_layer_id,
             max_width: self.max_width,
             max_height: self.max_height,
         };
         let any = choice.rid.is_some()
             || choice.rank.is_some()
+            || choice.max_temporal.is_some()
             || choice.max_width.is_some()
             || choice.max_height.is_some();
         any.then_some(choice)

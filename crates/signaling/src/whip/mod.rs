@@ -103,6 +103,8 @@ fn stream_maker_routes() -> MethodRouter<Arc<Gateway>> {
 
 fn stream_routes() -> MethodRouter<Arc<Gateway>> {
     get(events::listen)
+        // By itself axum answers HEAD by what GET does, which would end the listener.
+        .head(events::head)
         .delete(events::close)
         .options(extension_options)
         .fallback(|| async { Problem::method("DELETE, GET, HEAD, OPTIONS") })

@@ -9,7 +9,10 @@ use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use madang_signaling::{Auth, HubConfig};
+
 use crate::harness::{Server, config, token};
+use crate::http::Stream;
 
 /// Status and body of the request.
 async fn ask(address: std::net::SocketAddr, path: &str, token: Option<&str>) -> (u16, Value) {
@@ -149,4 +152,15 @@ async fn questions_that_nobody_answers_end_and_are_limited() {
     assert_eq!((count(504), count(429)), (64, 16), "{statuses:?}");
     let (status, _) = ask(server.address, &path("r", ann.id()), Some(&admin)).await;
     assert_eq!(status, 504, "the places are free again");
+}
+
+#[tokio::test]
+async fn in_development_a_foreign_name_for_this_machine_learns_nothing() {
+    let server = Server::start(HubConfig::new(Auth::Development)).await;
+    for (host, status) in [("localhost:8080", 404), ("rebound.example", 403)] {
+        let path = path("r", "p1");
+        let text = format!("GET {path} HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+        let mut stream = Stream::send(server.address, &text).await;
+        assert!(stream.until(&format!("HTTP/1.1 {status} ")).await, "{host}");
+    }
 }

@@ -135,6 +135,34 @@ async fn a_stream_of_events_has_one_listener() {
 }
 
 #[tokio::test]
+async fn whep_34_head_leaves_the_listener_alone() {
+    let server = start().await;
+    let created = watched(&server).await;
+    let (path, mut stream) = listen(&server, &created, "[\"active\"]").await;
+    let head = request(server.address, &format!("HEAD {path}"), "").await;
+    assert_eq!(head.status, 200);
+    assert_eq!(head.header("content-type"), Some("text/event-stream"));
+    server.emit(showing(Some(2), Why::Live)).await;
+    assert!(stream.until("event: active\n").await);
+    let none = request(server.address, &format!("HEAD {path}0"), "").await;
+    assert_eq!(none.status, 404);
+}
+
+#[tokio::test]
+async fn whep_34_who_takes_the_place_of_a_viewer_is_told_how_many_there_are() {
+    let server = start().await;
+    let before = watched(&server).await;
+    let session = path_of(&server, &before);
+    let (_, mut stream) = listen(&server, &before, "[\"viewercount\"]").await;
+    let one = "event: viewercount\ndata: {\"viewercount\":1}\n";
+    assert!(stream.until(one).await);
+    request(server.address, &format!("DELETE {session}"), "").await;
+    let after = post(&server, "/whep/r", "cat", &reception()).await;
+    let (_, mut stream) = listen(&server, &after, "[\"viewercount\"]").await;
+    assert!(stream.until(one).await, "though the number has not changed");
+}
+
+#[tokio::test]
 async fn whep_34_layers_and_viewers_are_told() {
     let server = start().await;
     let created = watched(&server).await;
@@ -186,8 +214,13 @@ async fn whep_35_a_layer_is_chosen_and_left_to_the_server_again() {
         slot: "2".into(),
         rid: rid.map(Into::into),
         rank,
+        max_temporal: None,
         max_width: None,
         max_height,
+    };
+    let slow = |choice| LayerChoice {
+        max_temporal: Some(0),
+        ..choice
     };
     let address = server.address;
     let send = |body: &str| {
@@ -205,7 +238,11 @@ async fn whep_35_a_layer_is_chosen_and_left_to_the_server_again() {
         ),
         (
             "{\"mediaId\": \"2\", \"spatialLayerId\": 1, \"temporalLayerId\": 0}",
-            vec![choice(None, Some(1), None)],
+            vec![slow(choice(None, Some(1), None))],
+        ),
+        (
+            "{\"mediaId\": \"2\", \"maxTemporalLayerId\": 0}",
+            vec![slow(choice(None, None, None))],
         ),
         (
             "{\"mediaId\": \"2\", \"maxHeight\": 360}",

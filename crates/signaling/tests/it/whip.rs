@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use madang_core::sdp::SdpError;
 use madang_core::{CloseReason, Command, Event, PeerId};
+use madang_signaling::Nodes;
 use madang_signaling::protocol::{IceServer, Secret};
 use serde_json::json;
 
@@ -288,6 +289,40 @@ async fn whip_11_ice_servers_are_links() {
     )
     .await;
     assert_eq!(preflight.all("link"), [""; 0]);
+}
+
+#[tokio::test]
+async fn whip_14_a_redirect_keeps_method_query_and_token() {
+    let mut config = config();
+    let (here, there) = ("https://a.example.org", "https://b.example.org");
+    config.public_url = Some(here.into());
+    config.nodes = Nodes::new(here, &[here.into(), there.into()]);
+    let server = Server::start(config).await;
+    let token = token("ann", json!({}));
+    let mut moved = 0;
+    for number in 0..20 {
+        for path in ["whip", "whep"] {
+            let path = format!("/{path}/room-{number}%20x");
+            for by_header in [true, false] {
+                let head = if by_header {
+                    format!("POST {path}?name=A%26B\n{SDP}\nauthorization: Bearer {token}")
+                } else {
+                    format!("POST {path}/{token}?name=A%26B\n{SDP}")
+                };
+                let response = request(server.address, &head, &offer()).await;
+                if response.status != 307 {
+                    continue;
+                }
+                moved += 1;
+                let location = format!("{there}{path}/{token}?name=A%26B&moved");
+                assert_eq!(response.header("location"), Some(location.as_str()));
+                let exposed = response.header("access-control-expose-headers").unwrap();
+                assert!(exposed.contains("Location"), "{exposed}");
+            }
+        }
+    }
+    assert!((8..=72).contains(&moved), "{moved} of 80");
+    assert_eq!(server.hub.counts().rooms, 0);
 }
 
 #[tokio::test]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use madang_core::sdp::SdpError;
-use madang_core::{CloseReason, Command, Event, PeerId};
-use serde_json::json;
+use madang_core::{CloseReason, Command, Event, PeerId, TrackId};
+use serde_json::{Value, json};
 
 use crate::harness::{Engine, Server, config, token};
 use crate::http::{Response, Stream, request};
@@ -286,4 +286,81 @@ async fn an_offer_that_is_refused_does_not_end_the_broadcast_of_the_same_identit
         }
     };
     assert_eq!(server.command(left).await, PeerId(2), "the newcomer");
+}
+
+/// The next tracks that are published, by their source.
+async fn published_tracks(server: &mut Server) -> Vec<TrackId> {
+    let mut tracks = Vec::new();
+    for _ in 0..2 {
+        let published = |command| {
+            if let Command::Publish { track, .. } = command {
+                Some(track.id)
+            } else {
+                None
+            }
+        };
+        tracks.push(server.command(published).await);
+    }
+    tracks
+}
+
+#[tokio::test]
+async fn whip_28_a_publisher_that_returns_in_time_has_its_tracks_again() {
+    let mut server = start().await;
+    let mut bob = server.join("bob").await;
+    let (path, _) = published(&server).await;
+    assert_eq!(
+        published_tracks(&mut server).await,
+        [TrackId(1), TrackId(2)]
+    );
+    request(server.address, &format!("DELETE {path}"), "").await;
+    post(&server, "/whip/r", "cat", &offer()).await;
+    assert_eq!(
+        published_tracks(&mut server).await,
+        [TrackId(3), TrackId(4)]
+    );
+    // It comes back, and takes its own place once more without having left it.
+    for _ in 0..2 {
+        published(&server).await;
+        assert_eq!(
+            published_tracks(&mut server).await,
+            [TrackId(1), TrackId(2)]
+        );
+    }
+    let tracks = bob.all().await;
+    let tracks = tracks.iter().filter(|frame| frame["t"] == "tracks");
+    let told: Vec<_> = tracks
+        .map(|frame| (frame["add"][0]["id"].clone(), frame["del"][0].clone()))
+        .collect();
+    let (none, first, third) = (Value::Null, json!("t1"), json!("t3"));
+    let came = |track: &Value| (track.clone(), none.clone());
+    let went = |track: &Value| (none.clone(), track.clone());
+    let expected = [
+        came(&first),
+        went(&first),
+        came(&third),
+        came(&first),
+        went(&first),
+        came(&first),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[tokio::test]
+async fn whip_28_who_stays_away_for_long_has_lost_its_tracks() {
+    let mut config = config();
+    config.live.grace = Duration::from_millis(1);
+    let mut server = Server::start(config).await;
+    *server.engine.lock() = Engine::Answers(ANSWER);
+    server.join("bob").await;
+    let (path, _) = published(&server).await;
+    published_tracks(&mut server).await;
+    request(server.address, &format!("DELETE {path}"), "").await;
+    // Two rounds of housekeeping: it notices, and forgets.
+    tokio::time::sleep(Duration::from_millis(2_500)).await;
+    published(&server).await;
+    assert_eq!(
+        published_tracks(&mut server).await,
+        [TrackId(3), TrackId(4)]
+    );
 }

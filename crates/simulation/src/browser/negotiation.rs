@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use madang_core::Source;
-use str0m::Candidate;
 use str0m::change::{SdpAnswer, SdpApi, SdpOffer};
 use str0m::channel::{ChannelConfig, Reliability};
 use str0m::media::{Direction, MediaKind, Mid, Simulcast, SimulcastLayer};
+use str0m::{Candidate, Input};
 
 use super::Browser;
 use crate::encoder::LayerSpec;
@@ -60,7 +60,8 @@ impl Browser {
             change.add_media(kind, Direction::SendOnly, stream(), None, simulcast)
         };
         let microphone = send(MediaKind::Audio, None);
-        let camera = send(MediaKind::Video, Some(camera_simulcast()));
+        let streams = self.config.svc.is_none().then(camera_simulcast);
+        let camera = send(MediaKind::Video, streams);
         let offer = change.apply();
         self.mids.sources = vec![(Source::Microphone, microphone), (Source::Camera, camera)];
         self.finish_offer_of(offer)
@@ -142,7 +143,8 @@ impl Browser {
                 self.number
             );
         }
-        self.drain(now);
+        // As DTLS server there is nothing to do but to check candidates, and that begins with a timeout.
+        self.input(now, Input::Timeout(self.start + now));
     }
 
     pub fn mid_of(&self, source: Source) -> Option<Mid> {

@@ -79,6 +79,8 @@ struct State {
     layers: HashMap<TrackId, Arc<[LayerAvailable]>>,
     shown: Value,
     viewers: Option<usize>,
+    /// The viewer is to go elsewhere.
+    leaving: bool,
 }
 
 impl Default for Happenings {
@@ -123,10 +125,10 @@ impl Happenings {
                 state.viewers = Some(count);
                 self.tell(Some(viewers(count)));
             }
-            Live::Reconnect => self.tell(Some(Happening {
-                kind: Kind::Reconnect,
-                data: "{}".into(),
-            })),
+            Live::Reconnect => {
+                state.leaving = true;
+                self.tell(Some(leaving()));
+            }
         }
     }
 
@@ -155,6 +157,24 @@ impl Happenings {
     /// Ends a stream; whether there was one.
     pub(in crate::whip) fn close(&self, name: &str) -> bool {
         self.streams.lock().remove(name).is_some()
+    }
+
+    /// Whether there is such a stream.
+    pub(in crate::whip) fn has(&self, name: &str) -> bool {
+        self.streams.lock().contains_key(name)
+    }
+
+    /// Puts what holds now in the place of all that a listener has not taken.
+    pub(in crate::whip) fn catch_up(&self, listening: &mut Listening) {
+        let state = self.state.lock();
+        listening.news = self.news.subscribe();
+        listening.first = state.now();
+        if !state.active {
+            listening.first.push(activity(false));
+        }
+        if state.leaving {
+            listening.first.push(leaving());
+        }
     }
 
     /// Listens to a stream, in the place of whoever does.
@@ -220,6 +240,13 @@ fn activity(active: bool) -> Happening {
     }
 }
 
+fn leaving() -> Happening {
+    Happening {
+        kind: Kind::Reconnect,
+        data: "{}".into(),
+    }
+}
+
 fn layers(shown: &Value) -> Happening {
     Happening {
         kind: Kind::Layers,
@@ -256,4 +283,55 @@ fn layers_json(layers: &[LayerAvailable]) -> Value {
     };
     let layers: Vec<_> = layers.iter().enumerate().map(news).collect();
     json!(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn showing(track: Option<TrackId>) -> ServerMessage {
+        let slot = VideoSlot {
+            mid: "1".into(),
+            track: track.map(Into::into),
+            paused: track.is_none(),
+            why: if track.is_some() {
+                Why::Live
+            } else {
+                Why::PublisherGone
+            },
+            layer: None,
+        };
+        ServerMessage::Slots {
+            rev: 1,
+            video: Some(vec![slot]),
+            audio: None,
+        }
+    }
+
+    fn told(listening: &mut Listening) -> Vec<&'static str> {
+        let mut told: Vec<_> = std::mem::take(&mut listening.first);
+        told.extend(std::iter::from_fn(|| listening.news.try_recv().ok()));
+        told.iter().map(|news| news.kind.as_str()).collect()
+    }
+
+    #[test]
+    fn who_is_behind_is_told_what_holds_now() {
+        let happenings = Happenings::default();
+        let name = happenings.open(vec![Kind::Active, Kind::Inactive]).unwrap();
+        let mut listening = happenings.listen(&name).unwrap();
+        for _ in 0..EVENTS_WAITING_MAX {
+            happenings.take(&showing(Some(TrackId(1))));
+            happenings.take(&showing(None));
+        }
+        happenings.take_live(Live::Viewers(3));
+        let lagged = listening.news.try_recv().unwrap_err();
+        assert!(matches!(lagged, broadcast::error::TryRecvError::Lagged(_)));
+        happenings.catch_up(&mut listening);
+        assert_eq!(told(&mut listening), ["viewercount", "inactive"]);
+        happenings.take(&showing(Some(TrackId(1))));
+        assert_eq!(told(&mut listening), ["active"]);
+        happenings.take_live(Live::Reconnect);
+        happenings.catch_up(&mut listening);
+        assert_eq!(told(&mut listening), ["active", "viewercount", "reconnect"]);
+    }
 }
