@@ -209,7 +209,8 @@ impl Rewriter {
             .push_back(std::mem::replace(&mut self.span, span));
     }
 
-    /// Which packet left under this number; `None` for one that never did, or too long ago.
+    /// Which packet left under this number; `None` for one that never did, or too long ago. Such as the number that
+    /// shows that a frame was left unfinished: a packet of that frame would go on with it.
     pub(crate) fn wanted(&self, seq: u16) -> Option<Wanted> {
         let newest = self.last?.seq;
         #[expect(
@@ -218,6 +219,9 @@ impl Rewriter {
         )]
         let behind = (newest as u16).wrapping_sub(seq);
         let seq = newest.checked_sub(u64::from(behind))?;
+        if !self.left.is_set(seq) {
+            return None;
+        }
         let span = std::iter::once(&self.span)
             .chain(self.earlier.iter().rev())
             .find(|span| span.first_seq <= seq)?;
