@@ -474,7 +474,10 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
     )]
     let ticks = ticks.round() as u64 as u32;
     let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
-    let elapsed = if on_grid.abs_diff(ticks) <= cadence / 4 {
+    // A quarter of a frame, of 33 ms at the most: frames of few temporal layers are further apart, and what is switched
+    // to may be of a moment between them.
+    let near = cadence.min(packet.clock_rate() / 30) / 4;
+    let elapsed = if on_grid.abs_diff(ticks) <= near {
         on_grid
     } else {
         ticks
