@@ -65,6 +65,7 @@ impl Estimator {
             path.queue_us = self.trend.late().max(path.queue_us);
             path.limited = false;
             self.loss.explain(at);
+            self.trend.take_back_leaps();
         }
         let found = self.prober.conclude(at, known, natural, shallow);
         match found {

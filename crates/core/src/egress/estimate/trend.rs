@@ -163,6 +163,16 @@ impl Trend {
         (self.newest - lowest) as f64
     }
 
+    /// What was taken for leaps was a queue.
+    pub(super) fn take_back_leaps(&mut self) {
+        if self.offset != 0 || self.held.is_some() {
+            self.offset = 0;
+            self.base = self.lowest.clone();
+            self.restart();
+            self.smoothed = self.newest as f64;
+        }
+    }
+
     /// Forgets what was measured. What was learned of the path's noise stays.
     pub(super) fn restart(&mut self) {
         self.points.clear();
