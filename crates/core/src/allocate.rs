@@ -60,11 +60,25 @@ pub(crate) struct Allocation {
 /// Climbing asks for this much of a rung's rate: 1.1 / 0.9, so that an estimate that trembles by 10 % to both sides does
 /// not move a tile up and down. Lower would, higher leaves more of the link unused.
 const CLIMB_PERCENT: u64 = 123;
+/// And for this much of what all tiles take together then: where there are many, a rung is little, and so is its margin.
+const CLIMB_TOTAL_PERCENT: u64 = 105;
 
-/// `budget_bps` is the estimate less audio and what resent packets take; `None` where there is no estimate yet, which
-/// is not the same as zero.
-pub(crate) fn allocate(demands: &[Demand], budget_bps: Option<u64>) -> Allocation {
-    let budget = budget_bps.unwrap_or(u64::MAX);
+/// What there is to share out: the estimate less audio and what resent packets take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Budget {
+    Bps(u64),
+    /// It will be known in a moment, which is not the same as zero: small pictures come soonest whatever it is.
+    Unknown,
+    /// It will never be known.
+    Unlimited,
+}
+
+pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
+    let budget = match budget {
+        Budget::Bps(bps) => bps,
+        Budget::Unknown => return smallest(demands),
+        Budget::Unlimited => u64::MAX,
+    };
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(priority(demands, at)));
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
@@ -92,7 +106,7 @@ pub(crate) fn allocate(demands: &[Demand], budget_bps: Option<u64>) -> Allocatio
                 climbed = false;
                 for climber in peers {
                     if let Some(climber) = climbers.get_mut(*climber)
-                        && let Some(cost) = climber.climb(budget.saturating_sub(used), floor)
+                        && let Some(cost) = climber.climb(used, budget, floor)
                     {
                         used += cost;
                         climbed = true;
@@ -101,6 +115,17 @@ pub(crate) fn allocate(demands: &[Demand], budget_bps: Option<u64>) -> Allocatio
             }
         }
     }
+    Allocation {
+        grants: climbers.iter().map(Climber::grant).collect(),
+        used_bps: used,
+        wanted_bps: climbers.iter().map(Climber::wanted).sum(),
+    }
+}
+
+/// The smallest picture of each, with all its frames.
+fn smallest(demands: &[Demand]) -> Allocation {
+    let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
+    let used = climbers.iter_mut().filter_map(Climber::stay_small).sum();
     Allocation {
         grants: climbers.iter().map(Climber::grant).collect(),
         used_bps: used,
@@ -134,8 +159,18 @@ impl<'a> Climber<'a> {
         Some(cost)
     }
 
-    /// Climbs one rung if that is wanted and fits; what it costs on top.
-    fn climb(&mut self, left: u64, floor: bool) -> Option<u64> {
+    /// Takes the best rung of the smallest picture; what it costs.
+    fn stay_small(&mut self) -> Option<u64> {
+        let ladder = &self.demand.ladder;
+        let size = ladder.first()?.layer;
+        self.at = ladder
+            .iter()
+            .rposition(|rung| rung.layer.shows_as_much_as(size));
+        ladder.get(self.at?).map(|rung| rung.bps)
+    }
+
+    /// Climbs one rung if that is wanted and fits beside what is used; what it costs on top.
+    fn climb(&mut self, used: u64, budget: u64, floor: bool) -> Option<u64> {
         let at = self.at?;
         let here = self.demand.ladder.get(at)?;
         let next = self.demand.ladder.get(at + 1)?;
@@ -150,11 +185,12 @@ impl<'a> Climber<'a> {
         let more = next.bps.saturating_sub(here.bps);
         let stands = self.stands().is_some_and(|stands| stands > at);
         let asked = if stands {
-            more
+            used + more
         } else {
-            percent(next.bps, CLIMB_PERCENT).saturating_sub(here.bps)
+            let own = used + percent(next.bps, CLIMB_PERCENT).saturating_sub(here.bps);
+            own.max(percent(used + more, CLIMB_TOTAL_PERCENT))
         };
-        if asked > left {
+        if asked > budget {
             return None;
         }
         self.at = Some(at + 1);

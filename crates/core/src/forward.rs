@@ -585,4 +585,16 @@ mod tests {
             "five frames and the keyframe, 167 ms after it"
         );
     }
+    #[test]
+    fn what_was_left_unfinished_is_not_gone_on_with() {
+        let mut source = encoder(0, Instant::now());
+        let mut slot = slot(0);
+        let mut half = source.packet(true);
+        Arc::make_mut(&mut half).marker = false;
+        one(&mut slot, &half).unwrap();
+        slot.aim(None, Why::NoBandwidth);
+        aim(&mut slot, 0);
+        assert_eq!(one(&mut slot, &source.packet(true)).unwrap().seq, 102);
+        assert!(slot.wanted(101).is_none(), "the hole is all that shows it");
+    }
 }

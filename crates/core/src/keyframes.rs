@@ -9,6 +9,8 @@ pub(crate) struct Keyframes {
     /// Requests since the last keyframe.
     unanswered: u32,
     wanted: bool,
+    /// Somebody has lost the picture that the newest keyframe was to bring.
+    lost: bool,
     /// The first request since the newest keyframe.
     unanswered_since: Option<Instant>,
     /// The encoder sends keyframes when it likes: OBS has no way to ask it for one.
@@ -25,8 +27,11 @@ const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 const ANSWERS_MIN: u32 = 3;
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
-/// second cost their publisher two keyframes, not fifty. More makes late joiners wait longer.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(1_000);
+/// second cost their publisher two keyframes of a layer, not fifty. More makes late joiners wait longer.
+const REQUEST_INTERVAL: Duration = Duration::from_millis(1_200);
+/// The same for those whose picture stands still since they have lost it. Less lets one bad link take bandwidth from
+/// everybody, more is a longer freeze.
+const LOST_INTERVAL: Duration = Duration::from_millis(500);
 /// Until a request that has not been answered is repeated: it, or the keyframe, may have got lost.
 const REQUEST_REPEAT: Duration = Duration::from_millis(500);
 
@@ -37,6 +42,11 @@ impl Keyframes {
         self.take_due(now)
     }
 
+    /// Who needs one has a picture that stands still, which the newest keyframe has not mended.
+    pub(crate) fn hurry(&mut self) {
+        self.lost = true;
+    }
+
     /// True where a request that was held back is due. It counts as sent.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         if !self.wanted || self.due().is_some_and(|due| now < due) {
@@ -45,7 +55,7 @@ impl Keyframes {
         self.last_request = Some(now);
         self.unanswered_since.get_or_insert(now);
         self.unanswered = self.unanswered.saturating_add(1);
-        self.wanted = false;
+        (self.wanted, self.lost) = (false, false);
         true
     }
 
@@ -57,7 +67,7 @@ impl Keyframes {
             self.ignored &= self.answers < ANSWERS_MIN;
         }
         self.unanswered = 0;
-        self.wanted = false;
+        (self.wanted, self.lost) = (false, false);
     }
 
     /// Requests that no keyframe has come for yet.
@@ -80,10 +90,10 @@ impl Keyframes {
     }
 
     fn due(&self) -> Option<Instant> {
-        let interval = if self.unanswered == 0 {
-            REQUEST_INTERVAL
-        } else {
-            REQUEST_REPEAT
+        let interval = match (self.unanswered, self.lost) {
+            (0, false) => REQUEST_INTERVAL,
+            (0, true) => LOST_INTERVAL,
+            _ => REQUEST_REPEAT,
         };
         self.last_request.and_then(|at| at.checked_add(interval))
     }
@@ -92,6 +102,22 @@ impl Keyframes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_picture_that_is_lost_is_waited_for_less_than_one_that_is_new() {
+        let start = Instant::now();
+        let at = |ms| start + Duration::from_millis(ms);
+        let mut keyframes = Keyframes::default();
+        assert!(keyframes.want(at(0)));
+        keyframes.on_keyframe(at(100));
+        assert!(!keyframes.want(at(200)), "a joiner");
+        assert_eq!(keyframes.next(), Some(at(1_200)));
+        keyframes.hurry();
+        assert_eq!(keyframes.next(), Some(at(500)));
+        assert!(keyframes.want(at(500)));
+        keyframes.on_keyframe(at(600));
+        assert!(!keyframes.want(at(1_100)), "another joiner");
+    }
 
     #[test]
     fn whip_43_an_encoder_that_ignores_requests_is_noticed_and_forgiven() {

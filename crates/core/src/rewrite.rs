@@ -209,7 +209,8 @@ impl Rewriter {
             .push_back(std::mem::replace(&mut self.span, span));
     }
 
-    /// Which packet left under this number; `None` for one that never did, or too long ago.
+    /// Which packet left under this number; `None` for one that never did, or too long ago. Such as the number that
+    /// shows that a frame was left unfinished: a packet of that frame would go on with it.
     pub(crate) fn wanted(&self, seq: u16) -> Option<Wanted> {
         let newest = self.last?.seq;
         #[expect(
@@ -218,6 +219,9 @@ impl Rewriter {
         )]
         let behind = (newest as u16).wrapping_sub(seq);
         let seq = newest.checked_sub(u64::from(behind))?;
+        if !self.left.is_set(seq) {
+            return None;
+        }
         let span = std::iter::once(&self.span)
             .chain(self.earlier.iter().rev())
             .find(|span| span.first_seq <= seq)?;
@@ -470,7 +474,10 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
     )]
     let ticks = ticks.round() as u64 as u32;
     let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
-    let elapsed = if on_grid.abs_diff(ticks) <= cadence / 4 {
+    // A quarter of a frame, of 33 ms at the most: frames of few temporal layers are further apart, and what is switched
+    // to may be of a moment between them.
+    let near = cadence.min(packet.clock_rate() / 30) / 4;
+    let elapsed = if on_grid.abs_diff(ticks) <= near {
         on_grid
     } else {
         ticks

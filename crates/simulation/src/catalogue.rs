@@ -10,7 +10,7 @@ use madang_core::Source::{self, Camera, Screen};
 use crate::browser::BrowserConfig;
 use crate::measure::{Measured, Subject};
 use crate::network::{Bursts, LinkConfig, Trace};
-use crate::payload::Codec;
+use crate::payload::{Codec, Mode};
 use crate::plan::Action::{Downlink, JoinWith, Publish, Talk, Tile, Tiles, Uplink};
 use crate::plan::{Action, Plan};
 
@@ -19,15 +19,24 @@ use crate::plan::{Action, Plan};
 pub enum Encoding {
     Vp8Simulcast,
     H264Simulcast,
+    Vp9Svc,
+    Av1Svc,
 }
 
 impl Encoding {
-    pub const ALL: [Self; 2] = [Self::Vp8Simulcast, Self::H264Simulcast];
+    pub const ALL: [Self; 4] = [
+        Self::Vp8Simulcast,
+        Self::H264Simulcast,
+        Self::Vp9Svc,
+        Self::Av1Svc,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Vp8Simulcast => "vp8-simulcast",
             Self::H264Simulcast => "h264-simulcast",
+            Self::Vp9Svc => "vp9-svc",
+            Self::Av1Svc => "av1-svc",
         }
     }
 
@@ -38,12 +47,16 @@ impl Encoding {
     }
 
     fn browser(self) -> BrowserConfig {
-        let video_codec = match self {
-            Self::Vp8Simulcast => Codec::Vp8,
-            Self::H264Simulcast => Codec::H264,
+        // One mode in which pictures are predicted from smaller ones always, and one in which they are in keyframes alone.
+        let (video_codec, svc) = match self {
+            Self::Vp8Simulcast => (Codec::Vp8, None),
+            Self::H264Simulcast => (Codec::H264, None),
+            Self::Vp9Svc => (Codec::Vp9, Some(Mode::key(3, 3))),
+            Self::Av1Svc => (Codec::Av1, Some(Mode::new(3, 3))),
         };
         BrowserConfig {
             video_codec,
+            svc,
             adaptive: true,
             dtx: true,
             ..BrowserConfig::default()

@@ -71,7 +71,7 @@ pub fn measure(world: &World, subject: &Subject) -> Measured {
     let (publisher, source, layer) = subject.top;
     let from = subject.top_from.unwrap_or(connected);
     let top = world.frames(subject.viewer, publisher, source, from);
-    let top = top.iter().find(|frame| frame.tag.layer == layer);
+    let top = top.iter().find(|frame| frame.tag.rank() == layer);
     let heard = world.sounds(
         subject.viewer,
         subject.speaker,

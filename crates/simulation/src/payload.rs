@@ -2,7 +2,11 @@
 //!
 //! Written and parsed here independently of the core, so that a mistake there is not repeated here.
 
+mod h264;
+
 use std::time::Duration;
+
+pub use h264::{parse_h264, write_h264};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
@@ -111,6 +115,11 @@ impl Tag {
             below: Some(reader.u32()?).filter(|frame| *frame != NO_REFERENCE),
             captured: Duration::from_micros(reader.u64()?),
         })
+    }
+
+    /// How many smaller pictures there are, be they other streams or other layers of this one.
+    pub fn rank(&self) -> u8 {
+        self.layer.max(self.spatial)
     }
 
     /// Nothing has to be there before it.
@@ -231,66 +240,6 @@ pub fn parse_vp8(payload: &[u8]) -> Option<VideoPacket> {
         starts_frame: vp8.start,
         starts_keyframe,
         vp8: Some(vp8),
-        vp9: None,
-    })
-}
-
-/// A H.264 packet (RFC 6184, packetization-mode 1): a keyframe starts with a STAP-A of SPS, PPS and
-/// an SEI that carries the tag; slices are single NAL units or FU-As.
-pub fn write_h264(tag: &Tag, length: usize) -> Vec<u8> {
-    let slice_type = if tag.is_keyframe() {
-        NAL_IDR
-    } else {
-        NAL_SLICE
-    };
-    let slices_start = u16::from(tag.is_keyframe());
-    let mut out = Vec::with_capacity(length + 8);
-    if tag.is_keyframe() && tag.packet == 0 {
-        let mut sei = vec![NAL_SEI];
-        sei.extend(tag.encode());
-        out.push(0x60 | NAL_STAP_A);
-        for unit in [SPS, PPS, &sei] {
-            out.extend(u16::try_from(unit.len()).unwrap_or(u16::MAX).to_be_bytes());
-            out.extend(unit);
-        }
-        return out;
-    }
-    if tag.packets == slices_start + 1 {
-        out.push(0x60 | slice_type);
-    } else {
-        let start = tag.packet == slices_start;
-        let end = tag.packet + 1 == tag.packets;
-        out.extend([
-            0x60 | NAL_FU_A,
-            u8::from(start) << 7 | u8::from(end) << 6 | slice_type,
-        ]);
-    }
-    finish(out, tag, length)
-}
-
-pub fn parse_h264(payload: &[u8]) -> Option<VideoPacket> {
-    let (first, rest) = payload.split_first()?;
-    let (tag, starts_frame, starts_keyframe) = match first & 0x1f {
-        NAL_STAP_A => {
-            let units = stap_units(rest)?;
-            let sps = units
-                .iter()
-                .any(|unit| unit.first().is_some_and(|byte| byte & 0x1f == NAL_SPS));
-            let sei = units.iter().find(|unit| unit.first() == Some(&NAL_SEI))?;
-            (Tag::decode(sei.get(1..)?)?, true, sps)
-        }
-        NAL_FU_A => {
-            let (header, rest) = rest.split_first()?;
-            let first_slice = header & 0x80 != 0 && header & 0x1f == NAL_SLICE;
-            (Tag::decode(rest)?, first_slice, false)
-        }
-        kind => (Tag::decode(rest)?, kind == NAL_SLICE, false),
-    };
-    Some(VideoPacket {
-        tag,
-        starts_frame,
-        starts_keyframe,
-        vp8: None,
         vp9: None,
     })
 }
@@ -418,27 +367,6 @@ pub fn parse_opus(payload: &[u8]) -> Option<Tag> {
     Tag::decode(payload.get(1..)?)
 }
 
-const NAL_SLICE: u8 = 1;
-const NAL_IDR: u8 = 5;
-const NAL_SEI: u8 = 6;
-const NAL_SPS: u8 = 7;
-const NAL_STAP_A: u8 = 24;
-const NAL_FU_A: u8 = 28;
-
-/// Constrained baseline, level 3.1, 640×360.
-const SPS: &[u8] = &[0x67, 0x42, 0xe0, 0x1f, 0xda, 0x02, 0x80, 0xbf, 0xe5, 0x80];
-const PPS: &[u8] = &[0x68, 0xce, 0x3c, 0x80];
-
-fn stap_units(mut rest: &[u8]) -> Option<Vec<&[u8]>> {
-    let mut units = Vec::new();
-    while let Some((length, after)) = rest.split_first_chunk::<2>() {
-        let (unit, after) = after.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
-        units.push(unit);
-        rest = after;
-    }
-    Some(units)
-}
-
 fn finish(mut out: Vec<u8>, tag: &Tag, length: usize) -> Vec<u8> {
     out.extend(tag.encode());
     if out.len() < length {
@@ -474,10 +402,10 @@ impl Reader<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn tag(packet: u16, packets: u16, reference: Option<u32>) -> Tag {
+    pub(super) fn tag(packet: u16, packets: u16, reference: Option<u32>) -> Tag {
         let captured = Duration::from_micros(1_234_567);
         Tag {
             source: 9,
@@ -516,30 +444,10 @@ mod tests {
     }
 
     #[test]
-    fn h264_packets_survive_the_round_trip() {
-        for (packet, packets, reference) in [
-            (0, 4, None),
-            (1, 4, None),
-            (3, 4, None),
-            (1, 2, None),
-            (0, 1, Some(1)),
-            (0, 3, Some(1)),
-            (2, 3, Some(1)),
-        ] {
-            let tag = tag(packet, packets, reference);
-            let read = parse_h264(&write_h264(&tag, 500)).unwrap();
-            assert_eq!(read.tag, tag);
-            assert_eq!(read.starts_frame, packet == 0, "{tag:?}");
-            assert_eq!(read.starts_keyframe, packet == 0 && reference.is_none());
-        }
-    }
-
-    #[test]
     fn opus_packets_survive_the_round_trip_and_garbage_is_none() {
         let tag = tag(0, 1, None);
         assert_eq!(parse_opus(&write_opus(&tag, 80)), Some(tag));
         assert_eq!(parse_opus(&[0xf8; 40]), None);
         assert_eq!(parse_vp8(&[]), None);
-        assert_eq!(parse_h264(&[24, 0, 200, 1]), None);
     }
 }

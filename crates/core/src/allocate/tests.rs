@@ -33,19 +33,21 @@ fn tile(height: u32, priority: u8) -> Demand {
 
 #[test]
 fn no_estimate_is_not_zero() {
-    let allocation = allocate(&[tile(720, 0), tile(180, 0)], None);
-    assert_eq!(
-        allocation.grants,
-        [
-            Grant::Layer(Target::whole(2)),
-            Grant::Layer(Target::whole(0))
-        ]
-    );
+    let layers = |budget| {
+        let grants = allocate(&[tile(720, 0), tile(180, 0)], budget).grants;
+        let layers = grants.iter().map(|grant| match grant {
+            Grant::Layer(target) => Some(target.layer),
+            Grant::NoBandwidth | Grant::Nothing => None,
+        });
+        layers.collect::<Vec<_>>()
+    };
+    assert_eq!(layers(Budget::Unknown), [Some(0), Some(0)]);
+    assert_eq!(layers(Budget::Unlimited), [Some(2), Some(0)]);
 }
 
 #[test]
 fn the_most_important_tile_always_gets_its_base_layer() {
-    let allocation = allocate(&[tile(720, 0), tile(720, 5)], Some(1_000));
+    let allocation = allocate(&[tile(720, 0), tile(720, 5)], Budget::Bps(1_000));
     assert_eq!(
         allocation.grants,
         [Grant::NoBandwidth, Grant::Layer(Target::whole(0))]
@@ -54,7 +56,10 @@ fn the_most_important_tile_always_gets_its_base_layer() {
 
 #[test]
 fn all_base_layers_come_before_anybodys_second() {
-    let allocation = allocate(&[tile(720, 9), tile(720, 0), tile(720, 0)], Some(700_000));
+    let allocation = allocate(
+        &[tile(720, 9), tile(720, 0), tile(720, 0)],
+        Budget::Bps(700_000),
+    );
     assert_eq!(
         allocation.grants,
         [
@@ -67,7 +72,7 @@ fn all_base_layers_come_before_anybodys_second() {
 
 #[test]
 fn a_tile_gets_no_more_than_it_can_show() {
-    let allocation = allocate(&[tile(200, 0)], Some(100_000_000));
+    let allocation = allocate(&[tile(200, 0)], Budget::Bps(100_000_000));
     assert_eq!(allocation.grants, [Grant::Layer(Target::whole(1))]);
 }
 
@@ -77,7 +82,10 @@ fn a_floor_protects_the_important_one() {
         min_height: 720,
         ..tile(720, 9)
     };
-    let allocation = allocate(&[tile(720, 0), screen, tile(720, 0)], Some(2_200_000));
+    let allocation = allocate(
+        &[tile(720, 0), screen, tile(720, 0)],
+        Budget::Bps(2_200_000),
+    );
     assert_eq!(
         allocation.grants,
         [
@@ -94,17 +102,17 @@ fn a_trembling_estimate_changes_nothing() {
     demand.current = Some(Target::whole(2));
     for estimate in [1_510_000, 1_650_000, 1_830_000] {
         assert_eq!(
-            allocate(std::slice::from_ref(&demand), Some(estimate)).grants,
+            allocate(std::slice::from_ref(&demand), Budget::Bps(estimate)).grants,
             [Grant::Layer(Target::whole(2))]
         );
     }
     demand.current = Some(Target::whole(1));
     assert_eq!(
-        allocate(std::slice::from_ref(&demand), Some(1_830_000)).grants,
+        allocate(std::slice::from_ref(&demand), Budget::Bps(1_830_000)).grants,
         [Grant::Layer(Target::whole(1))]
     );
     assert_eq!(
-        allocate(std::slice::from_ref(&demand), Some(1_850_000)).grants,
+        allocate(std::slice::from_ref(&demand), Budget::Bps(1_850_000)).grants,
         [Grant::Layer(Target::whole(2))]
     );
 }
@@ -134,7 +142,7 @@ proptest! {
         demands in prop::collection::vec(any_demand(), 0..20),
         budget in 0u64..20_000_000,
     ) {
-        let allocation = allocate(&demands, Some(budget));
+        let allocation = allocate(&demands, Budget::Bps(budget));
         let largest_base = demands.iter().filter_map(|demand| demand.ladder.first()).map(|rung| rung.bps).max().unwrap_or(0);
         prop_assert!(allocation.used_bps <= budget.max(largest_base));
     }
@@ -144,7 +152,7 @@ proptest! {
         demands in prop::collection::vec(any_demand(), 1..20),
         budget in 0u64..20_000_000,
     ) {
-        let allocation = allocate(&demands, Some(budget));
+        let allocation = allocate(&demands, Budget::Bps(budget));
         let has_media = demands.iter().any(|demand| !demand.ladder.is_empty());
         let served = allocation.grants.iter().any(|grant| matches!(grant, Grant::Layer(_)));
         prop_assert_eq!(has_media, served);
@@ -157,7 +165,7 @@ proptest! {
         more in 0u64..10_000_000,
     ) {
         let paused = |budget| {
-            allocate(&demands, Some(budget)).grants.iter().filter(|grant| **grant == Grant::NoBandwidth).count()
+            allocate(&demands, Budget::Bps(budget)).grants.iter().filter(|grant| **grant == Grant::NoBandwidth).count()
         };
         prop_assert!(paused(budget + more) <= paused(budget));
     }
@@ -170,7 +178,7 @@ proptest! {
         more in 0u64..10_000_000,
     ) {
         let demands: Vec<Demand> = demands.into_iter().map(|demand| Demand { current: None, ..demand }).collect();
-        let used = |budget| allocate(&demands, Some(budget)).used_bps;
+        let used = |budget| allocate(&demands, Budget::Bps(budget)).used_bps;
         prop_assert!(percent(used(budget + more), CLIMB_PERCENT) + 1 >= used(budget));
     }
 
@@ -180,7 +188,7 @@ proptest! {
         more in 0u64..10_000_000,
     ) {
         let bases: u64 = demands.iter().filter_map(|demand| demand.ladder.first()).map(|rung| rung.bps).sum();
-        let allocation = allocate(&demands, Some(bases + more));
+        let allocation = allocate(&demands, Budget::Bps(bases + more));
         prop_assert!(!allocation.grants.contains(&Grant::NoBandwidth));
     }
 
@@ -199,7 +207,7 @@ proptest! {
         demands[0].priority = 255;
         let bases: u64 = demands.iter().filter_map(|demand| demand.ladder.first()).map(|rung| rung.bps).sum();
         let budget = bases + budget;
-        let grant = |budget| match allocate(&demands, Some(budget)).grants[0] {
+        let grant = |budget| match allocate(&demands, Budget::Bps(budget)).grants[0] {
             Grant::Layer(target) => Some(target.layer),
             Grant::NoBandwidth | Grant::Nothing => None,
         };
@@ -216,7 +224,7 @@ proptest! {
         let mut demand = demand;
         let mut layer = |share: u64| {
             let budget = percent(estimate, share);
-            let grants = allocate(std::slice::from_ref(&demand), Some(budget)).grants;
+            let grants = allocate(std::slice::from_ref(&demand), Budget::Bps(budget)).grants;
             demand.current = match grants[..] {
                 [Grant::Layer(layer)] => Some(layer),
                 _ => None,

@@ -94,7 +94,7 @@ const MISSING_MAX: usize = 512;
 const STATUSES_MAX: usize = 4_096;
 /// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
 /// links; on a link that is too narrow for its media, it makes the loss that it repairs.
-const REPAIR_SHARE: usize = 3;
+const REPAIR_SHARE: usize = 2;
 const REPAIR_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
@@ -208,6 +208,11 @@ impl Lane {
         self.estimator.set_demand(now, wanted_bps);
     }
 
+    /// What leaves now waits on the way.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.estimator.is_queued()
+    }
+
     /// The estimate is lower than it was, but only for a moment, to find something out.
     pub(crate) fn is_experimenting(&self) -> bool {
         self.estimator.is_experimenting()
@@ -216,6 +221,12 @@ impl Lane {
     /// The bandwidth estimate in bit/s; `None` while nothing is known.
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
         self.estimator.estimate_bps().or(self.remb_bps)
+    }
+
+    /// Whether the receiver tells what arrives, so that there will be an estimate.
+    pub(crate) fn will_know(&self) -> bool {
+        let mut streams = self.streams.iter().flatten();
+        streams.any(|stream| stream.template.numbers_transport())
     }
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {
@@ -255,7 +266,7 @@ impl Lane {
             kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
         };
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
-        if packet.starts_keyframe && !at_once {
+        if packet.starts_keyframe {
             self.give_up_before(now, slot, outgoing.rewritten.seq);
         }
         if at_once {
@@ -269,11 +280,20 @@ impl Lane {
     /// Receivers go on with a keyframe whatever is missing before it.
     fn give_up_before(&mut self, now: Instant, slot: usize, seq: u64) {
         let dropped = self.pacer.give_up(now, slot);
-        if dropped > 0 {
-            self.stats.dropped += dropped;
-            if let Some(stream) = stream_of(&mut self.streams, slot) {
-                stream.given_up_before = seq;
-            }
+        self.stats.dropped += dropped;
+        if let Some(stream) = stream_of(&mut self.streams, slot)
+            && (dropped > 0 || stream.given_up_before == u64::MAX)
+        {
+            stream.given_up_before = seq;
+        }
+    }
+
+    /// A slot's picture is too large for the link and goes on with a keyframe of a smaller one: what waits or is missing
+    /// until then is given up.
+    pub(crate) fn give_up(&mut self, slot: usize) {
+        self.stats.dropped += self.pacer.drop_slot(slot);
+        if let Some(stream) = stream_of(&mut self.streams, slot) {
+            stream.given_up_before = u64::MAX;
         }
     }
 

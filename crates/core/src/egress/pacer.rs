@@ -93,9 +93,11 @@ impl Pacer {
         let oldest = self.media.iter().find(|outgoing| outgoing.slot == slot);
         let is_stale = oldest
             .is_some_and(|oldest| now.saturating_duration_since(oldest.packet.arrived) > STALE);
-        if !is_stale {
-            return 0;
-        }
+        if is_stale { self.drop_slot(slot) } else { 0 }
+    }
+
+    /// Drops what waits in a slot; how many packets.
+    pub(crate) fn drop_slot(&mut self, slot: usize) -> u64 {
         let mut dropped = 0;
         for queue in [&mut self.media, &mut self.resends] {
             queue.retain(|outgoing| {

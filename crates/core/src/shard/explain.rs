@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Shard;
-use crate::allocate::{self, Grant};
+use crate::allocate::{self, Budget, Grant};
 use crate::explain::{
     ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, PublishedLayer,
 };
@@ -28,7 +28,7 @@ impl Shard {
     fn explanation(&mut self, now: Instant, key: PeerKey) -> Option<Explanation> {
         let asked = self.demands(now, key);
         let peer = self.peers.get(key)?;
-        let plenty = allocate::allocate(&asked.demands, None);
+        let plenty = allocate::allocate(&asked.demands, Budget::Unlimited);
         let wishes = asked.places.iter().zip(&plenty.grants);
         let wished: Vec<(usize, Target)> = wishes
             .filter_map(|(slot, grant)| match grant {

@@ -28,6 +28,19 @@ impl Shard {
         }
     }
 
+    /// The same for somebody whose picture stands still.
+    pub(super) fn want_lost_keyframe(&mut self, now: Instant, track: TrackKey, layer: usize) {
+        let layers = self.tracks.get_mut(track).map(|track| &mut track.layers);
+        if let Some(layer) = layers.and_then(|layers| layers.get_mut(layer)) {
+            let held_back = layer.keyframes.next();
+            layer.keyframes.hurry();
+            if let (Some(_), Some(at)) = (held_back, layer.keyframes.next()) {
+                self.timers.schedule(at, Timer::Keyframe(track));
+            }
+        }
+        self.want_keyframe(now, track, layer);
+    }
+
     pub(super) fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;

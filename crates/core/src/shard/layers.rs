@@ -3,9 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::allocate::{self, Demand, Downlink, Grant};
+use crate::allocate::{self, Allocation, Budget, Demand, Downlink, Grant};
 use crate::forward::Slot;
 use crate::layering::Target;
+use crate::peer::Peer;
 use crate::publish::PeerKey;
 use crate::{Event, MediaKind, PeerId, Quality, QualityReason, Why};
 
@@ -14,6 +15,10 @@ const AUDIO_BPS: u64 = 60_000;
 /// How much more than the tiles take is asked of the estimator: climbing wants a margin, and an estimate
 /// that may not grow past what is sent would never give it.
 const DESIRED_PERCENT: u64 = 150;
+
+/// Of the budget so much may be sent for the moment that a keyframe of something smaller takes. Higher fills the queue of
+/// a link that has become narrow, lower makes a picture stand for that moment that need not.
+const OVERLOAD_PERCENT: u64 = 150;
 
 /// People read this; more often would be flicker.
 const QUALITY_STANDS: Duration = Duration::from_secs(2);
@@ -60,10 +65,14 @@ impl Shard {
         };
         // What gets lost is sent again.
         let repair = peer.lane.loss_permille();
-        let budget = peer.estimate_bps.map(|bps| {
-            let media = bps.saturating_sub(bps * repair / 1_000);
-            media.saturating_sub(audio_bps)
-        });
+        let budget = match peer.estimate_bps {
+            Some(bps) => {
+                let media = bps.saturating_sub(bps * repair / 1_000);
+                Budget::Bps(media.saturating_sub(audio_bps))
+            }
+            None if peer.lane.will_know() => Budget::Unknown,
+            None => Budget::Unlimited,
+        };
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -80,6 +89,12 @@ impl Shard {
                 Grant::Nothing => (None, Why::NoKeyframe),
             };
             aim(&mut peer.slots, *index, target, why);
+        }
+        let queued = peer.lane.is_queued();
+        if let (true, Budget::Bps(bps)) = (queued, budget) {
+            for index in too_large(&places, &demands, &allocation, bps) {
+                halt(peer, index);
+            }
         }
         if peer.connected {
             let waiting = peer.slots.iter().filter_map(Slot::awaits_keyframe);
@@ -220,6 +235,47 @@ impl Shard {
                 quality,
             });
         }
+    }
+}
+
+/// Slots that are to show a smaller picture, and send a larger one for which the link is much too narrow: the smaller
+/// would come behind all of that.
+fn too_large(
+    places: &[usize],
+    demands: &[Demand],
+    allocation: &Allocation,
+    budget_bps: u64,
+) -> Vec<usize> {
+    let rate = |demand: &Demand, layer: Target| {
+        let rung = demand.ladder.iter().find(|rung| rung.layer == layer);
+        rung.map_or(0, |rung| rung.bps)
+    };
+    let mut sent_bps = allocation.used_bps;
+    let mut larger = Vec::new();
+    for ((index, demand), grant) in places.iter().zip(demands).zip(&allocation.grants) {
+        if let (Some(current), Grant::Layer(target)) = (demand.current, grant)
+            && !current.shows_as_much_as(*target)
+        {
+            let more = rate(demand, current).saturating_sub(rate(demand, *target));
+            sent_bps += more;
+            larger.extend((more > 0).then_some(*index));
+        }
+    }
+    if sent_bps * 100 <= budget_bps * OVERLOAD_PERCENT {
+        larger.clear();
+    }
+    larger
+}
+
+/// Sends nothing more of what the slot carries until the keyframe comes that it waits for.
+fn halt(peer: &mut Peer, index: usize) {
+    let source = peer
+        .slots
+        .get_mut(index)
+        .and_then(|slot| slot.source.as_mut());
+    if let Some(source) = source {
+        source.current = None;
+        peer.lane.give_up(index);
     }
 }
 

@@ -116,7 +116,7 @@ impl Shard {
             .and_then(|peer| peer.slots.get(slot))
             .and_then(|slot| slot.source.as_ref());
         if let Some((track, Some(current))) = source.map(|source| (source.track, source.current)) {
-            self.want_keyframe(now, track, current.layer);
+            self.want_lost_keyframe(now, track, current.layer);
         }
     }
 

@@ -89,7 +89,7 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
         );
         for frame in world.frames(study.subject.viewer, publisher, *source, Duration::ZERO) {
             let colour = LAYERS
-                .get(usize::from(frame.tag.layer))
+                .get(usize::from(frame.tag.rank()))
                 .unwrap_or(&"#08519c");
             let (x, tall) = (
                 scale.x(frame.at),

@@ -30,7 +30,7 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
     }
     for (publisher, source) in &study.subject.pictures {
         for frame in world.frames(seat.name, publisher, *source, Duration::ZERO) {
-            let (layer, temporal, number) = (frame.tag.layer, frame.tag.temporal, frame.tag.frame);
+            let (layer, temporal, number) = (frame.tag.rank(), frame.tag.temporal, frame.tag.frame);
             let (key, age) = (
                 frame.tag.is_keyframe(),
                 (frame.at - frame.tag.captured).as_micros(),

@@ -327,7 +327,7 @@ impl VideoLayer {
         let size = (self.spec.width, self.spec.height);
         match self.encoding.codec {
             _ if self.encoding.opaque => write_opaque(tag, length),
-            Codec::H264 => write_h264(tag, length),
+            Codec::H264 => write_h264(tag, size, length),
             Codec::Av1 => write_av1(tag, length),
             Codec::Vp9 => self.vp9(frame, tag, length),
             Codec::Vp8 | Codec::Opus => write_vp8(&self.vp8(frame, tag), tag, size, length),

@@ -34,7 +34,7 @@ fn size_shown(world: &World, from: u64, to: u64) -> Vec<u8> {
     let mut sizes: Vec<u8> = frames
         .iter()
         .filter(|frame| frame.at < ms(to))
-        .map(|frame| frame.tag.layer.max(frame.tag.spatial))
+        .map(|frame| frame.tag.rank())
         .collect();
     sizes.dedup();
     sizes

@@ -17,6 +17,9 @@ const GROWTH: f64 = 1.08;
 /// An estimate may grow to this much of what comes through: what is not sent proves nothing. Higher lets it
 /// run ahead of the path, lower waits for a probe.
 const PROVEN: f64 = 1.25;
+/// The same of a known capacity, and of what comes through beyond it. Higher lets layers be taken for which there is no
+/// room, and given back in the queue that follows; lower takes the error of a probe for the end of the path.
+const PROVEN_KNOWN: f64 = 1.05;
 /// Near a known capacity the rate grows by a packet of this many bits for each time it takes to see
 /// the effect: a round trip and `RESPONSE_US` for the report and the detector.
 const PACKET_BITS: f64 = 9_600.0;
@@ -31,6 +34,8 @@ const NEAR: f64 = 0.93;
 
 /// Share of a new sample in the known capacity.
 const CAPACITY_WEIGHT: f64 = 0.3;
+/// A capacity is believed for so long after it was last seen; probes see it every few seconds.
+const CAPACITY_US: i64 = 20_000_000;
 /// A sample, or a rate that came through, this far from the known capacity means that it has changed.
 const CAPACITY_LOWER: f64 = 0.75;
 const CAPACITY_HIGHER: f64 = 1.15;
@@ -47,8 +52,14 @@ pub(super) struct Aimd {
     rate: f64,
     state: State,
     /// What came through when a queue grew, smoothed.
-    capacity: Option<f64>,
+    capacity: Option<Capacity>,
     decreased: Option<i64>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Capacity {
+    rate: f64,
+    seen: i64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,9 +100,13 @@ impl Aimd {
 
     /// Something has shown what comes through.
     pub(super) fn set(&mut self, rate: f64) {
-        self.capacity
-            .take_if(|capacity| rate > *capacity * CAPACITY_HIGHER);
+        self.outgrow(rate);
         self.rate = rate;
+    }
+
+    /// A probe has filled the path, which carried this.
+    pub(super) fn filled(&mut self, at: i64, rate: f64) {
+        self.learn(at, rate);
     }
 
     pub(super) fn update(&mut self, at: i64, elapsed_us: i64, usage: Usage, path: Path) {
@@ -102,7 +117,7 @@ impl Aimd {
             }
             (Usage::Under, _) => self.state = State::Hold,
             (Usage::Normal, State::Hold) => self.state = State::Increase,
-            (Usage::Normal, State::Increase) => self.increase(elapsed_us as f64 / 1e6, path),
+            (Usage::Normal, State::Increase) => self.increase(at, elapsed_us as f64 / 1e6, path),
         }
     }
 
@@ -123,11 +138,11 @@ impl Aimd {
             (true, true) => return,
             (true, false) => (acked * beta).max(self.rate * LIMITED_BETA),
             (false, true) => {
-                self.learn(acked);
+                self.learn(at, acked);
                 acked.max(self.rate) * beta
             }
             (false, false) => {
-                self.learn(acked);
+                self.learn(at, acked);
                 acked * beta
             }
         };
@@ -135,22 +150,32 @@ impl Aimd {
         self.rate = self.rate.min(lowered);
     }
 
-    fn learn(&mut self, acked: f64) {
-        self.capacity = Some(match self.capacity {
+    fn learn(&mut self, at: i64, acked: f64) {
+        let known = self.capacity.map(|known| known.rate);
+        let rate = match known {
             Some(known) if acked > known * CAPACITY_LOWER && acked < known * CAPACITY_HIGHER => {
                 known + CAPACITY_WEIGHT * (acked - known)
             }
             _ => acked,
-        });
+        };
+        self.capacity = Some(Capacity { rate, seen: at });
     }
 
-    fn increase(&mut self, seconds: f64, path: Path) {
+    /// More than what was taken for the capacity has come through.
+    fn outgrow(&mut self, rate: f64) {
+        self.capacity
+            .take_if(|capacity| rate > capacity.rate * CAPACITY_HIGHER);
+    }
+
+    fn increase(&mut self, at: i64, seconds: f64, path: Path) {
         let Some(acked) = path.acked.filter(|_| !path.limited) else {
             return;
         };
+        self.outgrow(acked);
         self.capacity
-            .take_if(|capacity| acked > *capacity * CAPACITY_HIGHER);
-        let grown = match self.capacity {
+            .take_if(|capacity| at - capacity.seen > CAPACITY_US);
+        let capacity = self.capacity.map(|capacity| capacity.rate);
+        let grown = match capacity {
             Some(capacity) if self.rate > capacity * CAPACITY_LOWER => {
                 let share = if self.rate > capacity * NEAR {
                     SHARE_NEAR
@@ -162,6 +187,10 @@ impl Aimd {
             }
             _ => self.rate * GROWTH.powf(seconds),
         };
-        self.rate = grown.min((acked * PROVEN).max(self.rate));
+        let proven = match capacity {
+            Some(capacity) => (acked * PROVEN).min(capacity.max(acked) * PROVEN_KNOWN),
+            None => acked * PROVEN,
+        };
+        self.rate = grown.min(proven.max(self.rate));
     }
 }

@@ -20,6 +20,21 @@ const LIMITED: f64 = 0.7;
 /// that is. Higher would take a queue that is being built for it, lower goes on into a path that has become narrow.
 const HELD_UP: f64 = 0.7;
 
+/// A path has become narrow where packets come so much later than the earliest, and little of what is sent comes through:
+/// its queue may be full before a line can be drawn through the delays, and then looks like a longer way. Lower takes
+/// bursts for that.
+pub(super) const NARROW_LATE_US: f64 = 80_000.0;
+/// A longer way, and radio that was away for a moment, look like that in one report. A narrow path does in several in a
+/// row, in which packets come later and later by so much, or for so long, or until it is seen to lose packets.
+const NARROW_GROWTH_US: f64 = 20_000.0;
+const NARROW_REPORTS: u32 = 2;
+const NARROW_US: i64 = 100_000;
+/// Window of the rate that passes then: the queue leaves no pauses.
+const ACKED_NARROW: i64 = 4;
+/// A report shows that packets get lost where one in so many is missing, and so many are.
+const MISSING_SHARE: u32 = 5;
+const MISSING_MIN: u32 = 3;
+
 /// Gaps between reports count as at most this, so that a pause is not growth.
 const STEP_US_MAX: i64 = 200_000;
 
@@ -37,21 +52,57 @@ impl Estimator {
         self.prober.expire(at);
         let known = self.estimate().max(self.loss.capacity().unwrap_or(0.0));
         let shallow = self.loss.shallow(at);
-        let path = Path {
+        let mut usage = self.trend.usage();
+        let mut path = Path {
             acked: self.acked_rate(),
             rtt_us: micros(self.rtt().unwrap_or(RTT_START)) as f64,
             queue_us: self.trend.queue(),
             limited: self.limited(),
         };
-        match self.prober.conclude(at, known, natural, shallow) {
-            Some(Found::More { rate, filled }) => {
+        if let Some(passed) = self.narrow(at) {
+            usage = Usage::Over;
+            path.acked = Some(passed);
+            path.queue_us = self.trend.late().max(path.queue_us);
+            path.limited = false;
+            self.loss.explain(at);
+            self.trend.take_back_leaps();
+        }
+        let found = self.prober.conclude(at, known, natural, shallow);
+        match found {
+            Some(Found::More { rate, full }) => {
                 self.aimd.set(rate.min(BPS_MAX as f64));
-                self.loss.raise(rate, filled);
+                if let Some(full) = full {
+                    self.aimd.filled(at, full);
+                }
+                self.loss.raise(rate, full.is_some());
             }
+            Some(Found::Full(rate)) => self.aimd.filled(at, rate),
             Some(Found::AtMost(rate)) => self.loss.lower(rate),
-            None => self.aimd.update(at, elapsed, self.trend.usage(), path),
+            None => self.aimd.update(at, elapsed, usage, path),
         }
         self.loss.update(at, elapsed, self.aimd.rate(), path);
+    }
+
+    /// What comes through where the path has become narrow.
+    fn narrow(&mut self, at: i64) -> Option<f64> {
+        let passed = self.acked.rate(ACKED_NARROW).unwrap_or(0.0);
+        let sent = self.sent.rate(SENT).unwrap_or(0.0);
+        let late = self.trend.late();
+        let before = std::mem::replace(&mut self.late_before, late);
+        self.later = if late > before + NARROW_GROWTH_US {
+            self.later + 1
+        } else {
+            0
+        };
+        if late < NARROW_LATE_US || passed > sent * HELD_UP || passed <= 0.0 {
+            self.narrow_since = None;
+            return None;
+        }
+        let since = *self.narrow_since.get_or_insert(at);
+        let (arrived, missing) = self.newest_report;
+        let loses = missing >= MISSING_MIN && missing * MISSING_SHARE >= arrived + missing;
+        let is_narrow = loses || self.later >= NARROW_REPORTS || at - since >= NARROW_US;
+        is_narrow.then_some(passed)
     }
 
     fn acked_rate(&self) -> Option<f64> {

@@ -46,7 +46,7 @@ impl Points {
 }
 
 /// The lowest delay of the last one to two periods of `BASE_US`.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Base {
     since: i64,
     before: Option<i64>,

@@ -29,7 +29,7 @@ const DOUBTS_MAX: u8 = 3;
 /// of them take longer, fewer stay away by chance.
 const RUNS: f64 = 4.0;
 /// Retransmissions make up for so much loss. More is a picture that stands until less is sent.
-const BEARABLE: f64 = 0.2;
+const BEARABLE: f64 = 0.3;
 /// Share of what came through that is sent during an experiment. Nearer to 1 would not show a
 /// difference, lower costs more picture.
 const EXPERIMENT: f64 = 0.75;
@@ -64,6 +64,8 @@ pub(super) struct Loss {
     limit: Option<Limit>,
     experiment: Option<Experiment>,
     observation: Observation,
+    /// What left before this was lost for a known reason.
+    explained: i64,
     reported: f64,
 }
 
@@ -101,6 +103,7 @@ impl Loss {
             limit: None,
             experiment: None,
             observation: Observation::default(),
+            explained: 0,
             reported: 0.0,
         }
     }
@@ -148,10 +151,8 @@ impl Loss {
 
     /// The fate of a packet, in the order in which they left.
     pub(super) fn add(&mut self, at: i64, bytes: u16, lost: bool) {
-        if self
-            .experiment
-            .is_some_and(|experiment| at < experiment.since)
-        {
+        let since = self.experiment.map_or(0, |experiment| experiment.since);
+        if at < since.max(self.explained) {
             return;
         }
         self.observation.add(at, bytes, lost);
@@ -178,6 +179,13 @@ impl Loss {
             None if path.limited => {}
             None => self.experiment(at, rate, seen, path),
         }
+    }
+
+    /// Everything that has left until now went into a path that has become narrow: what gets lost of it says nothing.
+    pub(super) fn explain(&mut self, at: i64) {
+        self.explained = at;
+        self.experiment = None;
+        self.observation = Observation::default();
     }
 
     fn experiment(&mut self, at: i64, rate: f64, seen: Seen, path: Path) {

@@ -33,6 +33,7 @@ use std::time::{Duration, Instant};
 
 use super::twcc::Feedback;
 use aimd::Aimd;
+use control::NARROW_LATE_US;
 use history::History;
 use loss::Loss;
 use probe::Prober;
@@ -55,6 +56,10 @@ const PACING_FACTOR_SHALLOW: f64 = 1.05;
 const SILENCE_US: i64 = 500_000;
 const SILENCE_STEP_US: i64 = 250_000;
 const SILENCE_FACTOR: f64 = 0.8;
+
+/// What the path takes is found out within this, or the estimate that one starts from is believed. Longer is small
+/// pictures where nothing can be found out, shorter ends the search on a long way.
+const GUESS_US_MAX: i64 = 2_000_000;
 
 /// A packet that was answered later than this was not on its way all the time.
 const RTT_US_MAX: i64 = 5_000_000;
@@ -97,6 +102,15 @@ pub(crate) struct Estimator {
     reported: Option<(u64, i64)>,
     last_sent: Option<i64>,
     last_update: i64,
+    /// How late packets came by the report before, and in how many reports in a row they came later and later; since when
+    /// little comes through, and late; packets that the newest report says have arrived, and those that have
+    /// not.
+    late_before: f64,
+    later: u32,
+    narrow_since: Option<i64>,
+    newest_report: (u32, u32),
+    /// After the first report: until when an end of what the path takes is looked for.
+    guess_ends: Option<i64>,
     /// When the next report is overdue, while one is owed.
     overdue: Option<i64>,
     /// The receiver's clock: its last reference time, and the same without wrap-around.
@@ -123,6 +137,11 @@ impl Estimator {
             reported: None,
             last_sent: None,
             last_update: 0,
+            late_before: 0.0,
+            later: 0,
+            narrow_since: None,
+            newest_report: (0, 0),
+            guess_ends: None,
             overdue: None,
             reference: None,
             number: 0,
@@ -153,6 +172,7 @@ impl Estimator {
         let Some(newest) = self.read(feedback) else {
             return;
         };
+        self.guess_ends.get_or_insert(at + GUESS_US_MAX);
         if self.outage {
             self.recover(at);
         }
@@ -203,15 +223,28 @@ impl Estimator {
         Some(self.start + Duration::from_micros(u64::try_from(due).unwrap_or(0)))
     }
 
-    /// None until there has been a report: no estimate is not an estimate of nothing.
+    /// None until it is more than a guess: no estimate is not an estimate of nothing.
     pub(crate) fn estimate_bps(&self) -> Option<u64> {
-        self.reported.map(|_| bps(self.estimate()))
+        (self.reported.is_some() && !self.guesses()).then(|| bps(self.estimate()))
+    }
+
+    /// Probes have not found out yet what the path takes, no queue has shown it, and it matters.
+    fn guesses(&self) -> bool {
+        self.prober.searching()
+            && self.aimd.decreased().is_none()
+            && self.wanted > self.estimate()
+            && (self.guess_ends).is_none_or(|ends| self.last_update < ends)
     }
 
     /// The rate has been lowered for a moment to find out where a little loss comes from: no reason to send something
     /// else.
     pub(crate) fn is_experimenting(&self) -> bool {
         self.loss.wondering()
+    }
+
+    /// Packets come so late that a queue must stand on the way.
+    pub(crate) fn is_queued(&self) -> bool {
+        self.trend.late() > NARROW_LATE_US
     }
 
     pub(crate) fn pacing_bps(&self) -> u64 {

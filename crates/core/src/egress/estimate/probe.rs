@@ -9,6 +9,9 @@ use super::{BPS_MAX, Probe};
 /// A cluster lasts for so long at its rate. Longer is surer with jitter and makes a longer queue where
 /// the capacity is not there: at twice the capacity, a queue of this length.
 const LENGTH_US: f64 = 40_000.0;
+/// The very first one asks whether the path takes what the estimate starts from, which is a guess: on a path that takes
+/// a third of it, it is a queue of three times this, which the first picture waits for.
+const CHECK_US: f64 = 25_000.0;
 /// A cluster is cut into so many packets where the MTU allows, and has at least so many bytes in each.
 const PACKETS: u64 = 10;
 const PACKET_BYTES_MIN: u64 = 200;
@@ -20,7 +23,7 @@ const KNOWN: f64 = 0.75;
 /// A probe's rate over the estimate: after one that came through, and otherwise.
 const FACTOR_GROWING: f64 = 2.0;
 const FACTOR_STEADY: f64 = 1.5;
-/// The first probe may miss by more: the estimate is a guess.
+/// The next one after the first may miss by more: the estimate is a guess.
 const FACTOR_FIRST: f64 = 3.0;
 /// What is wanted is probed with this to spare, so that an estimate can come out above it.
 const SPARE: f64 = 1.2;
@@ -34,7 +37,7 @@ const FILLED: f64 = 0.9;
 /// Time between probes that find nothing: it doubles from one to the other. The longest decides how fast a path
 /// that has become faster is found, and how often one that has not gets a queue.
 const INTERVAL_US_MIN: i64 = 1_000_000;
-const INTERVAL_US_MAX: i64 = 5_000_000;
+const INTERVAL_US_MAX: i64 = 3_000_000;
 /// A cluster that cannot be sent by then is given up.
 const SEND_US_MAX: i64 = 250_000;
 /// Reports about a cluster are waited for so long beyond the round trip.
@@ -48,13 +51,27 @@ pub(super) struct Prober {
     not_before: i64,
     interval: i64,
     factor: f64,
+    search: Search,
+}
+
+/// How far the search for what the path takes has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Search {
+    /// Nothing is known but a guess.
+    Guess,
+    /// The path takes more and more.
+    Rising,
+    Done,
 }
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Found {
-    /// The path takes this, and, where that has filled it, no more.
-    More { rate: f64, filled: bool },
+    /// The path takes this, which is less than the estimate where that was a guess; and what filled it, where
+    /// something did.
+    More { rate: f64, full: Option<f64> },
+    /// The path takes what it is known to take: this is what filled it.
+    Full(f64),
     /// A path without a queue takes no more than this: what came through is what it sends, and what its
     /// small queue took.
     AtMost(f64),
@@ -73,6 +90,7 @@ enum State {
 struct Cluster {
     id: u8,
     rate: f64,
+    length: f64,
     bytes_left: u64,
     /// When it is given up, and after how long once it has been sent.
     expires: i64,
@@ -97,14 +115,20 @@ impl Prober {
             not_before: 0,
             interval: INTERVAL_US_MIN,
             factor: FACTOR_FIRST,
+            search: Search::Guess,
         }
+    }
+
+    /// No probe has found an end yet of what the path takes.
+    pub(super) fn searching(&self) -> bool {
+        self.search != Search::Done
     }
 
     pub(super) fn current(&self) -> Option<Probe> {
         let State::Sending(cluster) = &self.state else {
             return None;
         };
-        let packet = cluster.rate * LENGTH_US / 8e6 / PACKETS as f64;
+        let packet = cluster.rate * cluster.length / 8e6 / PACKETS as f64;
         Some(Probe {
             rate_bps: super::bps(cluster.rate),
             bytes_left: cluster.bytes_left.max(1),
@@ -117,7 +141,11 @@ impl Prober {
         if !matches!(self.state, State::Idle) || at < self.not_before {
             return;
         }
-        let rate = (estimate * self.factor)
+        let (factor, length) = match self.search {
+            Search::Guess => (1.0, CHECK_US),
+            Search::Rising | Search::Done => (self.factor, LENGTH_US),
+        };
+        let rate = (estimate * factor)
             .min(wanted * SPARE)
             .max(estimate * SPARE)
             .min(BPS_MAX as f64);
@@ -125,7 +153,8 @@ impl Prober {
         self.state = State::Sending(Cluster {
             id: self.next_id,
             rate,
-            bytes_left: super::bps(rate * LENGTH_US / 8e6).max(PACKETS * PACKET_BYTES_MIN),
+            length,
+            bytes_left: super::bps(rate * length / 8e6).max(PACKETS * PACKET_BYTES_MIN),
             expires: at + SEND_US_MAX,
             report_us: REPORT_US_MAX + rtt_us,
             first: at,
@@ -192,6 +221,7 @@ impl Prober {
             State::Awaiting(cluster) if at >= cluster.expires => {
                 self.state = State::Idle;
                 self.not_before = at;
+                self.search = Search::Done;
             }
             State::Idle | State::Sending(_) | State::Awaiting(_) => {}
         }
@@ -223,24 +253,38 @@ impl Prober {
         // A lost report says nothing about the path: the next probe may follow at once.
         let told = cluster.unknown == 0;
         self.state = State::Idle;
-        let found = match result {
-            Some((rate, true)) if shallow => Some(Found::AtMost(rate)),
-            Some((rate, filled)) if rate > known * GAIN_MIN => Some(Found::More { rate, filled }),
-            _ => None,
-        };
+        let guessed = self.search == Search::Guess;
+        let found = result.and_then(|Passed { rate, full }| match full {
+            Some(_) if shallow => Some(Found::AtMost(rate)),
+            Some(_) if guessed => Some(Found::More { rate, full }),
+            _ if rate > known * GAIN_MIN => Some(Found::More { rate, full }),
+            _ => full.map(Found::Full),
+        });
+        if told {
+            self.search = match (self.search, found) {
+                (Search::Guess | Search::Rising, Some(Found::More { full: None, .. })) => {
+                    Search::Rising
+                }
+                _ => Search::Done,
+            };
+        }
         match found {
-            Some(Found::More { filled: true, .. }) => {
+            Some(Found::More { full: Some(_), .. }) => {
                 self.interval = INTERVAL_US_MIN;
                 self.factor = FACTOR_STEADY;
                 self.not_before = at + self.interval;
             }
-            Some(Found::More { filled: false, .. }) => {
+            Some(Found::More { full: None, .. }) => {
                 self.interval = INTERVAL_US_MIN;
-                self.factor = FACTOR_GROWING;
+                self.factor = if guessed {
+                    FACTOR_FIRST
+                } else {
+                    FACTOR_GROWING
+                };
                 self.not_before = at;
             }
-            Some(Found::AtMost(_)) | None if told => self.fail(at),
-            Some(Found::AtMost(_)) | None => {}
+            Some(Found::Full(_) | Found::AtMost(_)) | None if told => self.fail(at),
+            Some(Found::Full(_) | Found::AtMost(_)) | None => {}
         }
         found
     }
@@ -275,9 +319,17 @@ impl Prober {
     }
 }
 
+/// What a cluster has shown.
+struct Passed {
+    /// What may be sent.
+    rate: f64,
+    /// What filled the path.
+    full: Option<f64>,
+}
+
 impl Cluster {
-    /// The rate at which the cluster came through, and whether that filled the path.
-    fn result(&self, natural_loss: f64) -> Option<(f64, bool)> {
+    /// The rate at which the cluster came through.
+    fn result(&self, natural_loss: f64) -> Option<Passed> {
         let known = self.sent - self.unknown;
         if self.delays.count < PACKETS_MIN
             || f64::from(known) < f64::from(self.sent) * KNOWN
@@ -294,7 +346,10 @@ impl Cluster {
         let arrived = f64::from(self.delays.count) / f64::from(self.delays.count + self.lost);
         let passed = (arrived / (1.0 - natural_loss)).min(1.0);
         let rate = sent * passed / stretched;
-        let filled = rate < sent * FILLED;
-        Some((if filled { rate * MARGIN } else { rate }, filled))
+        let full = (rate < sent * FILLED).then(|| sent * passed / (1.0 + slope.max(0.0)));
+        Some(Passed {
+            rate: if full.is_some() { rate * MARGIN } else { rate },
+            full,
+        })
     }
 }

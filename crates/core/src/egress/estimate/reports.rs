@@ -20,6 +20,7 @@ impl Estimator {
         let missed =
             before.is_some_and(|seq| first > seq + 1) && !self.close_gap(feedback.number, first);
         let (mut news, mut newest) = (false, None);
+        let (mut arrived, mut missing) = (0, 0);
         for (seq, ticks) in (first..).zip(&feedback.arrivals) {
             let Some(sent) = self.history.get_mut(seq) else {
                 continue;
@@ -36,10 +37,14 @@ impl Estimator {
                 self.acked.restart();
             }
             match (sent.fate, ticks) {
-                (Fate::Unknown, None) => sent.fate = Fate::Missing,
+                (Fate::Unknown, None) => {
+                    sent.fate = Fate::Missing;
+                    missing += 1;
+                }
                 (Fate::Arrived, _) | (Fate::Missing, None) => {}
                 (Fate::Unknown | Fate::Missing, Some(ticks)) => {
                     sent.fate = Fate::Arrived;
+                    arrived += 1;
                     let arrival = reference + i64::from(*ticks) * TICK_US;
                     self.acked.add(arrival, sent.bytes);
                     match sent.cluster {
@@ -57,6 +62,7 @@ impl Estimator {
             }
         }
         if news {
+            self.newest_report = (arrived, missing);
             self.reference = Some((feedback.reference_time, reference));
             if let Some(before) = before
                 && feedback.number.wrapping_sub(self.number) > 1

@@ -79,6 +79,9 @@ pub(super) struct Trend {
     above: Option<Above>,
     usage: Usage,
     base: Base,
+    /// Delay of the newest packet, and the lowest of a group, whatever was taken for a leap.
+    newest: i64,
+    lowest: Base,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,6 +116,8 @@ impl Trend {
             above: None,
             usage: Usage::Normal,
             base: Base::default(),
+            newest: 0,
+            lowest: Base::default(),
         }
     }
 
@@ -122,6 +127,7 @@ impl Trend {
             return;
         }
         let delay = arrival - at;
+        self.newest = delay;
         match &mut self.group {
             Some(group) if at < group.at => {}
             Some(group) if at - group.at <= GROUP_US => group.delay = group.delay.min(delay),
@@ -151,6 +157,22 @@ impl Trend {
         }
     }
 
+    /// How much later than the earliest the newest packets come, in µs: by a queue, or by another route.
+    pub(super) fn late(&self) -> f64 {
+        let lowest = self.lowest.lowest().unwrap_or(self.newest);
+        (self.newest - lowest) as f64
+    }
+
+    /// What was taken for leaps was a queue.
+    pub(super) fn take_back_leaps(&mut self) {
+        if self.offset != 0 || self.held.is_some() {
+            self.offset = 0;
+            self.base = self.lowest.clone();
+            self.restart();
+            self.smoothed = self.newest as f64;
+        }
+    }
+
     /// Forgets what was measured. What was learned of the path's noise stays.
     pub(super) fn restart(&mut self) {
         self.points.clear();
@@ -164,6 +186,7 @@ impl Trend {
     }
 
     fn complete(&mut self, group: Group) {
+        self.lowest.add(group.at, group.delay);
         let delay = group.delay - self.offset;
         let group = Group { delay, ..group };
         let Some(last) = self.last else {
@@ -172,6 +195,8 @@ impl Trend {
         let leap = delay - last.delay;
         if leap.abs() > CLOCK_US {
             self.base = Base::default();
+            self.lowest = Base::default();
+            self.lowest.add(group.at, group.delay);
             self.restart();
             return self.begin(group);
         }

@@ -27,20 +27,43 @@ fn probe(prober: &mut Prober, at: i64, bps: i64, known: impl Fn(u32) -> bool) ->
 
 #[test]
 fn a_probe_measures_the_path_or_itself() {
-    let near = |found, bps: f64, filled| {
-        matches!(found, Some(Found::More { rate, filled: was })
-            if was == filled && (rate - bps).abs() < 0.1e6)
-    };
-    let itself = probe(&mut Prober::new(), 0, 20_000_000, |_| true);
+    let mut prober = Prober::new();
+    let guess = probe(&mut prober, 0, 20_000_000, |_| true);
+    assert!(near(guess, 1.2e6, false), "{guess:?}");
+    assert!(prober.searching());
+    let itself = probe(&mut prober, 100_000, 20_000_000, |_| true);
     assert!(near(itself, 3e6, false), "{itself:?}");
-    let path = probe(&mut Prober::new(), 0, 2_000_000, |_| true);
-    assert!(near(path, 1.9e6, true), "{path:?}");
+    assert!(prober.searching());
+    let path = probe(&mut prober, 200_000, 1_500_000, |_| true);
+    assert!(near(path, 1.43e6, true), "{path:?}");
+    assert!(!prober.searching());
+}
+
+#[test]
+fn what_one_starts_from_is_a_guess_that_a_probe_corrects() {
+    let mut prober = Prober::new();
+    let less = probe(&mut prober, 0, 400_000, |_| true);
+    assert!(near(less, 0.38e6, true), "{less:?}");
+    assert!(!prober.searching());
+    assert_eq!(
+        probe(&mut prober, 2_000_000, 400_000, |_| true)
+            .map(|found| matches!(found, Found::Full(_))),
+        Some(true),
+        "what is known is no guess"
+    );
+}
+
+fn near(found: Option<Found>, bps: f64, filled: bool) -> bool {
+    matches!(found, Some(Found::More { rate, full })
+        if full.is_some() == filled && (rate - bps).abs() < 0.1e6)
 }
 
 #[test]
 fn a_probe_that_finds_nothing_puts_the_next_off() {
     let mut prober = Prober::new();
-    assert_eq!(probe(&mut prober, 0, 1_000_000, |_| true), None);
+    assert!(probe(&mut prober, 0, 20_000_000, |_| true).is_some());
+    let found = probe(&mut prober, 100_000, 1_000_000, |_| true);
+    assert!(matches!(found, Some(Found::Full(_))), "{found:?}");
     prober.start(500_000, ESTIMATE, 10e6, 50_000);
     assert_eq!(prober.current(), None);
     prober.start(1_500_000, ESTIMATE, 10e6, 50_000);
