@@ -3,6 +3,8 @@
 //! The media engine negotiates and keys the connection; the lane takes over the slots' SSRCs from it. A packet
 //! is written once: header from the slot's template, payload, tag, straight into the outbox.
 
+mod reports;
+
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -14,19 +16,20 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
 use super::PayloadTypes;
-use super::estimate::{BPS_MAX, BPS_MIN, Estimator, Probe};
+use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
 use super::redundancy::{Redundancy, Sound};
-use super::rtcp::{self, Message, Replay, SenderReport};
+use super::rtcp::Replay;
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
-use super::twcc::{self, Feedback};
 use super::wallclock::Wallclock;
 use crate::Outbox;
 use crate::crypto::Keying;
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
+
+pub(crate) use reports::Heard;
 
 /// A peer's send path of our own.
 #[derive(Debug)]
@@ -68,19 +71,6 @@ pub(crate) struct LaneStats {
     pub(crate) dropped: u64,
 }
 
-/// What a receiver has said, and a buffer to read it in. Reused.
-#[derive(Debug, Default)]
-pub(crate) struct Heard {
-    /// Slots and the numbers of packets that are missing there.
-    pub(crate) missing: Vec<(usize, u16)>,
-    /// Slots that have lost their picture.
-    pub(crate) lost_pictures: Vec<usize>,
-    buffer: Vec<u8>,
-    feedback: Feedback,
-}
-
-/// Sender reports of a sending stream: lips are in sync soon after a switch. libwebrtc does the same.
-const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Of 1,000 packets so many are lost where what is sent again is sent twice. Lower spends bandwidth on paths where the
 /// second round trip is rare, higher is a picture that stands for a third one.
 const RESEND_TWICE_PERMILLE: u64 = 30;
@@ -88,10 +78,6 @@ const RESEND_TWICE_PERMILLE: u64 = 30;
 const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
-/// What one datagram may ask for, and tell of: more is not read. Receivers ask for a burst of losses at once, and
-/// report several times a second.
-const MISSING_MAX: usize = 512;
-const STATUSES_MAX: usize = 4_096;
 /// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
 /// links; on a link that is too narrow for its media, it makes the loss that it repairs.
 const REPAIR_SHARE: usize = 2;
@@ -101,13 +87,6 @@ const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
 /// A lane is woken no sooner than that: what is due in between leaves together.
 const WAKE_MIN: Duration = Duration::from_millis(1);
-/// Under which SSRC the lane speaks of what it receives; libwebrtc has the same for those who send nothing.
-const FEEDBACK_SSRC: u32 = 1;
-/// Where its SRTCP indexes start. Those of slots and of the engine start at 0 and come once or a few times a second: even where chance
-/// gives them the same SSRC, no index is ever used twice under it.
-const FEEDBACK_INDEX_START: u32 = 1 << 30;
-/// The index has 31 bits (RFC 3711 section 3.4), and must not begin anew under the same key.
-const SRTCP_INDEX_MAX: u32 = (1 << 31) - 1;
 /// Copies that one wake-up may send for a probe: 10 ms at 50 Mbit/s.
 const PADDING_PER_WAKE_MAX: usize = 64;
 
@@ -126,7 +105,7 @@ impl Lane {
             newest: None,
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
-            feedback_index: FEEDBACK_INDEX_START,
+            feedback_index: reports::FEEDBACK_INDEX_START,
             stats: LaneStats::default(),
         }
     }
@@ -362,76 +341,6 @@ impl Lane {
             .min()
     }
 
-    /// Reads a receiver's RTCP. False where the engine has to read it too.
-    pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], heard: &mut Heard) -> bool {
-        heard.missing.clear();
-        heard.lost_pictures.clear();
-        let Some(keys) = &self.keys else {
-            return false;
-        };
-        heard.buffer.clear();
-        heard.buffer.extend_from_slice(datagram);
-        let Some((compound, index)) = keys.open_rtcp(&mut heard.buffer) else {
-            return true;
-        };
-        let sender = compound.get(4..).and_then(|rest| rest.first_chunk());
-        if !self
-            .replay
-            .is_new(sender.map_or(0, |ssrc| u32::from_be_bytes(*ssrc)), index)
-        {
-            return true;
-        }
-        let (mut complete, mut statuses) = (true, 0);
-        for message in rtcp::messages(compound) {
-            match message {
-                Message::Nack { ssrc, missing } => {
-                    if let Some(slot) = self.slot(ssrc) {
-                        let room = MISSING_MAX - heard.missing.len();
-                        heard
-                            .missing
-                            .extend(missing.map(|seq| (slot, seq)).take(room));
-                    }
-                }
-                Message::KeyframeRequest { ssrc } => heard.lost_pictures.extend(self.slot(ssrc)),
-                Message::TransportFeedback(body) => {
-                    if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
-                        statuses += heard.feedback.arrivals.len();
-                        self.estimator.on_feedback(now, &heard.feedback);
-                        self.redundancy.on_loss(now, self.estimator.loss_permille());
-                    }
-                }
-                Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
-                Message::Report => {}
-                Message::ForEngine => complete = false,
-            }
-        }
-        complete
-    }
-
-    /// Asks the peer for packets of a stream that it sends. False where it cannot be reached.
-    pub(crate) fn nack(&mut self, media: u32, missing: &[u16], outbox: &mut Outbox) -> bool {
-        let (Some(keys), Some(route)) = (&self.keys, self.route) else {
-            return false;
-        };
-        if self.feedback_index == SRTCP_INDEX_MAX {
-            return false;
-        }
-        self.feedback_index += 1;
-        let index = self.feedback_index;
-        outbox.write(route.source, route.destination, |bytes| {
-            let start = bytes.len();
-            rtcp::write_nack(bytes, FEEDBACK_SSRC, media, missing);
-            keys.seal_rtcp(bytes, start, FEEDBACK_SSRC, index)
-        });
-        true
-    }
-
-    fn slot(&self, ssrc: u32) -> Option<usize> {
-        self.streams
-            .iter()
-            .position(|stream| stream.as_ref().is_some_and(|stream| stream.ssrc == ssrc))
-    }
-
     fn may_send_now(&self, now: Instant) -> bool {
         self.pacer.is_empty() && self.pacer.may_burst(now)
     }
@@ -564,40 +473,6 @@ impl Lane {
         if report.due.is_some_and(|due| due <= now) {
             self.report(now, outgoing, outbox);
         }
-    }
-
-    /// Sends a sender report of the stream whose packet has just left.
-    fn report(&mut self, now: Instant, outgoing: &Outgoing, outbox: &mut Outbox) {
-        let (Some(stream), Some(keys), Some(route)) = (
-            stream_of(&mut self.streams, outgoing.slot),
-            &self.keys,
-            self.route,
-        ) else {
-            return;
-        };
-        let report = &mut stream.report;
-        report.due = Some(now + REPORT_INTERVAL);
-        report.srtcp_index += 1;
-        let since_shown = now.saturating_duration_since(outgoing.packet.shown_at());
-        let ticks = since_shown.as_secs_f64() * f64::from(outgoing.packet.clock_rate());
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "RTP timestamps wrap at 32 bits"
-        )]
-        let ticks = ticks.round() as u64 as u32;
-        let report = SenderReport {
-            ssrc: stream.ssrc,
-            ntp: self.wallclock.ntp_at(now),
-            timestamp: outgoing.rewritten.timestamp.wrapping_add(ticks),
-            packets: report.packets,
-            octets: report.octets,
-        };
-        outbox.write(route.source, route.destination, |bytes| {
-            let start = bytes.len();
-            report.write(bytes, &stream.cname);
-            keys.seal_rtcp(bytes, start, stream.ssrc, stream.report.srtcp_index)
-        });
     }
 }
 

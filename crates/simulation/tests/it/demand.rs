@@ -34,7 +34,9 @@ fn fault_06_no_estimate_is_not_zero() {
                     "connected at {connected:?}, first frame of {publisher} at {:?}",
                     first.at
                 );
-                assert_eq!(first.tag.layer, 1, "the layer that fills the tile");
+                let last = world.frames("anna", publisher, Camera, ms(4_000));
+                let layer = last.last().unwrap().tag.layer;
+                assert_eq!(layer, 1, "the layer that fills the tile");
             }
         });
 }

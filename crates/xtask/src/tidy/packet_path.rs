@@ -57,7 +57,9 @@ pub(super) fn one_way_out(repository: &Repository) -> Vec<String> {
         repository
             .ending(&[".rs"])
             .filter(move |(path, text)| {
-                SERVER.iter().any(|krate| path.starts_with(krate)) && text.contains(write)
+                SERVER.iter().any(|krate| path.starts_with(krate))
+                    && !path.contains("/tests/")
+                    && text.contains(write)
             })
             .map(|(path, _)| path)
     };
