@@ -134,6 +134,13 @@ fn whip_42_stereo_is_answered_with_stereo() {
     assert!(stereo.contains("stereo=1"), "{stereo}");
     let mono = answer(&obs().replace(";stereo=1;sprop-stereo=1", ""));
     assert!(!mono.contains("stereo=1"), "{mono}");
+    // Who watches is told the same.
+    let viewer = obs()
+        .replace("sendonly", "recvonly")
+        .replace("a=simulcast:send 0;1;2\r\n", "");
+    let viewer = viewer.replace("a=rid:0 send\r\na=rid:1 send\r\na=rid:2 send\r\n", "");
+    assert!(answer(&viewer).contains("stereo=1"));
+    assert!(!answer(&viewer.replace(";stereo=1;sprop-stereo=1", "")).contains("stereo=1"));
 }
 
 /// A Binding request as FFmpeg 8.0 sends it, signed with the server's password.

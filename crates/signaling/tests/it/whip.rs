@@ -460,6 +460,36 @@ async fn whip_18_a_token_comes_in_the_header_or_the_path() {
 }
 
 #[tokio::test]
+async fn whip_19_errors_are_problem_details() {
+    let server = start().await;
+    let (session, _) = published(&server).await;
+    let good = format!("{SDP}\nauthorization: Bearer {}", token("ann", json!({})));
+    let large = "v=0\r\n".repeat(100_000);
+    for (status, head, body) in [
+        (400, format!("POST /whip/r\n{good}"), "nonsense"),
+        (401, format!("POST /whip/r\n{SDP}"), ""),
+        (403, format!("POST /whip/other\n{good}"), ""),
+        (404, "GET /whip/r/sessions/none".to_owned(), ""),
+        (405, "PUT /whip/r".to_owned(), ""),
+        (413, format!("POST /whip/r\n{good}"), large.as_str()),
+        (
+            415,
+            format!("PATCH {session}\ncontent-type: text/plain"),
+            "",
+        ),
+        (422, format!("POST /whip/r\n{good}"), &reception()),
+        (422, format!("POST /whep/r\n{good}"), "nonsense"),
+    ] {
+        let response = request(server.address, &head, body).await;
+        assert_eq!(response.status, status, "{head}: {response:?}");
+        let problem = response.problem();
+        for field in ["type", "title", "code"] {
+            assert!(problem[field].is_string(), "{field} in {problem}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn whip_37_pages_of_other_origins_can_read_everything() {
     let server = start().await;
     let (session, created) = published(&server).await;
