@@ -8,6 +8,8 @@ import { HttpSession } from './http-session.js';
 
 /** How often to ask for a broadcast that has not begun, where the server does not say. */
 const ASK_AGAIN_MS = 3_000;
+/** How long to wait with another attempt to go elsewhere. */
+const MOVE_AGAIN_MS = 300;
 
 /**
  * @typedef {'connecting' | 'connected' | 'reconnecting' | 'closed'} SessionState
@@ -28,6 +30,9 @@ export class KeptSession extends TypedEvents {
   #endpoint;
   #options;
   #prepare;
+  #ready;
+  /** What still plays while the session that takes its place is being made. @type {HttpSession | null} */
+  #before = null;
   #over = new AbortController();
   #moved = false;
   #onPageHide = () => this.close();
@@ -36,9 +41,12 @@ export class KeptSession extends TypedEvents {
    * @param {string} endpoint
    * @param {import('./http-session.js').SessionOptions} options
    * @param {(pc: RTCPeerConnection) => void} prepare adds what is offered
+   * @param {(pc: RTCPeerConnection) => Promise<void>} [ready] settles when a session may take the place of another. Without it, one ends
+   *   before the next begins
    */
-  constructor(endpoint, options, prepare) {
+  constructor(endpoint, options, prepare, ready) {
     super();
+    this.#ready = ready;
     this.#endpoint = endpoint;
     this.#options = options;
     this.#prepare = prepare;
@@ -54,15 +62,32 @@ export class KeptSession extends TypedEvents {
     this.#end(null);
   }
 
+  /** The session whose media is shown. */
+  get playing() {
+    return this.#before ?? this.session;
+  }
+
   /**
    * Opens a new session elsewhere, as the server has asked.
    * @param {string} [endpoint] by default the same
    */
   move(endpoint) {
     if (endpoint) this.#endpoint = endpoint;
+    if (this.#before) return;
     this.#moved = true;
-    this.session?.close();
+    if (this.#ready && this.state === 'connected') this.#before = this.session;
+    else this.session?.close();
     this.session?.emit('lost', { ended: false });
+  }
+
+  /** @param {HttpSession} session that takes the place of the one before */
+  async #takeOver(session) {
+    const before = this.#before;
+    if (!before) return;
+    await this.#ready?.(session.pc);
+    if (this.#before !== before || this.session !== session) return;
+    this.#before = null;
+    before.close();
   }
 
   async #run() {
@@ -79,10 +104,11 @@ export class KeptSession extends TypedEvents {
         [reason, wait] = [new MadangError('disconnected'), undefined];
       } catch (error) {
         if (!(error instanceof MadangError && error.passing) || this.#over.signal.aborted) throw error;
-        [reason, wait] = [error, error.retryMs];
+        // What plays still is to be replaced before it ends.
+        [reason, wait] = [error, this.#before ? MOVE_AGAIN_MS : error.retryMs];
         this.emit('failed', error);
       }
-      this.#set('reconnecting');
+      if (!this.#before) this.#set('reconnecting');
     }
     throw reason;
   }
@@ -99,6 +125,7 @@ export class KeptSession extends TypedEvents {
       return true;
     }
     // A broadcast may begin at any time: who waits for it does not give up.
+    if (this.#before) return new Backoff().next(this.#over.signal, wait);
     if (reason.code === 'no_publisher') return new Backoff().next(this.#over.signal, wait ?? ASK_AGAIN_MS);
     return backoff.next(this.#over.signal, wait);
   }
@@ -113,10 +140,14 @@ export class KeptSession extends TypedEvents {
     session.on('connected', () => {
       connected = true;
       this.#set('connected');
+      this.#takeOver(session).catch(() => {});
     });
-    session.on('interrupted', () => this.#set('reconnecting'));
+    session.on('interrupted', () => {
+      if (this.playing === session) this.#set('reconnecting');
+    });
     /** @type {Promise<{ended: boolean}>} */
     const lost = new Promise((resolve) => session.on('lost', resolve));
+    session.on('lost', () => this.#lose(session));
     try {
       await session.open(this.#endpoint, this.#over.signal);
     } catch (error) {
@@ -128,12 +159,21 @@ export class KeptSession extends TypedEvents {
     return { connected, ended };
   }
 
+  /** The session before is over sooner than the one that takes its place is there. @param {HttpSession} session */
+  #lose(session) {
+    if (this.#before !== session || this.session === session) return;
+    this.#before = null;
+    this.#set(this.session?.pc.connectionState === 'connected' ? 'connected' : 'reconnecting');
+  }
+
   /** @param {MadangError | null} reason */
   #end(reason) {
     if (this.state === 'closed') return;
     window.removeEventListener('pagehide', this.#onPageHide);
     this.#set('closed');
     this.#over.abort();
+    this.#before?.close();
+    this.#before = null;
     this.session?.close();
     this.session?.emit('lost', { ended: false });
     this.emit('closed', reason);

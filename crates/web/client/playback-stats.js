@@ -73,10 +73,10 @@ export class PlaybackReader {
   /**
    * @param {Report | undefined} report
    * @param {string} counter
-   * @returns {number} by how much it has risen since the last reading
+   * @returns {number} by how much it has risen since the last reading; all of what has begun since then
    */
   #rise(report, counter) {
     const before = this.#before.get(report?.id);
-    return before && report ? (report[counter] ?? 0) - (before[counter] ?? 0) : 0;
+    return (report?.[counter] ?? 0) - (before?.[counter] ?? 0);
   }
 }

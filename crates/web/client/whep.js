@@ -8,6 +8,9 @@ import { PlaybackReader } from './playback-stats.js';
 import { ServerEvents } from './server-events.js';
 
 const LAYER_RELATION = 'urn:ietf:params:whep:ext:core:layer';
+/** Another server is given this long to send a picture before what plays is given up; it stops soon. */
+const PICTURE_PATIENCE_MS = 2_000;
+const LOOK_EVERY_MS = 50;
 
 /**
  * @typedef {import('./kept-session.js').SessionState} SessionState
@@ -38,11 +41,13 @@ export class WhepPlayer extends TypedEvents {
   #reader = new PlaybackReader();
   /** @type {ServerEvents | null} */
   #events = null;
+  /** The stream of a session that is about to take the place of another. @type {MediaStream | null} */
+  #next = null;
 
   /** @param {PlayOptions} options */
   constructor({ url, token }) {
     super();
-    this.#kept = new KeptSession(url, { token }, (pc) => this.#prepare(pc));
+    this.#kept = new KeptSession(url, { token }, (pc) => this.#prepare(pc), (pc) => this.#show(pc));
     for (const type of /** @type {const} */ (['state', 'failed', 'closed'])) {
       this.#kept.on(type, (/** @type {any} */ detail) => this.emit(type, detail));
     }
@@ -63,9 +68,9 @@ export class WhepPlayer extends TypedEvents {
     return this.#kept.state;
   }
 
-  /** The current connection, if there is one. */
+  /** The connection whose media is shown, if there is one. */
   get pc() {
-    return this.#kept.session?.pc ?? null;
+    return this.#kept.playing?.pc ?? null;
   }
 
   /** Whether this server lets viewers choose a layer. */
@@ -108,7 +113,17 @@ export class WhepPlayer extends TypedEvents {
       pruneCodecs(transceiver, kind);
       stream.addTrack(transceiver.receiver.track);
     }
-    this.emit('stream', stream);
+    if (this.pc && this.#kept.playing !== this.#kept.session) this.#next = stream;
+    else this.emit('stream', stream);
+  }
+
+  /** Shows the stream of the session that takes the place of another, as soon as there is something to see. @param {RTCPeerConnection} pc */
+  async #show(pc) {
+    const stream = this.#next;
+    const until = performance.now() + PICTURE_PATIENCE_MS;
+    while (performance.now() < until && !(await hasPicture(pc))) await new Promise((resolve) => setTimeout(resolve, LOOK_EVERY_MS));
+    if (stream && stream === this.#next) this.emit('stream', stream);
+    this.#next = null;
   }
 
   /** @param {import('./http-session.js').HttpSession} session */
@@ -140,6 +155,12 @@ export class WhepPlayer extends TypedEvents {
     this.layers = [...pictures.values()].sort((a, b) => size(b) - size(a));
     this.emit('layers', this.layers);
   }
+}
+
+/** @param {RTCPeerConnection} pc */
+async function hasPicture(pc) {
+  const reports = [...(await pc.getStats()).values()];
+  return reports.some(({ type, framesDecoded }) => type === 'inbound-rtp' && framesDecoded > 0);
 }
 
 /** The order of layers by what is measured: their names say nothing about it. @param {VideoLayer} layer */

@@ -1,16 +1,23 @@
 /** Clients of WHIP and WHEP that are programs. */
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { Call } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
 import { aiortc, ffmpeg } from './support/programs.mjs';
-import { broadcast, endpoint, playerIs, streamToken, watch, watches } from './support/streams.mjs';
+import { colourOf } from './support/probe.mjs';
+import { broadcast, endpoint, playerIs, seesMovement, streamToken, VIDEO, watch, watches } from './support/streams.mjs';
 import { KEY_OPTIONS } from './support/tokens.mjs';
 import { eventually } from './support/wait.mjs';
 
 /** @typedef {import('./support/programs.mjs').Program} Program */
 
 const FFMPEG_HERTZ = 900;
+/** Ten seconds: a late viewer would have to wait for most of that. */
+const KEYFRAME_FRAMES = 300;
+/** So old a keyframe is given to nobody who could ask for another. */
+const LATE_MS = 2_000;
+const SOON_SECONDS = 4;
 
 const call = new Call(KEY_OPTIONS);
 /** @type {import('./support/call.mjs').Browser} */ let chromium;
@@ -33,6 +40,20 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
     await playerIs(bea, 'waiting');
   });
 }
+
+call.story('whip_43: who comes late to a publisher that sends keyframes when it likes sees a picture at once', async () => {
+  const program = start(ffmpeg(endpoint(call, 'whip'), [], KEYFRAME_FRAMES));
+  const ada = await watch(call, chromium, 'Ada', { query: `#token=${streamToken(call, 'ada')}` });
+  // She has to wait for a keyframe, and so the server notices.
+  await told(program, () => watches(ada, 'blue'));
+  await delay(LATE_MS);
+  const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+  await told(program, () => eventually('Bea has a picture', () => colourOf(bea, VIDEO), (colour) => colour === 'blue', SOON_SECONDS));
+  await seesMovement(bea);
+  // What she was sent at once is behind her: she is where Ada is.
+  await eventually('Bea has caught up', () => bea.attribute('latency', 'data-ms'), (ms) => ms !== '' && Number(ms) < 500);
+  await program.stop();
+});
 
 call.story('aiortc publishes', async () => {
   const program = start(aiortc('publish', endpoint(call, 'whip')));

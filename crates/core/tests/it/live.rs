@@ -44,6 +44,34 @@ fn obs() -> String {
         .to_owned()
 }
 
+/// GStreamer: all m-lines but the first have port 0 and live in the bundle alone, encodings in capitals, mids that say what
+/// they are.
+fn gstreamer() -> String {
+    let section = |kind: &str, port: u32, mid: &str, rest: &str| {
+        format!(
+            "m={kind} {port} UDP/TLS/RTP/SAVPF 96\r\n{TRANSPORT}a=setup:actpass\r\na=mid:{mid}\r\na=sendonly\r\na=rtcp-mux\r\n\
+             a=rtcp-rsize\r\na=msid:user1@host webrtctransceiver0\r\na=ssrc:31 cname:user1@host\r\n{rest}"
+        )
+    };
+    let audio = section(
+        "audio",
+        9,
+        "audio0",
+        "a=rtpmap:96 OPUS/48000/2\r\na=fmtp:96 sprop-maxcapturerate=48000;sprop-stereo=0\r\n",
+    );
+    let video = section(
+        "video",
+        0,
+        "video1",
+        "a=bundle-only\r\na=rtpmap:96 H264/90000\r\na=rtcp-fb:96 nack\r\na=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 ccm fir\r\n\
+         a=fmtp:96 packetization-mode=1;profile-level-id=42c01f;level-asymmetry-allowed=1\r\n",
+    );
+    let video = video.replace(" 96\r\n", " 97\r\n").replace(":96 ", ":97 ");
+    format!(
+        "v=0\r\no=- 1 0 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\na=ice-options:trickle\r\na=group:BUNDLE audio0 video1\r\n{audio}{video}"
+    )
+}
+
 fn answer(sdp: &str) -> String {
     let now = Instant::now();
     let mut shard = shard(Limits::default());
@@ -58,6 +86,21 @@ fn whip_38_39_the_offer_of_ffmpeg_8_is_answered() {
         assert!(!answer.contains("m=video 0 "), "{answer}");
         assert!(answer.contains("a=recvonly"), "{answer}");
     }
+}
+
+#[test]
+fn whip_07_an_m_line_that_lives_in_the_bundle_alone_is_answered_as_the_others() {
+    let answer = answer(&gstreamer());
+    assert_eq!(answer.matches("a=recvonly\r\n").count(), 2, "{answer}");
+    for line in [
+        "a=group:BUNDLE audio0 video1",
+        "a=mid:video1",
+        "a=rtpmap:97 H264/90000",
+    ] {
+        assert!(answer.contains(line), "{line} in {answer}");
+    }
+    assert!(answer.contains("a=rtpmap:96 opus/48000/2"), "{answer}");
+    assert!(!answer.contains("m=video 0 "), "{answer}");
 }
 
 #[test]
@@ -91,6 +134,13 @@ fn whip_42_stereo_is_answered_with_stereo() {
     assert!(stereo.contains("stereo=1"), "{stereo}");
     let mono = answer(&obs().replace(";stereo=1;sprop-stereo=1", ""));
     assert!(!mono.contains("stereo=1"), "{mono}");
+    // Who watches is told the same.
+    let viewer = obs()
+        .replace("sendonly", "recvonly")
+        .replace("a=simulcast:send 0;1;2\r\n", "");
+    let viewer = viewer.replace("a=rid:0 send\r\na=rid:1 send\r\na=rid:2 send\r\n", "");
+    assert!(answer(&viewer).contains("stereo=1"));
+    assert!(!answer(&viewer.replace(";stereo=1;sprop-stereo=1", "")).contains("stereo=1"));
 }
 
 /// A Binding request as FFmpeg 8.0 sends it, signed with the server's password.

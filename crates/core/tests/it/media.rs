@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use madang_core::limits::Limits;
-use madang_core::{Datagram, Shard};
+use madang_core::{Datagram, Event, Shard, TrackId};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid};
+use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Input, Output, Rtc};
@@ -18,6 +18,13 @@ use crate::support::{SERVER, join, publish, shard_of};
 
 /// The most that an Ethernet's packet has room for beside the headers of IPv4 and UDP.
 const DATAGRAM_BYTES: usize = 1_472;
+
+/// What a client sends beside others.
+#[derive(Clone, Copy)]
+struct Layer {
+    rid: Option<Rid>,
+    size: (u16, u16),
+}
 
 /// A client of one video m-line.
 struct Client {
@@ -39,12 +46,21 @@ impl Client {
         direction: Direction,
         change: impl Fn(String) -> String,
     ) -> (Self, String) {
+        Self::join_with(shard, (now, number), (direction, None), change)
+    }
+
+    fn join_with(
+        shard: &mut Shard,
+        (now, number): (Instant, u16),
+        (direction, simulcast): (Direction, Option<Simulcast>),
+        change: impl Fn(String) -> String,
+    ) -> (Self, String) {
         let address = SocketAddr::from(([10, 0, 0, 2], 5_000 + number));
         let config = Rtc::builder().set_rtp_mode(true).enable_raw_packets(true);
         let mut rtc = config.clear_codecs().enable_vp8(true).build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         let mut changes = rtc.sdp_api();
-        let mid = changes.add_media(MediaKind::Video, direction, None, None, None);
+        let mid = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
         let (offer, pending): (_, SdpPendingOffer) = changes.apply().unwrap();
         let offer = change(offer.to_sdp_string());
         let answer = join(shard, now, number.into(), &offer).unwrap().sdp;
@@ -70,19 +86,37 @@ impl Client {
 
     /// Writes a frame of packets of these sizes.
     fn write_frame(&mut self, now: Instant, number: u64, keyframe: bool, packets: &[usize]) {
+        let only = Layer {
+            rid: None,
+            size: (320, 180),
+        };
+        self.write_layer(now, number, keyframe, packets, only);
+    }
+
+    fn write_layer(
+        &mut self,
+        now: Instant,
+        number: u64,
+        keyframe: bool,
+        packets: &[usize],
+        layer: Layer,
+    ) {
         let pt = self.rtc.media(self.mid).unwrap().remote_pts()[0];
         let time = u32::try_from(number).unwrap() * 3_000;
         let count = u64::try_from(packets.len()).unwrap();
         for (seq, bytes) in (number * count..).zip(packets) {
             let (first, last) = (seq == number * count, seq + 1 == (number + 1) * count);
             let mut payload = vec![u8::from(first) << 4, u8::from(!keyframe), 0, 0];
-            payload.extend_from_slice(&[0x9d, 0x01, 0x2a, 64, 1, 180, 0]);
+            payload.extend_from_slice(&[0x9d, 0x01, 0x2a]);
+            payload.extend_from_slice(&layer.size.0.to_le_bytes());
+            payload.extend_from_slice(&layer.size.1.to_le_bytes());
             payload.extend_from_slice(&number.to_be_bytes());
             payload.resize(*bytes, 0);
             let seq = (seq + 1_000).into();
             let rtp = RtpWrite::new(pt, seq, time, now, payload).marker(last);
             let mut api = self.rtc.direct_api();
-            api.stream_tx_by_mid(self.mid, None).unwrap().write_rtp(rtp);
+            let stream = api.stream_tx_by_mid(self.mid, layer.rid);
+            stream.unwrap().write_rtp(rtp);
         }
     }
 
@@ -259,6 +293,49 @@ fn without_rtx(offer: String) -> String {
         kept.collect::<Vec<_>>().join(" ") + "\r\n"
     });
     lines.collect()
+}
+
+#[test]
+fn whip_13_layers_are_ordered_by_what_they_measure() {
+    // As OBS names them: the first is the largest.
+    let sizes = [("0", 640, 360), ("1", 320, 180), ("2", 160, 90)];
+    let mut world = World::new(1, |offer| offer);
+    let now = world.now;
+    let mut simulcast = Simulcast::new();
+    for (rid, ..) in sizes {
+        simulcast.add_send_layer(SimulcastLayer::new(rid.into()));
+    }
+    let shard = &mut world.shards[0];
+    let both = (Direction::SendOnly, Some(simulcast));
+    let (obs, _) = Client::join_with(shard, (now, 9), both, |offer| offer);
+    publish(shard, now, 9, 9, obs.mid);
+    world.viewers.push((0, obs));
+    world.run(1_000, |_| true);
+    for number in 0..60 {
+        let at = world.now;
+        let (_, obs) = &mut world.viewers[0];
+        for (rid, width, height) in sizes {
+            let layer = Layer {
+                rid: Some(rid.into()),
+                size: (width, height),
+            };
+            obs.write_layer(at, number, number == 0, &[900], layer);
+        }
+        world.run(33, |_| true);
+    }
+    let told = std::iter::from_fn(|| world.shards[0].poll_event());
+    let layers = told.filter_map(|event| match event {
+        Event::Available { track, layers, .. } if track == TrackId(9) => Some(layers),
+        _ => None,
+    });
+    let newest = layers.last().unwrap();
+    let newest: Vec<_> = newest
+        .iter()
+        .map(|layer| (layer.rid.unwrap().to_string(), layer.width, layer.height))
+        .collect();
+    let smallest_first =
+        sizes.map(|(rid, width, height)| (rid.to_owned(), width.into(), height.into()));
+    assert_eq!(newest, smallest_first.into_iter().rev().collect::<Vec<_>>());
 }
 
 #[test]

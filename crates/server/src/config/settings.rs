@@ -95,12 +95,12 @@ pub(crate) struct Cluster {
 
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Whip {
-    /// Want the session's ETag in `If-Match` of each PATCH, from WHIP and WHEP clients
+    /// Want the ETag in `If-Match` of each PATCH
     ///
-    /// RFC 9725 asks for it, and several clients send none.
+    /// From WHIP and WHEP clients alike. RFC 9725 asks for it, and several clients send none.
     #[arg(id = "whip.strict_etags", value_name = "true|false", hide_possible_values = true, action = ArgAction::Set, default_value = "false")]
     pub(crate) strict_etags: bool,
-    /// How long the tracks of a WHIP publisher wait for it
+    /// How long tracks wait for their publisher
     ///
     /// One that comes back in time has them and its place in the room again.
     #[arg(id = "whip.grace", value_name = "DURATION", default_value = "30s", value_parser = duration)]

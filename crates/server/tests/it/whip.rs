@@ -347,6 +347,28 @@ fn whip_38_39_a_publisher_with_the_habits_of_ffmpeg_8_is_seen() {
 }
 
 #[test]
+fn whip_07_a_publisher_with_the_habits_of_gstreamer_is_seen() {
+    let server = Madang::start(&[]);
+    let mut call = Call::new(server.http);
+    let habits = |offer: String| {
+        let (audio, video) = offer.split_once("m=video 9 ").unwrap();
+        let audio = audio.replace("opus/48000/2", "OPUS/48000/2");
+        let video = video.replacen("a=mid:", "a=bundle-only\r\na=mid:", 1);
+        format!("{audio}m=video 0 {video}")
+    };
+    let (publisher, _) = open_with(&mut call, "/whip/yard", habits);
+    let now = call.now();
+    for source in [Source::Camera, Source::Microphone] {
+        call.clients[publisher].browser.publish(now, source);
+    }
+    call.talk(publisher);
+    let (viewer, _) = open(&mut call, "/whep/yard");
+    call.watch(viewer, publisher, Source::Camera, 30);
+    call.listen(viewer, publisher, 25);
+    assert_eq!(call.complaints(), [""; 0]);
+}
+
+#[test]
 fn whip_25_media_goes_on_over_a_restart() {
     let server = Madang::start(&[]);
     let mut call = Call::new(server.http);

@@ -182,6 +182,11 @@ impl Hub {
         }
     }
 
+    /// Refuses where the server stops.
+    pub(crate) fn check_open(&self) -> Result<(), Fault> {
+        self.state.lock().check_open()
+    }
+
     pub(crate) fn check_join_rate(&self, address: IpAddr) -> Result<(), Fault> {
         check_key(
             &self.joins,
@@ -224,6 +229,15 @@ fn check_key<K: Hash + Eq + Clone>(
 }
 
 impl State {
+    /// Refuses everything new where the server stops.
+    fn check_open(&self) -> Result<(), Fault> {
+        if !self.draining {
+            return Ok(());
+        }
+        let text = "this server stops and takes no new sessions: try another, or this one later";
+        Err(Fault::new(ErrorCode::Draining, text).retry_ms(DRAINING_RETRY_MS))
+    }
+
     /// Takes a place in the room, among the sessions of the address, and on a worker.
     fn take_places(
         &mut self,
@@ -232,11 +246,7 @@ impl State {
         who: &Participant,
         limits: &Limits,
     ) -> Result<(RoomId, usize), Fault> {
-        if self.draining {
-            let text =
-                "this server stops and takes no new sessions: try another, or this one later";
-            return Err(Fault::new(ErrorCode::Draining, text).retry_ms(DRAINING_RETRY_MS));
-        }
+        self.check_open()?;
         let room = self.room_named(room_name, limits)?.id;
         let placed = self.take_places_in(room, address, who, limits);
         if placed.is_err() {

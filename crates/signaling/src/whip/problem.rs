@@ -1,7 +1,7 @@
 //! What went wrong, as `application/problem+json` (RFC 9457).
 
 use axum::Json;
-use axum::http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::header::{ALLOW, CONNECTION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -50,6 +50,13 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", text)
     }
 
+    /// The session is of another server, or of before this one was started: a client that looks whether its broadcast has
+    /// been ended learns that it has not.
+    pub(crate) fn elsewhere() -> Self {
+        let text = "this server has made no such session: it may be another server's, or have ended with an earlier run";
+        Self::new(StatusCode::NOT_FOUND, "other_server", text)
+    }
+
     pub(crate) fn media_type(wanted: &str) -> Self {
         let text = format!("the Content-Type must be {wanted}");
         Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "media_type", text)
@@ -94,7 +101,11 @@ impl From<Fault> for Problem {
             }
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        let problem = Self::new(status, fault.code.as_str(), fault.text);
+        let mut problem = Self::new(status, fault.code.as_str(), fault.text);
+        if fault.code == ErrorCode::Draining {
+            // A proxy then leads the next attempt to another server.
+            problem = problem.header(CONNECTION, HeaderValue::from_static("close"));
+        }
         match status {
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
                 let asked = fault.retry_ms.map(|ms| ms.div_ceil(1_000).max(1));

@@ -39,22 +39,44 @@ impl Resource {
 }
 
 /// All of them, by the unguessable part of their addresses. Each has a session at the hub, whose limits bound them.
-#[derive(Debug, Default)]
-pub(crate) struct Resources(Mutex<HashMap<String, Arc<Resource>>>);
+#[derive(Debug)]
+pub(crate) struct Resources {
+    by_name: Mutex<HashMap<String, Arc<Resource>>>,
+    /// What all names that this process gives end with.
+    run: String,
+}
+
+impl Default for Resources {
+    fn default() -> Self {
+        Self {
+            by_name: Mutex::default(),
+            run: format!("-{:08x}", rand::random::<u32>()),
+        }
+    }
+}
 
 impl Resources {
-    /// Adds a resource; returns its name, which is 128 bits of the system's randomness.
+    /// Adds a resource; returns its name, of which 128 bits are the system's randomness.
     pub(super) fn insert(&self, resource: Arc<Resource>) -> String {
-        let name = format!("{:032x}", rand::random::<u128>());
-        self.0.lock().insert(name.clone(), resource);
+        let name = format!("{:032x}{}", rand::random::<u128>(), self.run);
+        self.by_name.lock().insert(name.clone(), resource);
         name
     }
 
     pub(super) fn get(&self, name: &str) -> Option<Arc<Resource>> {
-        self.0.lock().get(name).cloned()
+        self.by_name.lock().get(name).cloned()
     }
 
     pub(super) fn remove(&self, name: &str) -> Option<Arc<Resource>> {
-        self.0.lock().remove(name)
+        self.by_name.lock().remove(name)
+    }
+
+    /// Why there is no resource of this name.
+    pub(super) fn missing(&self, name: &str) -> Problem {
+        if name.ends_with(&self.run) {
+            Problem::not_found()
+        } else {
+            Problem::elsewhere()
+        }
     }
 }

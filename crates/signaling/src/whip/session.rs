@@ -55,7 +55,7 @@ pub(super) async fn delete(
     let resource = gateway
         .resources
         .remove(&name)
-        .ok_or_else(Problem::not_found)?;
+        .ok_or_else(|| gateway.resources.missing(&name))?;
     gateway
         .hub
         .ask(&resource.at, ClientMessage::Leave {})
@@ -198,7 +198,12 @@ impl Gateway {
         Ok(resource)
     }
 
+    /// To clients, 404 means that the broadcast is over: it is not, where a server that stops has ended the session.
     fn find(&self, name: &str) -> Result<Arc<Resource>, Problem> {
-        self.resources.get(name).ok_or_else(Problem::not_found)
+        let found = self.resources.get(name);
+        found.ok_or_else(|| match self.hub.check_open() {
+            Ok(()) => self.resources.missing(name),
+            Err(draining) => draining.into(),
+        })
     }
 }

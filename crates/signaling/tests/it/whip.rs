@@ -378,7 +378,8 @@ async fn whip_16_a_session_cannot_be_guessed() {
     let server = start().await;
     let (path, _) = published(&server).await;
     let name = path.rsplit('/').next().unwrap();
-    assert!(name.len() >= 32 && name.bytes().all(|digit| digit.is_ascii_hexdigit()));
+    let (random, _) = name.split_once('-').unwrap();
+    assert!(random.len() == 32 && random.bytes().all(|digit| digit.is_ascii_hexdigit()));
 }
 
 #[tokio::test]
@@ -456,6 +457,36 @@ async fn whip_18_a_token_comes_in_the_header_or_the_path() {
     let preflight =
         "OPTIONS /whip/r\norigin: https://a.example\naccess-control-request-method: POST";
     assert_eq!(request(server.address, preflight, "").await.status, 204);
+}
+
+#[tokio::test]
+async fn whip_19_errors_are_problem_details() {
+    let server = start().await;
+    let (session, _) = published(&server).await;
+    let good = format!("{SDP}\nauthorization: Bearer {}", token("ann", json!({})));
+    let large = "v=0\r\n".repeat(100_000);
+    for (status, head, body) in [
+        (400, format!("POST /whip/r\n{good}"), "nonsense"),
+        (401, format!("POST /whip/r\n{SDP}"), ""),
+        (403, format!("POST /whip/other\n{good}"), ""),
+        (404, "GET /whip/r/sessions/none".to_owned(), ""),
+        (405, "PUT /whip/r".to_owned(), ""),
+        (413, format!("POST /whip/r\n{good}"), large.as_str()),
+        (
+            415,
+            format!("PATCH {session}\ncontent-type: text/plain"),
+            "",
+        ),
+        (422, format!("POST /whip/r\n{good}"), &reception()),
+        (422, format!("POST /whep/r\n{good}"), "nonsense"),
+    ] {
+        let response = request(server.address, &head, body).await;
+        assert_eq!(response.status, status, "{head}: {response:?}");
+        let problem = response.problem();
+        for field in ["type", "title", "code"] {
+            assert!(problem[field].is_string(), "{field} in {problem}");
+        }
+    }
 }
 
 #[tokio::test]

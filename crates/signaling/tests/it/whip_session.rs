@@ -180,6 +180,27 @@ async fn whip_27_a_deleted_session_is_gone_at_once() {
     );
 }
 
+#[tokio::test]
+async fn whip_27_a_session_of_another_server_is_not_one_that_has_ended() {
+    let (server, other) = (start().await, start().await);
+    let (path, _) = published(&server).await;
+    let code = async |server: &Server| {
+        let response = request(server.address, &format!("GET {path}"), "").await;
+        (response.status != 204).then(|| response.problem()["code"].clone())
+    };
+    assert_eq!(code(&server).await, None);
+    assert_eq!(code(&other).await, Some(json!("other_server")));
+    request(server.address, &format!("DELETE {path}"), "").await;
+    assert_eq!(code(&server).await, Some(json!("not_found")));
+    let refused = async |server: &Server| post(server, "/whip/r", "ann", &offer()).await;
+    let (path, _) = published(&server).await;
+    server.hub.drain().await;
+    assert_eq!(code(&server).await, Some(json!("draining")), "{path}");
+    let refused = refused(&server).await;
+    assert_eq!(refused.status, 503);
+    assert_eq!(refused.header("connection"), Some("close"));
+}
+
 /// Waits until a session's address is gone.
 async fn gone(server: &Server, path: &str) {
     while request(server.address, &format!("GET {path}"), "")

@@ -37,6 +37,11 @@ export class CutProxy {
     this.#cut = false;
   }
 
+  /** Leads new connections to another server; those that there are stay where they are. @param {number} targetPort */
+  retarget(targetPort) {
+    this.#targetPort = targetPort;
+  }
+
   async close() {
     this.cut();
     this.#listener.close();

@@ -41,11 +41,12 @@ export class Program {
  *
  * @param {string} url
  * @param {string[]} [flags] of `-f whip`
+ * @param {number} [interval] between two keyframes, in frames of which there are 30 a second
  */
-export function ffmpeg(url, flags = []) {
+export function ffmpeg(url, flags = [], interval = 30) {
   const program = execFileSync(python(), ['-c', 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())'], { encoding: 'utf8' }).trim();
   const inputs = ['-re', '-f', 'lavfi', '-i', SOURCE, '-re', '-f', 'lavfi', '-i', 'sine=frequency=900:sample_rate=48000'];
-  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', '30', '-bf', '0'];
+  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', String(interval), '-bf', '0'];
   const audio = ['-c:a', 'libopus', '-ar', '48000', '-ac', '2'];
   return new Program(program, ['-hide_banner', '-loglevel', 'verbose', ...inputs, ...video, ...audio, '-f', 'whip', ...flags, url]);
 }

@@ -7,7 +7,7 @@ import { eventually } from './wait.mjs';
  * @typedef {import('./call.mjs').Call} Call
  * @typedef {import('./call.mjs').Browser} Browser
  * @typedef {import('./participant.mjs').Participant} Participant
- * @typedef {{room?: string, query?: string, beforeScripts?: (argument: any) => void}} Visit
+ * @typedef {{room?: string, query?: string, port?: number, beforeScripts?: (argument: any) => void}} Visit
  */
 
 export const VIDEO = '[data-test="video"]';
@@ -22,9 +22,9 @@ const ONE_LAYER = 'width=320&height=180&layers=one';
  * @param {string} name
  * @param {Visit} [visit]
  */
-export async function broadcast(call, browser, name, { room = call.room, query = ONE_LAYER, beforeScripts } = {}) {
+export async function broadcast(call, browser, name, { room = call.room, query = ONE_LAYER, port = call.server.httpPort, beforeScripts } = {}) {
   const publisher = await call.tab(browser, name, { beforeScripts });
-  await publisher.open(`http://127.0.0.1:${call.server.httpPort}/broadcast/${room}?name=${name}&${query}`, 'broadcast');
+  await publisher.open(`http://127.0.0.1:${port}/broadcast/${room}?name=${name}&${query}`, 'broadcast');
   await eventually(`${name} has a picture`, () => publisher.attribute('preview', 'data-state'), (state) => state === 'live');
   await publisher.click('live-button');
   await isLive(publisher);
@@ -62,9 +62,9 @@ export function isLive(publisher) {
  * @param {string} name
  * @param {Visit} [visit]
  */
-export async function watch(call, browser, name, { room = call.room, query = '', beforeScripts } = {}) {
+export async function watch(call, browser, name, { room = call.room, query = '', port = call.server.httpPort, beforeScripts } = {}) {
   const viewer = await call.tab(browser, name, { beforeScripts });
-  await viewer.open(`http://127.0.0.1:${call.server.httpPort}/watch/${room}?${query}`, 'player');
+  await viewer.open(`http://127.0.0.1:${port}/watch/${room}?${query}`, 'player');
   return viewer;
 }
 

@@ -41,12 +41,12 @@ pub(super) fn sections(repository: &Repository) -> Vec<String> {
 /// The only module that knows how a packet is written: what leaves can be made anew there alone.
 const EGRESS: &str = "crates/core/src/egress/";
 
-/// The crates of the server; simulated browsers write packets as they like.
+/// The crates of the server; simulated browsers, and clients in tests, write packets as they like.
 const SERVER: [&str; 4] = [
-    "crates/core/",
-    "crates/driver/",
-    "crates/signaling/",
-    "crates/server/",
+    "crates/core/src/",
+    "crates/driver/src/",
+    "crates/signaling/src/",
+    "crates/server/src/",
 ];
 
 /// No module of the server but the egress seals packets, and none hands them to str0m.
