@@ -58,6 +58,9 @@ pub(crate) struct Layer {
     newest_timestamp: Option<u64>,
     /// Frames that are shown before one that was sent before them (B-frames).
     pub(crate) reordered: u64,
+    /// How many there were at the last tick, and until when the layer counts as sending such frames.
+    reordered_before: u64,
+    reorders_until: Option<Instant>,
     received: u64,
     expected: u64,
 }
@@ -70,6 +73,9 @@ const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 /// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
 /// for longer.
 const LAYER_LAGS: Duration = Duration::from_millis(600);
+
+/// An encoder that has sent no B-frame for this long has been set otherwise. A picture that stands still has few of them.
+const REORDERS_HOLD: Duration = Duration::from_secs(10);
 
 /// More packets in a row than this do not get lost, or overtaken: RFC 3550 appendix A.1 takes a leap of 3,000 for
 /// a restart, too.
@@ -102,6 +108,8 @@ impl Layer {
             highest_seq: None,
             newest_timestamp: None,
             reordered: 0,
+            reordered_before: 0,
+            reorders_until: None,
             received: 0,
             expected: 0,
         }
@@ -270,6 +278,14 @@ impl Layer {
         self.rate.tick(now);
         self.operating.tick(now);
         self.keyframes.tick(now);
+        if self.reordered > std::mem::replace(&mut self.reordered_before, self.reordered) {
+            self.reorders_until = Some(now + REORDERS_HOLD);
+        }
+    }
+
+    /// Whether frames are shown in another order than they are sent, or were lately.
+    pub(crate) fn reorders(&self, now: Instant) -> bool {
+        self.reorders_until.is_some_and(|until| now < until)
     }
 
     /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
@@ -448,6 +464,22 @@ mod tests {
             layer.count(seq);
         }
         assert_eq!(layer.reordered, 2);
+    }
+
+    #[test]
+    fn whip_46_an_encoder_that_is_set_right_is_no_trouble_any_more() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut layer = Layer::new(None);
+        layer.note_order(1, 3_000, true);
+        layer.count(1);
+        layer.tick(at(0));
+        assert!(!layer.reorders(at(0)));
+        layer.note_order(2, 0, true);
+        layer.tick(at(1));
+        assert!(layer.reorders(at(1)) && layer.reorders(at(10)));
+        layer.tick(at(11));
+        assert!(!layer.reorders(at(11)));
     }
 
     #[test]

@@ -71,7 +71,7 @@ impl Shard {
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
             self.tell_available(now, key);
-            self.tell_troubles(key);
+            self.tell_troubles(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -175,11 +175,11 @@ impl Shard {
         }
     }
 
-    fn tell_troubles(&mut self, key: TrackKey) {
+    fn tell_troubles(&mut self, now: Instant, key: TrackKey) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        let troubles = track.troubles();
+        let troubles = track.troubles(now);
         if matches!(track.publisher, Publisher::Here(_)) && troubles != track.told_troubles {
             track.told_troubles.clone_from(&troubles);
             self.events.push_back(Event::Troubles {
