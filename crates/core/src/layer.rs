@@ -51,6 +51,10 @@ pub(crate) struct Layer {
     pub(crate) paused: bool,
     /// Since when the layer has had no taker.
     pub(crate) unwanted_since: Option<Instant>,
+    /// The publisher has been told that nobody looks at more lines of the stream.
+    pub(crate) max_height: Option<u32>,
+    /// Since when fewer would do.
+    smaller_since: Option<Instant>,
     last_packet: Option<Instant>,
     pub(crate) report: Option<(SystemTime, u32)>,
     highest_seq: Option<u64>,
@@ -73,6 +77,9 @@ const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 /// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
 /// for longer.
 const LAYER_LAGS: Duration = Duration::from_millis(600);
+
+/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
+pub(crate) const UNWANTED_HOLD: Duration = Duration::from_secs(3);
 
 /// An encoder that has sent no B-frame for this long has been set otherwise. A picture that stands still has few of them.
 const REORDERS_HOLD: Duration = Duration::from_secs(10);
@@ -103,6 +110,8 @@ impl Layer {
             store: Store::default(),
             paused: false,
             unwanted_since: None,
+            max_height: None,
+            smaller_since: None,
             last_packet: None,
             report: None,
             highest_seq: None,
@@ -296,6 +305,28 @@ impl Layer {
         let newest = self.newest_timestamp.get_or_insert(timestamp);
         self.reordered += u64::from(ends_frame && timestamp < *newest);
         *newest = timestamp.max(*newest);
+    }
+
+    /// Takes over how many lines anybody looks at, none for all of them; true where the publisher has to be told.
+    pub(crate) fn want_lines(&mut self, now: Instant, lines: Option<u32>) -> bool {
+        let enough = lines.and_then(|lines| self.enough_for(lines));
+        let rank = |height: Option<u32>| height.unwrap_or(u32::MAX);
+        if rank(enough) < rank(self.max_height) {
+            let since = *self.smaller_since.get_or_insert(now);
+            if now.saturating_duration_since(since) < UNWANTED_HOLD {
+                return false;
+            }
+        }
+        self.smaller_since = None;
+        std::mem::replace(&mut self.max_height, enough) != enough
+    }
+
+    /// The height of the smallest picture in the stream that has so many lines; none where that is the largest.
+    fn enough_for(&self, lines: u32) -> Option<u32> {
+        let heights = self.sizes.iter().flatten().map(|(_, height)| *height);
+        let largest = heights.clone().max()?;
+        let enough = heights.filter(|height| *height >= lines).min()?;
+        (enough < largest).then_some(enough)
     }
 
     pub(crate) fn state(&self) -> LayerState {
