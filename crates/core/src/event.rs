@@ -158,6 +158,8 @@ pub struct LayerName {
 pub struct LayerWanted {
     pub rid: Option<Rid>,
     pub active: bool,
+    /// Nobody looks at more lines of a stream that has several sizes; none where all are wanted.
+    pub max_height: Option<u32>,
     pub max_fps: Option<u32>,
 }
 

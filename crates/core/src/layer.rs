@@ -51,6 +51,10 @@ pub(crate) struct Layer {
     pub(crate) paused: bool,
     /// Since when the layer has had no taker.
     pub(crate) unwanted_since: Option<Instant>,
+    /// The publisher has been told that nobody looks at more lines of the stream.
+    pub(crate) max_height: Option<u32>,
+    /// Since when fewer would do.
+    smaller_since: Option<Instant>,
     last_packet: Option<Instant>,
     pub(crate) report: Option<(SystemTime, u32)>,
     highest_seq: Option<u64>,
@@ -58,6 +62,9 @@ pub(crate) struct Layer {
     newest_timestamp: Option<u64>,
     /// Frames that are shown before one that was sent before them (B-frames).
     pub(crate) reordered: u64,
+    /// How many there were at the last tick, and until when the layer counts as sending such frames.
+    reordered_before: u64,
+    reorders_until: Option<Instant>,
     received: u64,
     expected: u64,
 }
@@ -70,6 +77,12 @@ const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 /// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
 /// for longer.
 const LAYER_LAGS: Duration = Duration::from_millis(600);
+
+/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
+pub(crate) const UNWANTED_HOLD: Duration = Duration::from_secs(3);
+
+/// An encoder that has sent no B-frame for this long has been set otherwise. A picture that stands still has few of them.
+const REORDERS_HOLD: Duration = Duration::from_secs(10);
 
 /// More packets in a row than this do not get lost, or overtaken: RFC 3550 appendix A.1 takes a leap of 3,000 for
 /// a restart, too.
@@ -97,11 +110,15 @@ impl Layer {
             store: Store::default(),
             paused: false,
             unwanted_since: None,
+            max_height: None,
+            smaller_since: None,
             last_packet: None,
             report: None,
             highest_seq: None,
             newest_timestamp: None,
             reordered: 0,
+            reordered_before: 0,
+            reorders_until: None,
             received: 0,
             expected: 0,
         }
@@ -270,6 +287,14 @@ impl Layer {
         self.rate.tick(now);
         self.operating.tick(now);
         self.keyframes.tick(now);
+        if self.reordered > std::mem::replace(&mut self.reordered_before, self.reordered) {
+            self.reorders_until = Some(now + REORDERS_HOLD);
+        }
+    }
+
+    /// Whether frames are shown in another order than they are sent, or were lately.
+    pub(crate) fn reorders(&self, now: Instant) -> bool {
+        self.reorders_until.is_some_and(|until| now < until)
     }
 
     /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
@@ -280,6 +305,28 @@ impl Layer {
         let newest = self.newest_timestamp.get_or_insert(timestamp);
         self.reordered += u64::from(ends_frame && timestamp < *newest);
         *newest = timestamp.max(*newest);
+    }
+
+    /// Takes over how many lines anybody looks at, none for all of them; true where the publisher has to be told.
+    pub(crate) fn want_lines(&mut self, now: Instant, lines: Option<u32>) -> bool {
+        let enough = lines.and_then(|lines| self.enough_for(lines));
+        let rank = |height: Option<u32>| height.unwrap_or(u32::MAX);
+        if rank(enough) < rank(self.max_height) {
+            let since = *self.smaller_since.get_or_insert(now);
+            if now.saturating_duration_since(since) < UNWANTED_HOLD {
+                return false;
+            }
+        }
+        self.smaller_since = None;
+        std::mem::replace(&mut self.max_height, enough) != enough
+    }
+
+    /// The height of the smallest picture in the stream that has so many lines; none where that is the largest.
+    fn enough_for(&self, lines: u32) -> Option<u32> {
+        let heights = self.sizes.iter().flatten().map(|(_, height)| *height);
+        let largest = heights.clone().max()?;
+        let enough = heights.filter(|height| *height >= lines).min()?;
+        (enough < largest).then_some(enough)
     }
 
     pub(crate) fn state(&self) -> LayerState {
@@ -450,6 +497,22 @@ mod tests {
             layer.count(seq);
         }
         assert_eq!(layer.reordered, 2);
+    }
+
+    #[test]
+    fn whip_46_an_encoder_that_is_set_right_is_no_trouble_any_more() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut layer = Layer::new(None);
+        layer.note_order(1, 3_000, true);
+        layer.count(1);
+        layer.tick(at(0));
+        assert!(!layer.reorders(at(0)));
+        layer.note_order(2, 0, true);
+        layer.tick(at(1));
+        assert!(layer.reorders(at(1)) && layer.reorders(at(10)));
+        layer.tick(at(11));
+        assert!(!layer.reorders(at(11)));
     }
 
     #[test]

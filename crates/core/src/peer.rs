@@ -206,6 +206,14 @@ impl Peer {
         }
     }
 
+    /// Takes a stream out again that was told apart by its payload type.
+    pub(crate) fn forget_expected(&mut self, ssrc: Ssrc) {
+        if let Some(at) = self.expected.iter().position(|known| *known == ssrc) {
+            self.expected.remove(at);
+            self.rtc.direct_api().remove_stream_rx(ssrc);
+        }
+    }
+
     pub(crate) fn slots_of(&self, kind: MediaKind) -> impl Iterator<Item = &Slot> {
         self.slots.iter().filter(move |slot| slot.kind == kind)
     }

@@ -178,9 +178,9 @@ impl Track {
     }
 
     /// What is wrong with how the track is sent.
-    pub(crate) fn troubles(&self) -> Vec<Trouble> {
+    pub(crate) fn troubles(&self, now: Instant) -> Vec<Trouble> {
         let ignored = self.layers.iter().any(|layer| layer.keyframes.ignored);
-        let reordered = self.layers.iter().any(|layer| layer.reordered > 0);
+        let reordered = self.layers.iter().any(|layer| layer.reorders(now));
         let all = [
             (ignored, Trouble::IgnoresKeyframeRequests),
             (reordered, Trouble::Reorders),

@@ -129,6 +129,7 @@ impl From<&madang_core::LayerWanted> for LayerWanted {
             rid,
             active: layer.active,
             max_bps: None,
+            max_height: layer.max_height,
             max_fps: layer.max_fps,
         }
     }

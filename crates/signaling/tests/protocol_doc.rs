@@ -174,7 +174,7 @@ fn server_samples() -> Value {
         "slots": {"rev": 1, "video": [{"mid": "1", "track": "t1", "paused": false, "why": "live",
                   "layer": {"rid": "q", "w": 1, "h": 1}}], "audio": [{"mid": "1", "track": "t1", "level": 1}]},
         "speakers": {"list": [{"peer": "p1", "level": 1}]},
-        "layers": {"track": "t1", "layers": [{"rid": "q", "active": true, "max_bps": 1, "max_fps": 1}]},
+        "layers": {"track": "t1", "layers": [{"rid": "q", "active": true, "max_bps": 1, "max_height": 1, "max_fps": 1}]},
         "quality": {"list": [{"peer": "p1", "score": 5, "why": "good"}]},
         "need_slots": {"audio": 3, "video": 16},
         "grants": {"grants": grants},

@@ -73,7 +73,7 @@ impl Encoding {
 }
 
 /// One encoding of a video track.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerSpec {
     pub rid: Option<&'static str>,
     pub width: u16,

@@ -29,6 +29,9 @@ const SIMULCAST_CODECS = ['vp8', 'h264'];
  */
 const LAYERED_MODE = 'L3T3_KEY';
 
+/** Sizes are rounded to even numbers of lines. */
+const ROUNDING_LINES = 2;
+
 /** @typedef {RTCRtpEncodingParameters & { scalabilityMode?: string }} Encoding TypeScript does not know it (WebRTC-SVC section 4.1) */
 
 /**
@@ -76,6 +79,7 @@ export function screenEncodings() {
  * @param {import('./codecs.js').VideoCodec} [videoCodec] what to encode to, where it was negotiated; else the first of the answer
  */
 export async function applyEncodings(sender, ceilings, layers, videoCodec) {
+  const height = sender.track?.getSettings().height ?? 0;
   const parameters = sender.getParameters();
   if (!parameters.encodings?.length) return;
   const codec = parameters.codecs?.find((negotiated) => codecName(negotiated) === videoCodec);
@@ -85,9 +89,23 @@ export async function applyEncodings(sender, ceilings, layers, videoCodec) {
     encoding.active = wish?.active ?? true;
     // Firefox has neither here, and ignores them. Chromium forgets a mode that the first codec of the answer does not have.
     if (codec) Object.assign(encoding, { codec, ...(ceiling?.scalabilityMode && { scalabilityMode: ceiling.scalabilityMode }) });
-    if (ceiling?.maxBitrate) encoding.maxBitrate = Math.min(ceiling.maxBitrate, wish?.max_bps || Infinity);
+    const scale = ceiling?.scalabilityMode ? scaleFor(height, wish?.max_height) : 1;
+    if (ceiling?.scalabilityMode) encoding.scaleResolutionDownBy = scale;
+    const bps = (ceiling?.maxBitrate ?? 0) * scale ** (-2 * PIXEL_EXPONENT);
+    if (bps) encoding.maxBitrate = Math.round(Math.min(bps, wish?.max_bps || Infinity));
     if (wish?.max_fps) encoding.maxFramerate = wish.max_fps;
     else delete encoding.maxFramerate;
   }
   await sender.setParameters(parameters);
+}
+
+/**
+ * How often a picture can be halved and still have the lines that anybody looks at.
+ * @param {number} height
+ * @param {number | null} [wanted]
+ */
+function scaleFor(height, wanted) {
+  let scale = 1;
+  while (wanted && height / (scale * 2) + ROUNDING_LINES > wanted) scale *= 2;
+  return scale;
 }

@@ -27,7 +27,8 @@ export const MAX_SLOTS = Object.freeze({ audio: 15, video: 49 });
  * @typedef {{publish: Source[], subscribe: boolean, data: boolean, update_own: boolean, hidden: boolean, recorder: boolean,
  *   admin: boolean, p2p: boolean}} Grants
  * @typedef {{name: string, locked: boolean, max: number | null}} RoomInfo
- * @typedef {{rid: string | null, active: boolean, max_bps?: number | null, max_fps?: number | null}} LayerRequest
+ * @typedef {{rid: string | null, active: boolean, max_bps?: number | null, max_height?: number | null,
+ *   max_fps?: number | null}} LayerRequest
  *
  * @typedef {{you: PeerInfo, peers: PeerInfo[], tracks: TrackInfo[], grants: Grants, room: RoomInfo, slots: SlotLine[]}} Snapshot
  * @typedef {Snapshot & {session: string, secret: string, resume_ttl: number, answer: string, ice_servers: RTCIceServer[],

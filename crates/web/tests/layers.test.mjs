@@ -50,6 +50,8 @@ for (const codec of ['vp9', 'av1']) {
     await eventually('both read descriptors', () => bea.evaluate(slotsWithDescriptors), (slots) => slots > 0);
     await resizeTile(bea, 'Ada', 120, 68);
     await receivesHeight(bea, 'Ada', 136);
+    await eventually('Ada sends the smaller size alone', () => heightsSent(ada), (heights) => heights.length === 1 && heights[0] <= 136);
+    await bea.seesMovement('Ada');
     await resizeTile(bea, 'Ada', 480, 270);
     await receivesHeight(bea, 'Ada', 270);
     await bea.seesPicture('Ada', 'red');

@@ -3,14 +3,13 @@
 use std::time::{Duration, Instant};
 
 use super::Shard;
+use crate::layer::UNWANTED_HOLD;
 use crate::publish::{PeerKey, Publisher, TrackKey};
 use crate::timers::Timer;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
 
 /// How often a sending track's rates are measured.
 const TRACK_TICK: Duration = Duration::from_millis(500);
-/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
-const UNWANTED_HOLD: Duration = Duration::from_secs(3);
 /// How often a room's ranking is looked at while anybody sends audio.
 const SPEAKERS_TICK: Duration = Duration::from_millis(200);
 /// Levels have to change this much to be told.
@@ -71,7 +70,7 @@ impl Shard {
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
             self.tell_available(now, key);
-            self.tell_troubles(key);
+            self.tell_troubles(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -114,14 +113,18 @@ impl Shard {
             self.want_layers(key, &wanted);
             return;
         }
+        let lines: Vec<Option<u32>> = (0..wanted.len())
+            .map(|layer| self.lines_wanted(key, layer))
+            .collect();
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         let mut changed = false;
-        for (layer, wanted) in track.layers.iter_mut().zip(wanted) {
+        for ((layer, wanted), lines) in track.layers.iter_mut().zip(wanted).zip(lines) {
             if wanted {
                 layer.unwanted_since = None;
                 changed |= std::mem::take(&mut layer.paused);
+                changed |= layer.want_lines(now, lines);
                 continue;
             }
             let since = *layer.unwanted_since.get_or_insert(now);
@@ -142,6 +145,7 @@ impl Shard {
                 .map(|layer| LayerWanted {
                     rid: layer.rid,
                     active: !layer.paused,
+                    max_height: layer.max_height,
                     max_fps: None,
                 })
                 .collect();
@@ -152,6 +156,50 @@ impl Shard {
                 layers,
             });
             self.tell_mirrors_layers(key);
+        }
+    }
+
+    /// How many lines of a layer anybody looks at; none where all may be wanted.
+    fn lines_wanted(&self, key: TrackKey, layer: usize) -> Option<u32> {
+        let track = self.tracks.get(key)?;
+        if track.elsewhere.iter().any(|one| one.wants(layer)) {
+            return None;
+        }
+        let mut most = None;
+        for subscriber in &track.subscribers {
+            let peer = self.peers.get(subscriber.peer)?;
+            let slot = peer.slots.get(subscriber.slot)?;
+            if !slot.wants(layer) {
+                continue;
+            }
+            // Who chooses for himself need not go by the size of a tile.
+            if peer.choices.iter().any(|choice| choice.slot == slot.mid) {
+                return None;
+            }
+            most = most.max(slot.source.as_ref().map(|source| source.tile.height));
+        }
+        most
+    }
+
+    /// Tiles may have grown over what publishers were told to be enough for them.
+    pub(super) fn ask_for_sizes(&mut self, now: Instant, key: PeerKey) {
+        let slots = self.peers.get(key).map(|peer| peer.slots.len());
+        for slot in 0..slots.unwrap_or(0) {
+            let source = self
+                .peers
+                .get(key)
+                .and_then(|peer| peer.slots.get(slot)?.source.as_ref());
+            let Some((track, height)) = source.map(|source| (source.track, source.tile.height))
+            else {
+                continue;
+            };
+            let too_small = self.tracks.get(track).is_some_and(|track| {
+                let mut layers = track.layers.iter();
+                layers.any(|layer| layer.max_height.is_some_and(|told| told < height))
+            });
+            if too_small {
+                self.dynacast(now, track);
+            }
         }
     }
 
@@ -175,11 +223,11 @@ impl Shard {
         }
     }
 
-    fn tell_troubles(&mut self, key: TrackKey) {
+    fn tell_troubles(&mut self, now: Instant, key: TrackKey) {
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
-        let troubles = track.troubles();
+        let troubles = track.troubles(now);
         if matches!(track.publisher, Publisher::Here(_)) && troubles != track.told_troubles {
             track.told_troubles.clone_from(&troubles);
             self.events.push_back(Event::Troubles {

@@ -39,9 +39,12 @@ impl Shard {
         {
             return;
         }
-        if kind == demux::Datagram::Media {
-            self.expect_unmarked(now, key, datagram.contents);
-        }
+        let expected = match kind {
+            demux::Datagram::Media => self.expect_unmarked(now, key, datagram.contents),
+            demux::Datagram::StunRequest(_) | demux::Datagram::Stun | demux::Datagram::Unknown => {
+                None
+            }
+        };
         let repaired = self.repaired(key, kind, datagram);
         let received = Receive::new(
             Protocol::Udp,
@@ -60,6 +63,9 @@ impl Shard {
                 tracing::trace!(%error, "a datagram was refused");
             }
         });
+        if let Some(ssrc) = expected {
+            self.forget_unproven(key, ssrc);
+        }
         if matches!(kind, demux::Datagram::StunRequest(_))
             && self.outbox.answered_stun(answers_from, datagram.source)
         {
@@ -136,19 +142,13 @@ impl Shard {
     }
 
     /// Media of a client that offers neither MIDs in its packets nor SSRCs belongs to the m-line with its payload type
-    /// (RFC 8843 section 9.2).
-    fn expect_unmarked(&mut self, now: Instant, key: PeerKey, rtp: &[u8]) {
-        let Some(peer) = self
+    /// (RFC 8843 section 9.2). An SSRC that is new.
+    fn expect_unmarked(&mut self, now: Instant, key: PeerKey, rtp: &[u8]) -> Option<Ssrc> {
+        let peer = self
             .peers
             .get_mut(key)
-            .filter(|peer| !peer.unmarked.is_empty() && is_rtp(rtp))
-        else {
-            return;
-        };
-        let (Some(second), Some(&ssrc)) = (rtp.get(1), rtp.get(8..).and_then(<[u8]>::first_chunk))
-        else {
-            return;
-        };
+            .filter(|peer| !peer.unmarked.is_empty() && is_rtp(rtp))?;
+        let (second, &ssrc) = (rtp.get(1)?, rtp.get(8..)?.first_chunk()?);
         let (payload_type, ssrc) = (second & 0x7f, Ssrc::from(u32::from_be_bytes(ssrc)));
         let mid = peer
             .unmarked
@@ -156,9 +156,7 @@ impl Shard {
             .find(|(pt, _)| **pt == payload_type)
             .map(|(_, mid)| *mid);
         let known = peer.expected.contains(&ssrc) || peer.streams.contains_key(&ssrc);
-        let Some(mid) = mid.filter(|_| !known && peer.expected.len() < UNMARKED_STREAMS_MAX) else {
-            return;
-        };
+        let mid = mid.filter(|_| !known && peer.expected.len() < UNMARKED_STREAMS_MAX)?;
         peer.expected.push(ssrc);
         self.drive(now, key, |rtc| {
             let mut api = rtc.direct_api();
@@ -166,6 +164,17 @@ impl Shard {
                 api.expect_stream_rx(ssrc, None, mid, None);
             }
         });
+        Some(ssrc)
+    }
+
+    /// The packet that brought this SSRC has been looked at. Where it was none of the client's, it leaves no trace: anybody
+    /// can write a header, and there is room for a few streams.
+    fn forget_unproven(&mut self, key: PeerKey, ssrc: Ssrc) {
+        if let Some(peer) = self.peers.get_mut(key)
+            && !peer.streams.contains_key(&ssrc)
+        {
+            peer.forget_expected(ssrc);
+        }
     }
 }
 

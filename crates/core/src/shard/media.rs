@@ -278,6 +278,7 @@ impl Shard {
             .map(|(old, _)| *old);
         if let Some(old) = replaced {
             peer.streams.remove(&old);
+            peer.forget_expected(old);
             if let Some(layer) = track.layers.get_mut(layer_index) {
                 layer.restart();
             }

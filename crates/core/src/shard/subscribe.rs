@@ -44,6 +44,9 @@ impl Shard {
                 self.allocate(now, key);
                 self.start_pictures(now, key, batch);
             }
+            if stale.view {
+                self.ask_for_sizes(now, key);
+            }
             if stale.any() {
                 self.work.untold.push(key);
             }

@@ -172,6 +172,11 @@ impl Client {
         }
     }
 
+    /// Sends what somebody else might have written from this address.
+    pub(crate) fn send_raw(&self, destination: SocketAddr, datagram: &[u8]) {
+        self.udp.send_to(datagram, destination).unwrap();
+    }
+
     fn read_frames(&mut self, now: Duration) {
         while let Some(socket) = &mut self.socket {
             match socket.read() {

@@ -1,7 +1,7 @@
 //! Publishing by WHIP and watching by WHEP, with media.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use madang_core::Source;
 use madang_simulation::{BrowserConfig, Codec, Mode};
@@ -259,7 +259,16 @@ fn whip_45_audio_without_mid_and_ssrc_is_heard() {
             .collect();
         format!("{audio}m=video{video}")
     };
-    let (publisher, _) = open_with(&mut call, "/whip/yard", unmarked);
+    let (publisher, created) = open_with(&mut call, "/whip/yard", unmarked);
+    call.until("the publisher to connect", |call| {
+        call.clients[publisher].browser.connected_at.is_some()
+    });
+    // Anybody can write headers, and leaves no room for the client's own SSRCs if they are believed.
+    for ssrc in 1..=100u32 {
+        let header = [&[0x80, 111, 0, 1, 0, 0, 0, 1], &ssrc.to_be_bytes()[..]].concat();
+        let forged = [header, vec![7; 40]].concat();
+        call.clients[publisher].send_raw(candidate(&created.body), &forged);
+    }
     let now = call.now();
     for source in [Source::Camera, Source::Microphone] {
         call.clients[publisher].browser.publish(now, source);
@@ -268,6 +277,18 @@ fn whip_45_audio_without_mid_and_ssrc_is_heard() {
     let (viewer, _) = open(&mut call, "/whep/yard");
     call.listen(viewer, publisher, 25);
     call.watch(viewer, publisher, Source::Camera, 30);
+}
+
+/// An address in an answer that the clients of these tests reach.
+fn candidate(answer: &str) -> SocketAddr {
+    let mut candidates = answer.lines().filter_map(|line| {
+        let mut words = line.strip_prefix("a=candidate:")?.split(' ').skip(4);
+        let ip: IpAddr = words.next()?.parse().ok()?;
+        Some(SocketAddr::new(ip, words.next()?.parse().ok()?))
+    });
+    candidates
+        .find(|address| address.ip().is_loopback())
+        .unwrap()
 }
 
 #[test]

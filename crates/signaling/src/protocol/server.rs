@@ -286,6 +286,7 @@ pub struct LayerWanted {
     pub rid: Option<String>,
     pub active: bool,
     pub max_bps: Option<u64>,
+    pub max_height: Option<u32>,
     pub max_fps: Option<u32>,
 }
 

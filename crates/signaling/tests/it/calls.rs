@@ -220,6 +220,7 @@ async fn what_the_engine_says_reaches_its_clients() {
     let layers = vec![madang_core::LayerWanted {
         rid: Some("f".into()),
         active: false,
+        max_height: Some(360),
         max_fps: None,
     }];
     server
@@ -229,7 +230,8 @@ async fn what_the_engine_says_reaches_its_clients() {
             layers,
         })
         .await;
-    let layer = json!({"rid": "f", "active": false, "max_bps": null, "max_fps": null});
+    let layer =
+        json!({"rid": "f", "active": false, "max_bps": null, "max_height": 360, "max_fps": null});
     assert_eq!(ann.next("layers").await["layers"], json!([layer]));
 
     assert_eq!(bob.all().await, Vec::<serde_json::Value>::new());

@@ -107,6 +107,7 @@ async fn speak_of_media(server: &Server, peer: PeerId, other: &mut Client) {
     let layer = LayerWanted {
         rid: None,
         active: true,
+        max_height: None,
         max_fps: Some(30),
     };
     server.emit(Event::Slots { peer, slots }).await;

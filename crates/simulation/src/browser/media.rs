@@ -127,7 +127,7 @@ impl Browser {
             && self.config.adaptive
         {
             for layer in layers {
-                encoder.want(layer.rid, layer.active);
+                encoder.want(layer.rid, layer.active, layer.max_height);
             }
         }
         self.share_uplink();

@@ -26,6 +26,8 @@ pub struct VideoEncoder {
 #[derive(Debug)]
 struct VideoLayer {
     spec: LayerSpec,
+    /// What it is where everything is wanted, and how many sizes that has.
+    full: (LayerSpec, u8),
     encoding: Encoding,
     sequence: u64,
     timestamp_base: u32,
@@ -105,10 +107,11 @@ impl VideoEncoder {
         }
     }
 
-    /// Pauses a layer, or goes on with it.
-    pub fn want(&mut self, rid: Option<Rid>, wanted: bool) {
+    /// Pauses a layer, or goes on with it; a stream of several sizes has only those that so many lines need.
+    pub fn want(&mut self, rid: Option<Rid>, wanted: bool, max_height: Option<u32>) {
         for layer in self.layers.iter_mut().filter(|layer| layer.rid() == rid) {
             layer.wanted = wanted;
+            layer.limit(max_height);
         }
     }
 
@@ -183,8 +186,35 @@ impl VideoLayer {
             wants_keyframe: true,
             wanted: true,
             share_bps: spec.bitrate_bps,
+            full: (spec, encoding.mode().spatial),
             spec,
         }
+    }
+
+    /// Leaves out the sizes that are larger than needed, by scaling the picture down, as the page does.
+    fn limit(&mut self, max_height: Option<u32>) {
+        let Some(mode) = &mut self.encoding.svc else {
+            return;
+        };
+        let (full, layers) = self.full;
+        let mut halvings = 0;
+        while halvings + 1 < layers
+            && max_height.is_some_and(|most| u32::from(full.height >> (halvings + 1)) >= most)
+        {
+            halvings += 1;
+        }
+        if mode.spatial == layers - halvings {
+            return;
+        }
+        mode.spatial = layers - halvings;
+        self.spec = LayerSpec {
+            width: full.width >> halvings,
+            height: full.height >> halvings,
+            bitrate_bps: full.bitrate_bps >> (2 * halvings),
+            ..full
+        };
+        self.share_bps = self.share_bps.min(self.spec.bitrate_bps);
+        self.wants_keyframe = true;
     }
 
     fn rid(&self) -> Option<Rid> {

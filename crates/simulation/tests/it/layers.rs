@@ -155,6 +155,38 @@ fn fewer_frames(title: &'static str, camera: BrowserConfig, kbps: u64) {
         });
 }
 
+#[test]
+fn a_size_that_nobody_looks_at_is_not_sent_and_comes_back_at_once() {
+    for codec in [Codec::Vp9, Codec::Av1] {
+        let camera = BrowserConfig {
+            adaptive: true,
+            ..svc(codec, L3T3_KEY)
+        };
+        start("anna's tile is small for a while", camera)
+            .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+            .at(10_000, "small", [tile("anna", "ben", (160, 90))])
+            .at(17_000, "large again", [tile("anna", "ben", (1_280, 720))])
+            .at(23_000, "the end", [])
+            .play(1, 1, &["ben"], |world| {
+                assert_eq!(world.complaints(), [] as [String; 0]);
+                let sent = |from: u64, to: u64| {
+                    let log = world.seat("ben").up.log().iter();
+                    let log = log.filter(|sent| (ms(from)..ms(to)).contains(&sent.at));
+                    log.map(|sent| sent.bytes as u64).sum::<u64>() * 8_000 / (to - from)
+                };
+                let (large, small) = (sent(8_000, 10_000), sent(15_000, 17_000));
+                assert!(small * 4 < large, "{small} bit/s of {large}");
+                assert_eq!(size_shown(world, 8_500, 10_000), [2]);
+                assert_eq!(size_shown(world, 15_000, 17_000), [0]);
+                let frames = world.frames("anna", "ben", Camera, ms(17_000));
+                let back = frames.iter().find(|frame| frame.tag.spatial == 2).unwrap();
+                assert!(back.at < ms(17_300), "it was back at {:?}", back.at);
+                let frozen = world.longest_freeze("anna", "ben", Camera, ms(9_000));
+                assert!(frozen < ms(300), "the picture stood still for {frozen:?}");
+            });
+    }
+}
+
 macro_rules! stories {
     ($name:ident, $camera:expr) => {
         mod $name {
