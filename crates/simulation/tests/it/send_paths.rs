@@ -18,7 +18,7 @@ const END: Duration = ms(26_000);
 const FREEZE: Duration = ms(200);
 /// The first picture of a larger layer takes a keyframe, which the two send paths do not get at the same time: a
 /// gap of this length, or two seconds of the layer below, is chance.
-const SLACK: Duration = ms(600);
+const SLACK: Duration = ms(300);
 const SLACK_PERCENT: u64 = 90;
 
 /// What somebody has had of somebody else's picture.
