@@ -61,6 +61,7 @@ pub(crate) struct Allocation {
 /// not move a tile up and down. Lower would, higher leaves more of the link unused.
 const CLIMB_PERCENT: u64 = 123;
 /// And for this much of what all tiles take together then: where there are many, a rung is little, and so is its margin.
+/// A tile that shows nothing yet, or was paused, asks for as much before it gets its base layer.
 const CLIMB_TOTAL_PERCENT: u64 = 105;
 
 /// What there is to share out: the estimate less audio and what resent packets take.
@@ -91,7 +92,7 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
         else {
             continue;
         };
-        let Some(cost) = climber.base(budget.saturating_sub(used), !served) else {
+        let Some(cost) = climber.base(used, budget, !served) else {
             // Nobody less important slips in: more bandwidth must never pause a tile that had some.
             break;
         };
@@ -149,10 +150,14 @@ impl<'a> Climber<'a> {
         Self { demand, at: None }
     }
 
-    /// Takes the base layer if it fits or `anyway`; what it costs.
-    fn base(&mut self, left: u64, anyway: bool) -> Option<u64> {
+    /// Takes the base layer if it fits beside what is used, or `anyway`; what it costs.
+    fn base(&mut self, used: u64, budget: u64, anyway: bool) -> Option<u64> {
         let cost = self.demand.ladder.first()?.bps;
-        if !anyway && cost > left {
+        let asked = match self.demand.current {
+            Some(_) => used + cost,
+            None => percent(used + cost, CLIMB_TOTAL_PERCENT),
+        };
+        if !anyway && asked > budget {
             return None;
         }
         self.at = Some(0);

@@ -188,7 +188,7 @@ proptest! {
         more in 0u64..10_000_000,
     ) {
         let bases: u64 = demands.iter().filter_map(|demand| demand.ladder.first()).map(|rung| rung.bps).sum();
-        let allocation = allocate(&demands, Budget::Bps(bases + more));
+        let allocation = allocate(&demands, Budget::Bps(percent(bases, CLIMB_TOTAL_PERCENT) + more));
         prop_assert!(!allocation.grants.contains(&Grant::NoBandwidth));
     }
 
@@ -206,7 +206,7 @@ proptest! {
         }
         demands[0].priority = 255;
         let bases: u64 = demands.iter().filter_map(|demand| demand.ladder.first()).map(|rung| rung.bps).sum();
-        let budget = bases + budget;
+        let budget = percent(bases, CLIMB_TOTAL_PERCENT) + budget;
         let grant = |budget| match allocate(&demands, Budget::Bps(budget)).grants[0] {
             Grant::Layer(target) => Some(target.layer),
             Grant::NoBandwidth | Grant::Nothing => None,
@@ -234,6 +234,33 @@ proptest! {
         let (_, _, settled) = (layer(110), layer(90), layer(100));
         for share in noise {
             prop_assert_eq!(layer(share), settled);
+        }
+    }
+    /// Beside others a rung is little: what all take together is what has to be steady.
+    #[test]
+    fn an_estimate_that_trembles_by_two_percent_moves_none_of_many_tiles(
+        demands in prop::collection::vec(any_demand(), 1..20),
+        estimate in 1_000u64..20_000_000,
+        noise in prop::collection::vec(98u64..=102, 40),
+    ) {
+        let mut demands = demands;
+        let mut grants = |share: u64| {
+            let grants = allocate(&demands, Budget::Bps(percent(estimate, share))).grants;
+            for (demand, grant) in demands.iter_mut().zip(&grants) {
+                demand.current = match grant {
+                    Grant::Layer(layer) => Some(*layer),
+                    Grant::NoBandwidth | Grant::Nothing => None,
+                };
+            }
+            grants
+        };
+        // One tile's change makes room for another's.
+        for share in [102, 98].repeat(20) {
+            grants(share);
+        }
+        let settled = grants(100);
+        for share in noise {
+            prop_assert_eq!(&grants(share), &settled);
         }
     }
 }

@@ -12,13 +12,16 @@ use madang_simulation::network::{Fate, Passage};
 
 const WIDTH: f64 = 1_200.0;
 const LEFT: f64 = 110.0;
+const RIGHT: f64 = 20.0;
 const TOP: f64 = 60.0;
 const PLOT: f64 = 420.0;
 const ROW: f64 = 26.0;
 /// Rates of what was sent are over so long.
 const BUCKET: Duration = Duration::from_millis(250);
 /// Rates above this many times the capacity, or what is wanted, are cut off.
-const HEADROOM: f64 = 1.6;
+const HEADROOM: f64 = 1.2;
+
+const GRID_BPS: f64 = 500_000.0;
 
 const CURVES: [(&str, &str); 5] = [
     ("capacity", "#999999"),
@@ -37,7 +40,7 @@ struct Scale {
 
 impl Scale {
     fn x(&self, at: Duration) -> f64 {
-        LEFT + at.as_secs_f64() / self.end * (WIDTH - LEFT - 20.0)
+        LEFT + at.as_secs_f64() / self.end * (WIDTH - LEFT - RIGHT)
     }
 
     fn y(&self, bps: f64) -> f64 {
@@ -53,6 +56,8 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
         .fold(0.0, f64::max);
     let sent = curves.last().into_iter().flatten().map(|point| point.1);
     let most_bps = sent.fold(wanted, f64::max) * HEADROOM;
+    // So that the lines of the grid are at whole hundreds.
+    let most_bps = (most_bps / GRID_BPS).ceil() * GRID_BPS;
     let scale = Scale {
         end: world.now().as_secs_f64(),
         most_bps,
@@ -62,9 +67,11 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
         r##"<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" font-family="sans-serif" font-size="12">
 <rect width="100%" height="100%" fill="white"/>
 <text x="{LEFT}" y="20" font-size="15">{}, seed {}</text>
+<text x="{}" y="40" fill="#777777" text-anchor="end">below: frames by layer, keyframes taller; red: a freeze</text>
 "##,
         study.plan.title(),
-        world.seed()
+        world.seed(),
+        WIDTH - RIGHT
     );
     axes(&mut svg, &scale);
     steps(&mut svg, &scale, study);
@@ -120,7 +127,9 @@ fn axes(svg: &mut String, scale: &Scale) {
         let y = scale.y(bps);
         let _ = writeln!(
             svg,
-            r##"<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1}" y2="{y:.1}" stroke="#dddddd"/><text x="4" y="{y:.1}">{:.0} kbit/s</text>"##,
+            r##"<line x1="{LEFT}" x2="{WIDTH}" y1="{y:.1}" y2="{y:.1}" stroke="#dddddd"/><text x="{}" y="{:.1}" text-anchor="end">{:.0} kbit/s</text>"##,
+            LEFT - 8.0,
+            y + 4.0,
             bps / 1e3
         );
     }
@@ -142,11 +151,16 @@ fn steps(svg: &mut String, scale: &Scale, study: &Study) {
     for (number, step) in (0u8..).zip(study.plan.steps()) {
         let x = scale.x(step.at);
         let y = TOP + 14.0 + f64::from(number) * 14.0;
+        let late = x > WIDTH / 2.0;
+        let (text_x, anchor) = if late {
+            (x - 3.0, "end")
+        } else {
+            (x + 3.0, "start")
+        };
         let _ = writeln!(
             svg,
-            r##"<line x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{}" stroke="#bbbbbb" stroke-dasharray="4"/><text x="{:.1}" y="{y}" fill="#777777">{}</text>"##,
+            r##"<line x1="{x:.1}" x2="{x:.1}" y1="{TOP}" y2="{}" stroke="#bbbbbb" stroke-dasharray="4"/><text x="{text_x:.1}" y="{y}" fill="#777777" text-anchor="{anchor}">{}</text>"##,
             TOP + PLOT,
-            x + 3.0,
             step.description
         );
     }

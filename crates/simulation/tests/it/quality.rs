@@ -12,8 +12,13 @@ const SEEDS: [u64; 2] = [1, 2];
 
 /// Plays a study in these encodings; what it measures goes to `verdict`.
 fn play(name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
+    play_seeds(&SEEDS, name, encodings, verdict);
+}
+
+/// The same with fewer seeds, where a room is large.
+fn play_seeds(seeds: &[u64], name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
     for &encoding in encodings {
-        for seed in SEEDS {
+        for &seed in seeds {
             let study = catalogue::find(encoding, name).unwrap();
             let viewer = [study.subject.viewer];
             study.plan.play(seed, 1, &viewer, |world| {
@@ -94,11 +99,41 @@ fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
 
 #[test]
 fn a_steady_link_is_used_and_not_overfilled() {
-    play("steady-3m", &[Encoding::Vp8Simulcast], |measured| {
+    play_seeds(&SEEDS[..1], "steady-3m", &Encoding::ALL, |measured| {
         assert!(measured.link_use.unwrap() >= 0.85, "{measured:?}");
         assert!(measured.self_made_loss < 0.01, "{measured:?}");
         assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
+        assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
     });
+}
+
+#[test]
+fn a_link_that_becomes_narrow_stops_the_picture_for_a_moment_alone() {
+    play("cap-300k", &Encoding::ALL, |measured| {
+        assert!(measured.frozen < 0.025, "{measured:?}");
+    });
+}
+
+#[test]
+fn the_first_picture_is_a_small_one_and_the_best_one_follows_soon() {
+    play("delay-step", &Encoding::ALL, |measured| {
+        assert!(measured.first_frame_ms.unwrap() < 100.0, "{measured:?}");
+        assert!(measured.top_layer_ms.unwrap() < 6_000.0, "{measured:?}");
+    });
+}
+
+#[test]
+fn many_first_pictures_come_at_once_and_none_is_paused() {
+    play_seeds(
+        &SEEDS[..1],
+        "grid-25",
+        &[Encoding::H264Simulcast],
+        |measured| {
+            assert!(measured.first_frame_ms.unwrap() < 400.0, "{measured:?}");
+            assert!(measured.paused < 0.005, "{measured:?}");
+            assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
+        },
+    );
 }
 
 #[test]

@@ -188,6 +188,10 @@ impl Estimator {
         self.judge();
         self.update(at);
         self.maybe_probe(at);
+        if !self.guesses() {
+            // What is known stays known, whatever is wanted later.
+            self.guess_ends = Some(at);
+        }
     }
 
     /// What would be sent if there were bandwidth for it: probing starts where that is more than the

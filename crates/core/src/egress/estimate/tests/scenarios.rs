@@ -258,6 +258,44 @@ fn a_slower_path_is_not_overrun_for_long() {
 }
 
 #[test]
+fn an_estimate_is_none_until_it_is_no_guess_and_stays_from_then_on() {
+    for seed in SEEDS {
+        let mut world = World::new(Weather::fair(3e6), &[1_000_000], seed);
+        world.demand(2e6);
+        world.run(SECOND / 10);
+        assert_eq!(world.flows[0].estimator.estimate_bps(), None);
+        world.run(SECOND);
+        let known = world.flows[0].estimator.estimate_bps().unwrap();
+        assert!((900_000..3_000_000).contains(&known), "{known}");
+        world.demand(6e6);
+        for _ in 0..20 {
+            world.run(SECOND / 20);
+            assert!(world.flows[0].estimator.estimate_bps().is_some());
+        }
+    }
+}
+
+/// Its queue is full before a line can be drawn through the delays.
+#[test]
+fn a_path_that_has_become_narrow_is_noticed_at_once() {
+    for seed in SEEDS {
+        let weather = Weather {
+            queue_ms: 300.0,
+            ..Weather::fair(3e6)
+        };
+        let mut world = World::new(weather, &[1_000_000], seed);
+        world.demand(2e6);
+        world.flows[0].video_bps = 1.3e6;
+        world.run(10 * SECOND);
+        world.link.weather.bps = 300e3;
+        world.run(SECOND / 3);
+        let after = world.flows[0].estimate() / 300e3;
+        print("narrow path", seed, &format!("after 333 ms {after:.2}"));
+        assert!(after < 1.1);
+    }
+}
+
+#[test]
 fn what_is_wanted_but_not_sent_is_probed_up_to_the_path() {
     for seed in SEEDS {
         let mut world = World::new(Weather::fair(3e6), &[300_000], seed);
