@@ -21,7 +21,7 @@ const END: Duration = ms(26_000);
 const FREEZE: Duration = ms(200);
 /// The first picture of a larger layer takes a keyframe, whose moment is chance: a gap of this length, or two seconds of the
 /// layer below.
-const SLACK: Duration = ms(500);
+const SLACK: Duration = ms(300);
 const SLACK_PERCENT: u64 = 90;
 
 /// What somebody has had of somebody else's picture.
