@@ -89,6 +89,7 @@ pub(crate) fn check_origin(headers: &HeaderMap, config: &HubConfig) -> Result<()
     if any
         || config.public_url.iter().any(is)
         || config.allowed_origins.iter().any(is)
+        || config.nodes.serve(origin)
         || is_own(origin, headers, config)
     {
         return Ok(());

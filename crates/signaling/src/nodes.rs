@@ -27,6 +27,18 @@ impl Nodes {
             .max_by_key(|url| (weight(url, room), *url))?;
         (*home != self.own).then_some(home)
     }
+
+    /// The address of its WebSocket.
+    pub(crate) fn websocket_elsewhere(&self, room: &str) -> Option<String> {
+        // http becomes ws, https wss.
+        let rest = self.elsewhere(room)?.strip_prefix("http")?;
+        Some(format!("ws{rest}/v1/rtc"))
+    }
+
+    /// Whether a page of this origin is one of theirs.
+    pub(crate) fn serve(&self, origin: &str) -> bool {
+        self.all.iter().any(|url| url.eq_ignore_ascii_case(origin))
+    }
 }
 
 /// A number for a pair of node and room. It is part of what nodes agree on, and stays as it is over versions: FNV-1a with

@@ -8,8 +8,9 @@ export class MadangError extends Error {
    * @param {string} code
    * @param {string} [message] what the server said; the code's own words otherwise
    * @param {number} [retryMs] how long to wait before another attempt, where waiting helps
+   * @param {string} [url] the server that can do it, where this one cannot
    */
-  constructor(code, message, retryMs) {
+  constructor(code, message, retryMs, url) {
     const words = describeError(code);
     super(message || words.title);
     this.name = 'MadangError';
@@ -17,6 +18,7 @@ export class MadangError extends Error {
     this.title = words.title;
     this.remedy = words.remedy;
     this.retryMs = retryMs;
+    this.url = url;
   }
 
   /** Whether another attempt, later, can succeed without anybody changing anything. */
@@ -59,6 +61,7 @@ const WORDS = {
   draining: ['The server is being restarted', 'The call goes on as soon as it is back.'],
   timeout: ['The server did not answer in time', 'Check your connection, then try again.'],
   internal: ['The server has a fault', 'Try again in a moment.'],
+  moved: ['The room is on another server', 'Try again in a moment.'],
   unreachable: ['The server cannot be reached', 'Check your connection to the network, then try again.'],
   disconnected: ['The connection was lost', 'Check your connection to the network, then try again.'],
   left: ['You left the call', 'You can come back at any time.'],

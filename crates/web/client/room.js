@@ -309,7 +309,19 @@ export class Room extends TypedEvents {
   }
 
   /** Joins with a new session, in which everything is published again. */
+  /** Joins, on the server that has the room. */
   async #connect() {
+    try {
+      await this.#connectTo(false);
+    } catch (error) {
+      if (!(error instanceof MadangError && error.code === 'moved' && error.url)) throw error;
+      this.#options.url = error.url;
+      await this.#connectTo(true);
+    }
+  }
+
+  /** @param {boolean} moved another server has sent this client here */
+  async #connectTo(moved) {
     const session = new Session(this.#options, this.#roster);
     this.#session = session;
     this.#joining = true;
@@ -317,7 +329,7 @@ export class Room extends TypedEvents {
     this.#updateState();
     try {
       await this.#publisher.bind(session.peer, (t, fields) => session.request(t, fields));
-      await session.join(this.#options);
+      await session.join(this.#options, moved);
       this.#ended.signal.throwIfAborted();
       if (session.loss) throw session.loss.error;
     } catch (error) {

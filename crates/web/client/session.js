@@ -78,9 +78,10 @@ export class Session extends TypedEvents {
   /**
    * Joins in one round trip.
    * @param {{token?: string, room?: string, name?: string, meta?: unknown}} options
+   * @param {boolean} [moved] another server has sent this client here
    */
-  async join({ token, room, name, meta }) {
-    const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, offer, want: FIRST_SLOTS, client: CLIENT }));
+  async join({ token, room, name, meta }, moved) {
+    const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, moved, offer, want: FIRST_SLOTS, client: CLIENT }));
     const joined = await this.#signalling.join(fields);
     this.#replaceAll(joined);
     this.emit('state', undefined);

@@ -122,7 +122,7 @@ export class Socket extends TypedEvents {
     if (!frame) return;
     const waiting = frame.re === undefined ? undefined : this.#settle(frame.re);
     if (!waiting) this.emit('frame', frame);
-    else if (frame.t === 'err') waiting.reject(new MadangError(frame.code, frame.msg, frame.retry_ms));
+    else if (frame.t === 'err') waiting.reject(new MadangError(frame.code, frame.msg, frame.retry_ms, frame.url));
     else waiting.resolve(frame);
   }
 

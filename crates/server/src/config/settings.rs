@@ -87,8 +87,8 @@ pub(crate) struct Http {
 pub(crate) struct Cluster {
     /// All nodes that share the rooms, each by its `http.public_url`
     ///
-    /// The same list on each of them. A room is on one node, which all of them know: others send WHIP and WHEP clients there with a 307. None: this server has all
-    /// rooms.
+    /// The same list on each of them. A room is on one node, which all of them know: others send there
+    /// who joins, and WHIP and WHEP clients with a 307. None: this server has all rooms.
     #[arg(id = "cluster.nodes", value_name = "ORIGIN", value_delimiter = ',', value_parser = origin)]
     pub(crate) nodes: Vec<String>,
 }

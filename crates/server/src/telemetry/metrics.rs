@@ -146,7 +146,7 @@ const NODE_METRICS: &[(Kind, &str, &str)] = &[
     (
         Kind::Counter,
         "madang_redirects_total",
-        "WHIP and WHEP clients that were sent to the node which has their room.",
+        "Clients that were sent to the node which has their room.",
     ),
     (
         Kind::Counter,

@@ -96,6 +96,12 @@ impl Hub {
         let mut access = self.config.auth.check(join.token.as_ref(), guest)?;
         let room = room_name(&access, join.room.take())?;
         check_fields(&room, &access, &join, &self.config.limits)?;
+        if let Some(url) = self.config.nodes.websocket_elsewhere(&room)
+            && join.moved != Some(true)
+        {
+            metrics::counter!("madang_redirects_total").increment(1);
+            return Err(Fault::moved(url));
+        }
         let offer = Offer::parse(&join.offer)?;
         tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");
         let entrant = Entrant {

@@ -173,9 +173,9 @@ impl State {
         for peer in self.joining.keys().copied().collect::<Vec<_>>() {
             let bye = bye();
             let fault = Fault {
-                code: bye.code,
-                text: bye.msg,
                 retry_ms: bye.after_ms,
+                url: bye.url,
+                ..Fault::new(bye.code, bye.msg)
             };
             if let Some(worker) = self.fail_join(peer, fault) {
                 self.lines.push(worker, Command::Leave { peer });

@@ -112,6 +112,9 @@ pub struct Join {
     /// The client encrypts its media from end to end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e2ee: Option<bool>,
+    /// Another server has sent the client here. It is not sent on: servers that do not agree would send it round and round.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub moved: Option<bool>,
 }
 
 /// Slots in the first offer.

@@ -30,10 +30,11 @@ pub enum ErrorCode {
     Draining,
     Timeout,
     Internal,
+    Moved,
 }
 
 impl ErrorCode {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::BadRequest,
         Self::BadVersion,
         Self::Unauthorized,
@@ -54,6 +55,7 @@ impl ErrorCode {
         Self::Draining,
         Self::Timeout,
         Self::Internal,
+        Self::Moved,
     ];
 
     /// The code on the wire and in metrics.
@@ -79,6 +81,7 @@ impl ErrorCode {
             Self::Draining => "draining",
             Self::Timeout => "timeout",
             Self::Internal => "internal",
+            Self::Moved => "moved",
         }
     }
 
@@ -96,6 +99,8 @@ pub struct Fault {
     pub text: String,
     /// Where waiting helps: how long, in milliseconds.
     pub retry_ms: Option<u64>,
+    /// Where another server helps: its WebSocket.
+    pub url: Option<String>,
 }
 
 impl Fault {
@@ -104,6 +109,18 @@ impl Fault {
             code,
             text: text.into(),
             retry_ms: None,
+            url: None,
+        }
+    }
+
+    /// The room is on another node.
+    pub(crate) fn moved(url: String) -> Self {
+        Self {
+            url: Some(url),
+            ..Self::new(
+                ErrorCode::Moved,
+                "the room is on another server: join there",
+            )
         }
     }
 
@@ -123,6 +140,7 @@ impl Fault {
             code: self.code,
             msg: self.text,
             retry_ms: self.retry_ms,
+            url: self.url,
         }
     }
 }

@@ -99,6 +99,7 @@ impl From<Fault> for Problem {
             ErrorCode::RoomFull | ErrorCode::Draining | ErrorCode::Timeout => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
+            ErrorCode::Moved => StatusCode::MISDIRECTED_REQUEST,
             ErrorCode::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         let mut problem = Self::new(status, fault.code.as_str(), fault.text);

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use madang_core::sdp::SdpError;
+use madang_signaling::Nodes;
 use serde_json::{Value, json};
 
 use crate::harness::{Engine, Server, config, join, sign, token};
@@ -20,6 +21,37 @@ async fn refused(server: &Server, frame: Value, close: u16) -> String {
 fn with(mut frame: Value, field: &str, value: Value) -> Value {
     frame[field] = value;
     frame
+}
+
+#[tokio::test]
+async fn a_join_to_a_room_of_another_node_is_sent_there_once() {
+    let mut config = config();
+    let (here, there) = ("https://a.example.org", "https://b.example.org");
+    config.nodes = Nodes::new(here, &[here.into(), there.into()]);
+    let server = Server::start(config).await;
+    let mut moved = 0;
+    for number in 0..20 {
+        let token = sign(&json!({
+            "sub": "ann",
+            "exp": jsonwebtoken::get_current_timestamp() + 60,
+            "madang": {"join": true, "room": format!("room-{number}")},
+        }));
+        let mut client = server.connect().await;
+        let reply = client.request(join(&token)).await;
+        if reply["t"] == "joined" {
+            continue;
+        }
+        moved += 1;
+        assert_eq!(reply["code"], "moved");
+        assert_eq!(reply["url"], "wss://b.example.org/v1/rtc");
+        assert_eq!(client.closed().await, Some(4020));
+        let mut client = server.connect().await;
+        let reply = client
+            .request(with(join(&token), "moved", json!(true)))
+            .await;
+        assert_eq!(reply["t"], "joined", "{reply}");
+    }
+    assert!((2..=18).contains(&moved), "{moved} of 20");
 }
 
 #[tokio::test]

@@ -45,6 +45,20 @@ export class Server {
     return server;
   }
 
+  /** Starts servers that share the rooms among them. @param {number} count */
+  static async startTogether(count) {
+    const ports = await Promise.all(Array.from({ length: count }, freeTcpPort));
+    const urls = ports.map((port) => `http://127.0.0.1:${port}`);
+    const servers = await Promise.all(
+      ports.map(async (port, at) => {
+        const options = ['--http-public-url', urls[at], '--cluster-nodes', urls.join(',')];
+        return new Server(port, await freeUdpPort(), options);
+      }),
+    );
+    await Promise.all(servers.map((server) => server.run()));
+    return servers;
+  }
+
   get httpPort() {
     return this.#httpPort;
   }
