@@ -74,6 +74,7 @@ pub(crate) enum Budget {
     Unlimited,
 }
 
+/// Gives each tile what it can have of the budget.
 pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
     let budget = match budget {
         Budget::Bps(bps) => bps,

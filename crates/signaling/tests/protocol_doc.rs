@@ -130,7 +130,7 @@ fn keys(value: &Value) -> BTreeSet<String> {
 fn client_samples() -> Value {
     json!({
         "join": {"v": 1, "token": "x", "room": "r", "offer": "v=0", "want": {"audio": 3, "video": 9}, "name": "n",
-                 "meta": {}, "client": {}, "e2ee": true},
+                 "meta": {}, "client": {}, "e2ee": true, "moved": true},
         "resume": {"v": 1, "session": "s", "secret": "x", "last_s": 4, "offer": "v=0"},
         "offer": {"gen": 1, "sdp": "v=0", "restart": true},
         "candidate": {"gen": 0, "candidate": null},
@@ -187,7 +187,7 @@ fn server_samples() -> Value {
         "bye": {"code": "draining", "msg": "m", "action": "rejoin", "url": "u", "after_ms": 1},
         "pong": {"n": 1},
         "ok": {"re": 1, "tracks": [{"cid": "c", "id": "t1"}]},
-        "err": {"re": 1, "code": "timeout", "msg": "m", "retry_ms": 1},
+        "err": {"re": 1, "code": "timeout", "msg": "m", "retry_ms": 1, "url": "wss://b.example.org/v1/rtc"},
     })
 }
 

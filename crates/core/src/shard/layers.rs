@@ -2,12 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use slab::Slab;
+
 use super::Shard;
 use crate::allocate::{self, Allocation, Budget, Demand, Downlink, Grant};
 use crate::forward::Slot;
 use crate::layering::Target;
 use crate::peer::Peer;
-use crate::publish::PeerKey;
+use crate::publish::{PeerKey, Track};
 use crate::{Event, MediaKind, PeerId, Quality, QualityReason, Why};
 
 /// What a microphone takes until its rate has been measured: Opus at 40 kbit/s, and headers of 50 packets a second.
@@ -93,7 +95,9 @@ impl Shard {
         let queued = peer.lane.is_queued();
         if let (true, Budget::Bps(bps)) = (queued, budget) {
             for index in too_large(&places, &demands, &allocation, bps) {
-                halt(peer, index);
+                if !waits_in_vain(&self.tracks, &peer.slots, index) {
+                    halt(peer, index);
+                }
             }
         }
         if peer.connected {
@@ -265,6 +269,16 @@ fn too_large(
         larger.clear();
     }
     larger
+}
+
+/// Whether the encoder of what the slot is to carry sends keyframes when it likes.
+fn waits_in_vain(tracks: &Slab<Track>, slots: &[Slot], index: usize) -> bool {
+    let source = slots.get(index).and_then(|slot| slot.source.as_ref());
+    let layer = source.and_then(|source| {
+        let layers = &tracks.get(source.track)?.layers;
+        layers.get(source.target?.layer)
+    });
+    layer.is_some_and(|layer| layer.keyframes.ignored)
 }
 
 /// Sends nothing more of what the slot carries until the keyframe comes that it waits for.

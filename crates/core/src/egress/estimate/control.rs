@@ -67,8 +67,7 @@ impl Estimator {
             self.loss.explain(at);
             self.trend.take_back_leaps();
         }
-        let found = self.prober.conclude(at, known, natural, shallow);
-        match found {
+        match self.prober.conclude(at, known, natural, shallow) {
             Some(Found::More { rate, full }) => {
                 self.aimd.set(rate.min(BPS_MAX as f64));
                 if let Some(full) = full {
