@@ -265,7 +265,6 @@ impl Layer {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.rate.tick(now);
         self.operating.tick(now);
-        self.keyframes.tick(now);
     }
 
     /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
