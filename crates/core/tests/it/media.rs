@@ -303,7 +303,7 @@ fn whip_13_layers_are_ordered_by_what_they_measure() {
     let now = world.now;
     let mut simulcast = Simulcast::new();
     for (rid, ..) in sizes {
-        simulcast.add_send_layer(SimulcastLayer::new(rid.into()));
+        simulcast.add_send_layer(SimulcastLayer::new(rid));
     }
     let shard = &mut world.shards[0];
     let both = (Direction::SendOnly, Some(simulcast));
@@ -325,7 +325,11 @@ fn whip_13_layers_are_ordered_by_what_they_measure() {
     }
     let told = std::iter::from_fn(|| world.shards[0].poll_event());
     let layers = told.filter_map(|event| match event {
-        Event::Available { track, layers, .. } if track == TrackId(9) => Some(layers),
+        Event::Available {
+            track: TrackId(9),
+            layers,
+            ..
+        } => Some(layers),
         _ => None,
     });
     let newest = layers.last().unwrap();
