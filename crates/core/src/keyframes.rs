@@ -17,6 +17,7 @@ pub(crate) struct Keyframes {
     pub(crate) ignored: bool,
     /// Answers in a row.
     answers: u32,
+    newest: Option<Instant>,
 }
 
 /// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
@@ -25,6 +26,9 @@ const IGNORED_AFTER: Duration = Duration::from_secs(3);
 const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
 /// One or two may have come by chance, as every second does of a keyframe each two seconds.
 const ANSWERS_MIN: u32 = 3;
+
+/// An encoder that nobody has asked for so long since a keyframe may be tried out.
+const TRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes of a layer, not fifty. More makes late joiners wait longer.
@@ -61,6 +65,7 @@ impl Keyframes {
 
     /// A keyframe has come, asked for or not: it serves everybody who has waited until now.
     pub(crate) fn on_keyframe(&mut self, now: Instant) {
+        self.newest = Some(now);
         if let Some(asked) = self.unanswered_since.take() {
             let answers = now.saturating_duration_since(asked) < ANSWERED_WITHIN;
             self.answers = if answers { self.answers + 1 } else { 0 };
@@ -68,6 +73,12 @@ impl Keyframes {
         }
         self.unanswered = 0;
         (self.wanted, self.lost) = (false, false);
+    }
+
+    /// Whether the encoder minds requests is not known, and could be found out.
+    pub(crate) fn is_untried(&self, now: Instant) -> bool {
+        let newest = self.newest.filter(|_| self.last_request.is_none());
+        newest.is_some_and(|at| now.saturating_duration_since(at) >= TRY_AFTER)
     }
 
     /// Requests that no keyframe has come for yet.

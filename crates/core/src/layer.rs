@@ -286,7 +286,6 @@ impl Layer {
     pub(crate) fn tick(&mut self, now: Instant) {
         self.rate.tick(now);
         self.operating.tick(now);
-        self.keyframes.tick(now);
         if self.reordered > std::mem::replace(&mut self.reordered_before, self.reordered) {
             self.reorders_until = Some(now + REORDERS_HOLD);
         }

@@ -1,11 +1,10 @@
 /** Clients of WHIP and WHEP that are programs. */
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
-import { setTimeout as delay } from 'node:timers/promises';
 import { Call } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
 import { aiortc, ffmpeg } from './support/programs.mjs';
-import { colourOf } from './support/probe.mjs';
+import { colourOf, receptionOf } from './support/probe.mjs';
 import { broadcast, endpoint, playerIs, seesMovement, streamToken, VIDEO, watch, watches } from './support/streams.mjs';
 import { KEY_OPTIONS } from './support/tokens.mjs';
 import { eventually } from './support/wait.mjs';
@@ -13,10 +12,8 @@ import { eventually } from './support/wait.mjs';
 /** @typedef {import('./support/programs.mjs').Program} Program */
 
 const FFMPEG_HERTZ = 900;
-/** Ten seconds: a late viewer would have to wait for most of that. */
-const KEYFRAME_FRAMES = 300;
-/** So old a keyframe is given to nobody who could ask for another. */
-const LATE_MS = 2_000;
+/** Eight seconds: a late viewer would have to wait for most of that. */
+const KEYFRAME_FRAMES = 240;
 const SOON_SECONDS = 4;
 
 const call = new Call(KEY_OPTIONS);
@@ -44,9 +41,9 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
 call.story('whip_43: who comes late to a publisher that sends keyframes when it likes sees a picture at once', async () => {
   const program = start(ffmpeg(endpoint(call, 'whip'), [], KEYFRAME_FRAMES));
   const ada = await watch(call, chromium, 'Ada', { query: `#token=${streamToken(call, 'ada')}` });
-  // She has to wait for a keyframe, and so the server notices.
-  await told(program, () => watches(ada, 'blue'));
-  await delay(LATE_MS);
+  // Before the second keyframe the server has found out, and two seconds after it nobody would be given it who could ask for another.
+  const frames = async () => (await receptionOf(ada, VIDEO))?.framesDecoded ?? 0;
+  await told(program, () => eventually('Ada is past the second keyframe', frames, (count) => count > KEYFRAME_FRAMES + 60));
   const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
   await told(program, () => eventually('Bea has a picture', () => colourOf(bea, VIDEO), (colour) => colour === 'blue', SOON_SECONDS));
   await seesMovement(bea);

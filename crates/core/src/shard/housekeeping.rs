@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::layer::UNWANTED_HOLD;
+use crate::layer::{Layer, UNWANTED_HOLD};
 use crate::publish::{PeerKey, Publisher, TrackKey};
 use crate::timers::Timer;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
@@ -56,6 +56,10 @@ impl Shard {
             if sends && !layer.paused && at_home {
                 layer.tick(now);
             }
+            // A program that publishes by WHIP goes on where nobody watches.
+            if sends && at_home {
+                layer.keyframes.tick(now);
+            }
         }
         let is_video = track.spec.kind == MediaKind::Video;
         let loss = track
@@ -71,6 +75,7 @@ impl Shard {
             self.dynacast(now, key);
             self.tell_available(now, key);
             self.tell_troubles(now, key);
+            self.try_encoder(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
         if let Some(publisher) = self.publisher_key(key) {
@@ -79,6 +84,27 @@ impl Shard {
         // A track that sends nothing, and that nobody waits for, is looked at again when that changes.
         if active {
             self.schedule_track(now, key);
+        }
+    }
+
+    /// Asks the encoder of a broadcast for a keyframe once, though nobody waits for one: that it answers, or not, is known
+    /// then before somebody depends on it. Who also receives is in a call, where all encoders are browsers'.
+    fn try_encoder(&mut self, now: Instant, key: TrackKey) {
+        let publisher = self.publisher_key(key).and_then(|key| self.peers.get(key));
+        if publisher.is_none_or(|publisher| !publisher.slots.is_empty()) {
+            return;
+        }
+        let layers = self.tracks.get(key).map(|track| &track.layers);
+        let untried = |layer: &Layer| layer.is_active(now) && layer.keyframes.is_untried(now);
+        let untried: Vec<usize> = layers
+            .into_iter()
+            .flatten()
+            .enumerate()
+            .filter(|(_, layer)| untried(layer))
+            .map(|(index, _)| index)
+            .collect();
+        for index in untried {
+            self.want_keyframe(now, key, index);
         }
     }
 

@@ -464,6 +464,21 @@ fn whip_43_late_viewers_of_who_ignores_requests_start_with_the_last_keyframe() {
 }
 
 #[test]
+fn whip_43_who_comes_first_need_not_find_out_that_requests_are_ignored() {
+    let interval = 240;
+    let mut world = World::new(2, |offer| offer);
+    send(&mut world, 0..interval, interval, 600);
+    let late = interval + 120;
+    send(&mut world, interval..late, interval, 600);
+    let viewers = [0, 1].map(|shard| world.watch(shard));
+    send(&mut world, late..late + 70, interval, 600);
+    world.run(100, |_| true);
+    for viewer in viewers {
+        saw_from(&world, viewer, interval, late + 70);
+    }
+}
+
+#[test]
 fn whip_43_what_is_kept_for_late_viewers_is_bounded() {
     // Of twelve seconds at 4.6 Mbit/s, more than is kept.
     let interval = 360;
