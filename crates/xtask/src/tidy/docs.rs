@@ -31,7 +31,7 @@ pub(super) fn summary(repository: &Repository) -> Vec<String> {
 
 /// A `cargo xtask` command that a document names is one that exists.
 pub(super) fn commands(repository: &Repository) -> Vec<String> {
-    const COMMANDS: [&str; 5] = ["bench", "chromium", "docs", "sim", "test"];
+    const COMMANDS: [&str; 6] = ["bench", "chromium", "docs", "mutations", "sim", "test"];
     let mut problems = Vec::new();
     for (path, text) in repository.ending(&[".md"]) {
         for rest in text.split("cargo xtask ").skip(1) {
