@@ -74,7 +74,7 @@ impl Nacks {
         self.missing.iter().map(|one| one.due).min()
     }
 
-    /// The numbers, on the wire and in order, of what the publisher is to be asked for at this moment. They count as asked for.
+    /// The numbers to ask the publisher for at this moment, on the wire, in order. They count as asked for.
     pub(crate) fn take_due(&mut self, now: Instant, numbers: &mut Vec<u16>) {
         let next = now + self.round_trip.interval();
         self.missing.retain_mut(|one| {
