@@ -60,8 +60,10 @@ fn forged_requests_from_a_clients_address_do_not_divert_its_media() {
         exchange(&mut party);
     }
     let stats = party.driver.shutdown();
+    // Each client has sent more than that to connect: a check, the handshake, a message.
+    let forgeries = 5 * CLIENTS as u64;
     assert!(
-        stats[1].shard.datagrams_in > 100,
+        stats[1].shard.datagrams_in > forgeries,
         "the forgeries were delivered"
     );
 }
