@@ -320,6 +320,11 @@ impl Layer {
         std::mem::replace(&mut self.max_height, enough) != enough
     }
 
+    /// Whether the stream has pictures of several sizes.
+    pub(crate) fn has_sizes(&self) -> bool {
+        matches!(self.sizes, [_, Some(_), ..])
+    }
+
     /// The height of the smallest picture in the stream that has so many lines; none where that is the largest.
     fn enough_for(&self, lines: u32) -> Option<u32> {
         let heights = self.sizes.iter().flatten().map(|(_, height)| *height);

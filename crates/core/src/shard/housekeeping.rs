@@ -1,5 +1,6 @@
 //! What happens by itself: ends of silent peers, rates, dynacast, speakers.
 
+use std::iter;
 use std::time::{Duration, Instant};
 
 use super::Shard;
@@ -139,9 +140,12 @@ impl Shard {
             self.want_layers(key, &wanted);
             return;
         }
+        let sized = track.layers.iter().any(Layer::has_sizes);
         let lines: Vec<Option<u32>> = (0..wanted.len())
+            .filter(|_| sized)
             .map(|layer| self.lines_wanted(key, layer))
             .collect();
+        let lines = lines.into_iter().chain(iter::repeat(None));
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
@@ -209,23 +213,20 @@ impl Shard {
 
     /// Tiles may have grown over what publishers were told to be enough for them.
     pub(super) fn ask_for_sizes(&mut self, now: Instant, key: PeerKey) {
-        let slots = self.peers.get(key).map(|peer| peer.slots.len());
-        for slot in 0..slots.unwrap_or(0) {
-            let source = self
-                .peers
-                .get(key)
-                .and_then(|peer| peer.slots.get(slot)?.source.as_ref());
-            let Some((track, height)) = source.map(|source| (source.track, source.tile.height))
-            else {
-                continue;
-            };
-            let too_small = self.tracks.get(track).is_some_and(|track| {
-                let mut layers = track.layers.iter();
-                layers.any(|layer| layer.max_height.is_some_and(|told| told < height))
-            });
-            if too_small {
-                self.dynacast(now, track);
-            }
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        let sources = peer.slots.iter().filter_map(|slot| slot.source.as_ref());
+        let too_small = sources.filter(|source| {
+            let told = |layer: &Layer| layer.max_height;
+            self.tracks.get(source.track).is_some_and(|track| {
+                let mut told = track.layers.iter().filter_map(told);
+                told.any(|told| told < source.tile.height)
+            })
+        });
+        let tracks: Vec<TrackKey> = too_small.map(|source| source.track).collect();
+        for track in tracks {
+            self.dynacast(now, track);
         }
     }
 
