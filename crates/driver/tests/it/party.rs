@@ -35,8 +35,6 @@ pub(crate) struct Client {
     pub(crate) connected: bool,
     /// Follows each datagram of the client, from its address.
     pub(crate) forgery: Option<Vec<u8>>,
-    /// How often.
-    pub(crate) forgeries: usize,
 }
 
 impl Party {
@@ -85,7 +83,6 @@ impl Party {
             ufrag: String::new(),
             connected: false,
             forgery: None,
-            forgeries: 0,
         });
         let join = Join {
             peer: peer(number),
@@ -214,7 +211,6 @@ impl Client {
             self.udp.send_to(&datagram, destination).unwrap();
             if let Some(forgery) = &self.forgery {
                 self.udp.send_to(forgery, destination).unwrap();
-                self.forgeries += 1;
             }
         }
     }
