@@ -220,8 +220,10 @@ export class Publisher {
 
   /** @param {Publication} publication */
   async #applyEncodings({ source, track, layers }) {
+    // By its source: a sender has no track yet where it is still being attached, and Opus with a camera's rate takes 510 kbit/s.
+    if (source !== 'camera' && source !== 'screen') return;
     const sender = this.#sender(source);
-    if (!sender || sender.track?.kind === 'audio' || !track) return;
+    if (!sender || !track) return;
     const { width, height } = track.getSettings();
     const videoCodec = source === 'camera' ? this.#peer?.videoCodec : undefined;
     const ceilings = source === 'camera' ? cameraEncodings(videoCodec, width, height) : screenEncodings();
