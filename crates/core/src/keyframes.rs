@@ -32,7 +32,7 @@ const TRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes of a layer, not fifty. More makes late joiners wait longer.
-const REQUEST_INTERVAL: Duration = Duration::from_millis(1_200);
+pub(crate) const REQUEST_INTERVAL: Duration = Duration::from_millis(1_200);
 /// The same for those whose picture stands still since they have lost it. Less lets one bad link take bandwidth from
 /// everybody, more is a longer freeze.
 const LOST_INTERVAL: Duration = Duration::from_millis(500);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::keyframes::REQUEST_INTERVAL;
 use crate::limits::{PICTURE_BYTES_MAX, PICTURE_PACKETS_MAX};
 use crate::publish::Packet;
 
@@ -13,8 +14,8 @@ const PACKETS_MAX: usize = 512;
 const AGE_MAX: Duration = Duration::from_secs(2);
 
 /// A keyframe is fresh for this long: whoever starts with it is that far behind until the player has caught up, and
-/// gets that much at once. Less leaves more joiners to wait for a keyframe of their own.
-const FRESH_PICTURE_AGE_MAX: Duration = Duration::from_millis(1_000);
+/// gets that much at once. Less leaves joiners to wait until the next one may be asked for.
+const FRESH_PICTURE_AGE_MAX: Duration = REQUEST_INTERVAL;
 const FRESH_PICTURE_PACKETS_MAX: u64 = 160;
 
 /// A hole may still be filled while no more than this many packets have come after it.

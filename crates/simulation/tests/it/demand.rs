@@ -201,8 +201,12 @@ fn fault_11_fifty_viewers_cause_two_keyframe_requests() {
 
 #[test]
 fn who_joins_soon_after_another_has_a_picture_at_once() {
-    let mut plan = Plan::new("ten viewers within a second").at(0, "ben is there", [Join("ben")]);
-    for i in 0..10 {
+    let mut plan = Plan::new("fifteen viewers, of whom the last may ask for another keyframe").at(
+        0,
+        "ben is there",
+        [Join("ben")],
+    );
+    for i in 0..15 {
         let name = &*format!("viewer {i}").leak();
         plan = plan.at(
             3_000 + i * 90,
@@ -211,7 +215,7 @@ fn who_joins_soon_after_another_has_a_picture_at_once() {
         );
     }
     plan.at(5_000, "all have joined", []).run(SEEDS, |world| {
-        for (i, joined) in (0..10).map(|i| (i, ms(3_000 + i * 90))) {
+        for (i, joined) in (0..15).map(|i| (i, ms(3_000 + i * 90))) {
             let frames = world.frames(&format!("viewer {i}"), "ben", Camera, joined);
             let first = frames.first().map(|frame| frame.at - joined);
             assert!(
