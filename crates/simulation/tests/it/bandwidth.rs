@@ -7,11 +7,11 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use madang_core::Source::Camera;
-use madang_simulation::Action::{Downlink, JoinWith, Publish};
+use madang_simulation::Action::Downlink;
+use madang_simulation::World;
 use madang_simulation::network::LinkConfig;
-use madang_simulation::{BrowserConfig, Plan, World};
 
-use crate::{ms, tile};
+use crate::{anna_looks_at_ben, ms, tile};
 
 /// Rates of the layers of a camera, in kbit/s: what a second of each is worth to the one who looks at it.
 const WORTH: [u64; 3] = [120, 400, 1_200];
@@ -52,25 +52,11 @@ fn had(world: &World) -> Had {
 
 /// A link which may change on the way, and what is to be had of it.
 fn reaches(title: &'static str, links: &[(u64, LinkConfig)], least: Had) {
-    let mut plan = Plan::new(title)
-        .at(
-            0,
-            "ben has a camera and no microphone",
-            [
-                JoinWith("ben", BrowserConfig::default()),
-                Publish("ben", Camera),
-            ],
-        )
-        .at(
-            0,
-            "anna looks at him",
-            [JoinWith("anna", BrowserConfig::default())],
-        )
-        .at(
-            100,
-            "her tile is large",
-            [tile("anna", "ben", (1_280, 720))],
-        );
+    let mut plan = anna_looks_at_ben(title).at(
+        100,
+        "her tile is large",
+        [tile("anna", "ben", (1_280, 720))],
+    );
     for (at, link) in links {
         plan = plan.at(
             *at,

@@ -8,7 +8,7 @@ use madang_simulation::Expectation::Sees;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
 
-use crate::{SEEDS, all_see_all, ms};
+use crate::{SEEDS, all_see_all, anna_looks_at_ben, ms};
 
 #[test]
 fn fault_06_no_estimate_is_not_zero() {
@@ -47,20 +47,7 @@ fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
         queue: ms(500),
         ..LinkConfig::rate(110_000)
     };
-    Plan::new("a downlink of 110 kbit/s, a lowest layer of 120 and its headers")
-        .at(
-            0,
-            "ben has a camera and no microphone",
-            [
-                JoinWith("ben", BrowserConfig::default()),
-                Publish("ben", Camera),
-            ],
-        )
-        .at(
-            0,
-            "anna looks at him",
-            [JoinWith("anna", BrowserConfig::default())],
-        )
+    anna_looks_at_ben("a downlink of 110 kbit/s, a lowest layer of 120 and its headers")
         .at(
             3_000,
             "her downlink gets narrow",

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use madang_core::Source::Camera;
 use madang_simulation::Expectation::Sees;
-use madang_simulation::{Action, BrowserConfig};
+use madang_simulation::{Action, BrowserConfig, Plan};
 
 /// Each story runs once for each of them.
 const SEEDS: &[u64] = &[1, 2, 3];
@@ -45,6 +45,24 @@ fn tile(viewer: &'static str, publisher: &'static str, size: (u32, u32)) -> Acti
         source: Camera,
         size,
     }
+}
+
+/// One picture without sound, and one who looks at it.
+fn anna_looks_at_ben(title: &'static str) -> Plan {
+    Plan::new(title)
+        .at(
+            0,
+            "ben has a camera and no microphone",
+            [
+                Action::JoinWith("ben", BrowserConfig::default()),
+                Action::Publish("ben", Camera),
+            ],
+        )
+        .at(
+            0,
+            "anna looks at him",
+            [Action::JoinWith("anna", BrowserConfig::default())],
+        )
 }
 
 /// A browser that can show one picture.
