@@ -178,18 +178,48 @@ impl Factory {
 
 impl Offered {
     pub(crate) fn accept(mut self, answer: &str) -> Result<Negotiated, NegotiationError> {
-        let answer = SdpAnswer::from_sdp_string(answer)
+        let parsed = SdpAnswer::from_sdp_string(answer)
             .map_err(|error| NegotiationError::Malformed(error.to_string()))?;
         self.rtc
             .sdp_api()
-            .accept_answer(self.pending, answer)
+            .accept_answer(self.pending, parsed)
             .map_err(|error| NegotiationError::Refused(error.to_string()))?;
+        keep_silent(&mut self.rtc, &self.sdp, answer, &self.publications);
         Ok(Negotiated {
             rtc: self.rtc,
             socket: self.socket,
             publications: self.publications,
         })
     }
+}
+
+/// str0m reports once a second of every stream that a description names, though nothing is sent there. Chromium says
+/// nothing until there is something to report of (seen: no RTCP at all in a silent call), so what is received is found by its MID,
+/// and streams of what is not published are taken out.
+fn keep_silent(rtc: &mut Rtc, offer: &str, answer: &str, publications: &[Publication]) {
+    let mut direct = rtc.direct_api();
+    for ssrc in answer.lines().filter_map(ssrc_of) {
+        direct.remove_stream_rx(ssrc.into());
+    }
+    let mids = offer.lines().filter_map(|line| line.strip_prefix("a=mid:"));
+    for mid in mids.map(Mid::from) {
+        if publications
+            .iter()
+            .any(|publication| publication.mid == mid)
+        {
+            continue;
+        }
+        let stream = direct.stream_tx_by_mid(mid, None);
+        if let Some(ssrc) = stream.map(|stream| stream.ssrc()) {
+            direct.remove_stream_tx(ssrc);
+        }
+    }
+}
+
+/// The SSRC that a line is about (RFC 5576 section 4.1).
+fn ssrc_of(line: &str) -> Option<u32> {
+    let (ssrc, _) = line.strip_prefix("a=ssrc:")?.split_once(' ')?;
+    ssrc.parse().ok()
 }
 
 fn simulcast(layers: usize) -> Simulcast {

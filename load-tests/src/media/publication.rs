@@ -49,7 +49,7 @@ enum Encoders {
 
 #[derive(Debug)]
 pub(crate) struct Publication {
-    mid: Mid,
+    pub(crate) mid: Mid,
     encoders: Encoders,
     period: Duration,
     /// Share of the period by which this publication is behind the start, so that not all encoders are due at once.
