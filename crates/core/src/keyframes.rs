@@ -11,6 +11,8 @@ pub(crate) struct Keyframes {
     wanted: bool,
     /// Somebody has lost the picture that the newest keyframe was to bring.
     lost: bool,
+    /// The last request was for somebody who had.
+    asked_for_lost: bool,
     /// The first request since the newest keyframe.
     unanswered_since: Option<Instant>,
     /// The encoder sends keyframes when it likes: OBS has no way to ask it for one.
@@ -59,7 +61,8 @@ impl Keyframes {
         self.last_request = Some(now);
         self.unanswered_since.get_or_insert(now);
         self.unanswered = self.unanswered.saturating_add(1);
-        (self.wanted, self.lost) = (false, false);
+        self.wanted = false;
+        self.asked_for_lost = std::mem::take(&mut self.lost);
         true
     }
 
@@ -84,6 +87,11 @@ impl Keyframes {
     /// Requests that no keyframe has come for yet.
     pub(crate) fn unanswered(&self) -> u32 {
         self.unanswered
+    }
+
+    /// Whether the last request was for a picture that stands still.
+    pub(crate) fn asked_for_lost(&self) -> bool {
+        self.asked_for_lost
     }
 
     /// Looks whether requests are ignored.

@@ -65,10 +65,11 @@ pub(crate) enum Said {
         track: TrackId,
         layers: u32,
     },
-    /// Somebody here waits for a keyframe.
+    /// Somebody here waits for a keyframe; `lost`: with a picture that stands still.
     Keyframe {
         track: TrackId,
         layer: usize,
+        lost: bool,
     },
 }
 

@@ -60,13 +60,15 @@ impl Shard {
                 continue;
             };
             let mid = track.spec.mid;
-            let rid = track.layers.get(layer_index).and_then(|layer| layer.rid);
+            let layer = track.layers.get(layer_index);
+            let rid = layer.and_then(|layer| layer.rid);
             let publisher = match track.publisher {
                 Publisher::Here(publisher) => publisher,
                 Publisher::At(worker) => {
                     let said = Said::Keyframe {
                         track: track.spec.id,
                         layer: layer_index,
+                        lost: layer.is_some_and(|layer| layer.keyframes.asked_for_lost()),
                     };
                     self.mailboxes.say(worker, said);
                     continue;

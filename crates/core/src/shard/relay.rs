@@ -52,11 +52,11 @@ impl Shard {
                 self.on_layer_started(now, key);
             }
             Said::Want { track, layers } => self.on_want(now, from, track, layers),
-            Said::Keyframe { track, layer } => {
-                if let Some(&key) = self.track_keys.get(&track) {
-                    self.want_keyframe(now, key, layer);
-                }
-            }
+            Said::Keyframe { track, layer, lost } => match self.track_keys.get(&track) {
+                Some(&key) if lost => self.want_lost_keyframe(now, key, layer),
+                Some(&key) => self.want_keyframe(now, key, layer),
+                None => {}
+            },
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
 use madang_core::limits::NACK_ATTEMPTS_MAX;
-use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk};
+use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk, Tile};
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
@@ -202,6 +202,37 @@ fn a_request_that_gets_lost_is_repeated_after_about_a_round_trip() {
                 before + 2,
                 "the second was answered"
             );
+        });
+}
+
+/// With the publisher on another worker too.
+#[test]
+fn a_picture_that_is_lost_soon_after_a_keyframe_stands_for_little_longer_than_half_a_second() {
+    let lose = LoseUp {
+        publisher: "ben",
+        source: Camera,
+        rid: Some("q"),
+        packets: 2,
+        retransmissions: 1_000,
+    };
+    let small = Tile {
+        viewer: "anna",
+        publisher: "ben",
+        source: Camera,
+        size: (160, 90),
+    };
+    Plan::new("a publisher's smallest picture is lost for good")
+        .at(0, "a call", [Join("ben"), Join("anna")])
+        .at(6_000, "anna wants it small: a keyframe", [small])
+        .at(
+            6_150,
+            "two packets are lost, and all that repairs them",
+            [lose],
+        )
+        .at(9_000, "long after", [])
+        .run(SEEDS, |world| {
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(6_000));
+            assert!(ms(300) < frozen && frozen < ms(900), "{frozen:?}");
         });
 }
 
