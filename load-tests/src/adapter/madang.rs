@@ -353,6 +353,7 @@ impl Adapter for Madang {
             audio_slots: (watched * usize::from(scenario.audio)).max(scenario.audio_slots),
             video_slots: (watched * video).max(scenario.video_slots),
             channel: scenario.data_channel,
+            silent: scenario.publishers == 0,
         };
         let offered = media.factory.offer(&wish)?;
         let socket = self.sockets.open(self.http, "/v1/rtc", "madang.v1")?;

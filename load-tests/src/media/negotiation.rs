@@ -44,6 +44,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) video_slots: usize,
     /// A data channel, as the page of the browsers has.
     pub(crate) channel: bool,
+    /// Nobody sends anything.
+    pub(crate) silent: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +70,7 @@ pub(crate) struct Offered {
     pub(crate) camera: Option<Mid>,
     /// The line of the one candidate, which also stands in the offer.
     pub(crate) candidate: String,
+    silent: bool,
     rtc: Rtc,
     pending: SdpPendingOffer,
     socket: Socket,
@@ -120,6 +123,7 @@ impl Factory {
             microphone,
             camera,
             candidate,
+            silent: wish.silent,
             rtc,
             pending,
             socket,
@@ -184,7 +188,8 @@ impl Offered {
             .sdp_api()
             .accept_answer(self.pending, parsed)
             .map_err(|error| NegotiationError::Refused(error.to_string()))?;
-        keep_silent(&mut self.rtc, &self.sdp, answer, &self.publications);
+        let unused = self.silent.then_some(answer);
+        keep_silent(&mut self.rtc, &self.sdp, &self.publications, unused);
         Ok(Negotiated {
             rtc: self.rtc,
             socket: self.socket,
@@ -193,12 +198,11 @@ impl Offered {
     }
 }
 
-/// str0m reports once a second of every stream that a description names, though nothing is sent there. Chromium says
-/// nothing until there is something to report of (seen: no RTCP at all in a silent call), so what is received is found by its MID,
-/// and streams of what is not published are taken out.
-fn keep_silent(rtc: &mut Rtc, offer: &str, answer: &str, publications: &[Publication]) {
+/// Takes the streams out of m-lines by which nothing is published, and where nobody sends those which the answer names:
+/// str0m would report of each once a second. A silent Chromium says nothing at all.
+fn keep_silent(rtc: &mut Rtc, offer: &str, publications: &[Publication], unused: Option<&str>) {
     let mut direct = rtc.direct_api();
-    for ssrc in answer.lines().filter_map(ssrc_of) {
+    for ssrc in unused.into_iter().flat_map(str::lines).filter_map(ssrc_of) {
         direct.remove_stream_rx(ssrc.into());
     }
     let mids = offer.lines().filter_map(|line| line.strip_prefix("a=mid:"));
@@ -272,6 +276,7 @@ mod tests {
             audio_slots: 2,
             video_slots: 1,
             channel: true,
+            silent: false,
         };
         let offered = factory().offer(&wish).unwrap();
         assert_eq!(offered.sdp.matches("m=audio").count(), 3);
