@@ -14,6 +14,7 @@ mod driver;
 mod events;
 mod handover;
 mod limits;
+mod many;
 mod pulse;
 mod relay;
 mod router;

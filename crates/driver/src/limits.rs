@@ -63,6 +63,9 @@ pub(crate) const OWNERS_MAX: usize = 65_536;
 /// come from peers that answer our checks before they have sent any of their own.
 pub(crate) const OFFERS_PER_SECOND: u32 = 256;
 
+/// Runs of datagrams that one system call sends. More save little, and let what other workers wait for wait longer.
+pub(crate) const SEND_BATCH: usize = 32;
+
 /// How long one batch waits for room in a socket's send buffer. Longer would make the media of
 /// everybody late, shorter would drop bursts that the network card works off in time.
 pub(crate) const SEND_WAIT: Duration = Duration::from_millis(2);

@@ -6,49 +6,59 @@ use std::net::{IpAddr, SocketAddr};
 use madang_core::Outbox;
 
 use crate::address::AddressMap;
-use crate::limits::SEND_WAIT;
+use crate::limits::{SEND_BATCH, SEND_WAIT};
+use crate::many::Many;
 use crate::socket::Socket;
 use crate::stats::IoStats;
 
-/// Sends all that is in the outbox. What fails is counted and never stops what comes after it.
+/// Sends all that is in the outbox, several runs in one call. What fails is counted and never stops what comes after it.
 ///
 /// Where a send buffer is full, the batch waits once, for a bounded time, and then drops: media that
 /// waits longer arrives too late to be played, and NACK brings back what still matters.
+///
+/// `many`: of each socket.
 pub(crate) async fn send_all(
     sockets: &[Socket],
+    many: &mut [Many],
     addresses: &AddressMap,
     outbox: &Outbox,
     stats: &mut IoStats,
 ) {
     let mut sending = Sending {
         may_wait: true,
+        sockets,
+        many,
         stats,
     };
+    let mut batch: Vec<Run<'_>> = Vec::with_capacity(SEND_BATCH);
     for (transmit, contents) in outbox.iter() {
         let local = addresses.local(transmit.source);
         let segment_size = transmit.segment_size.max(1);
         let count = contents.len().div_ceil(segment_size) as u64;
-        let Some(socket) = sockets.iter().find(|socket| socket.serves(local)) else {
+        let Some(socket) = sockets.iter().position(|socket| socket.serves(local)) else {
             sending.stats.datagrams_dropped_send_error += count;
             continue;
         };
-        let (source, destination) = (local.ip(), transmit.destination);
-        sending
-            .send(&Run {
-                socket,
-                source,
-                destination,
-                segment_size,
-                contents,
-                count,
-            })
-            .await;
+        let run = Run {
+            socket,
+            source: local.ip(),
+            destination: transmit.destination,
+            segment_size,
+            contents,
+            count,
+        };
+        if batch.len() == SEND_BATCH || batch.first().is_some_and(|first| !first.goes_with(&run)) {
+            sending.send_batch(&batch).await;
+            batch.clear();
+        }
+        batch.push(run);
     }
+    sending.send_batch(&batch).await;
 }
 
 /// Datagrams of one size for one destination; the last may be shorter.
 struct Run<'a> {
-    socket: &'a Socket,
+    socket: usize,
     source: IpAddr,
     destination: SocketAddr,
     segment_size: usize,
@@ -57,16 +67,70 @@ struct Run<'a> {
     count: u64,
 }
 
+impl Run<'_> {
+    /// Whether one call can send both.
+    fn goes_with(&self, other: &Run<'_>) -> bool {
+        (self.socket, self.source, self.split_at())
+            == (other.socket, other.source, other.split_at())
+    }
+
+    /// The size of the datagrams that the kernel makes of it, where it is several.
+    fn split_at(&self) -> Option<usize> {
+        (self.count > 1).then_some(self.segment_size)
+    }
+}
+
 struct Sending<'a> {
     /// The batch has not waited for room yet.
     may_wait: bool,
+    sockets: &'a [Socket],
+    many: &'a mut [Many],
     stats: &'a mut IoStats,
 }
 
 impl Sending<'_> {
+    /// Sends runs that go with each other. The one at which a call ends is sent by itself, which finds out why.
+    async fn send_batch(&mut self, mut runs: &[Run<'_>]) {
+        while let [first, rest @ ..] = runs {
+            let sent = if rest.is_empty() {
+                0
+            } else {
+                self.send_together(first, runs)
+            };
+            let (gone, left) = runs.split_at(sent.min(runs.len()));
+            for run in gone {
+                self.stats.datagrams_sent += run.count;
+                self.stats.bytes_sent += run.contents.len() as u64;
+            }
+            runs = left;
+            if let [stopped, rest @ ..] = left {
+                self.send(stopped).await;
+                runs = rest;
+            }
+        }
+    }
+
+    /// How many of the runs one call has sent.
+    fn send_together(&mut self, first: &Run<'_>, runs: &[Run<'_>]) -> usize {
+        let (Some(socket), Some(many)) = (
+            self.sockets.get(first.socket),
+            self.many.get_mut(first.socket),
+        ) else {
+            return 0;
+        };
+        if first.count > 1 && !socket.can_gso() {
+            return 0;
+        }
+        let segment_size = first.split_at().and_then(|size| u16::try_from(size).ok());
+        let messages = runs.iter().map(|run| (run.destination, run.contents));
+        let sent = socket.send_many(many, first.source, segment_size, messages);
+        self.stats.send_calls += u64::from(sent.is_ok());
+        sent.unwrap_or(0)
+    }
+
     /// Sends the run in one call where the kernel can, otherwise datagram by datagram.
     async fn send(&mut self, run: &Run<'_>) {
-        if run.count > 1 && !run.socket.can_gso() {
+        if run.count > 1 && !self.sockets.get(run.socket).is_some_and(Socket::can_gso) {
             return self.send_singly(run).await;
         }
         match self.call(run, run.contents).await {
@@ -95,10 +159,10 @@ impl Sending<'_> {
     }
 
     async fn call(&mut self, run: &Run<'_>, contents: &[u8]) -> io::Result<()> {
-        let attempt = || {
-            run.socket
-                .send(run.source, run.destination, run.segment_size, contents)
+        let Some(socket) = self.sockets.get(run.socket) else {
+            return Err(io::ErrorKind::NotConnected.into());
         };
+        let attempt = || socket.send(run.source, run.destination, run.segment_size, contents);
         let mut result = attempt();
         if self.may_wait
             && result
@@ -107,7 +171,7 @@ impl Sending<'_> {
         {
             self.may_wait = false;
             // Whether there is room now shows in the second attempt.
-            let _ = tokio::time::timeout(SEND_WAIT, run.socket.writable()).await;
+            let _ = tokio::time::timeout(SEND_WAIT, socket.writable()).await;
             result = attempt();
         }
         result?;
@@ -129,10 +193,13 @@ impl Sending<'_> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     struct Setup {
         sockets: Vec<Socket>,
+        many: Vec<Many>,
         addresses: AddressMap,
         here: SocketAddr,
         peer: std::net::UdpSocket,
@@ -147,6 +214,7 @@ mod tests {
         let there = peer.local_addr().unwrap();
         let addresses = AddressMap::resolve(&[here], &[], &[]).unwrap();
         Setup {
+            many: vec![Many::new(Ipv4Addr::UNSPECIFIED.into())],
             sockets: vec![Socket::new(socket).unwrap()],
             addresses,
             here,
@@ -170,6 +238,7 @@ mod tests {
     async fn a_destination_that_fails_does_not_stop_the_others() {
         let Setup {
             sockets,
+            mut many,
             addresses,
             here,
             peer,
@@ -186,7 +255,7 @@ mod tests {
         outbox.push(no_socket, there, b"lost");
         outbox.push(here, there, b"last");
         let mut stats = IoStats::default();
-        send_all(&sockets, &addresses, &outbox, &mut stats).await;
+        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
         assert_eq!(arrived(&peer), [b"first".to_vec(), b"last".to_vec()]);
         assert_eq!((stats.datagrams_sent, stats.bytes_sent), (2, 9));
         assert_eq!(stats.datagrams_dropped_send_error, 4);
@@ -197,6 +266,7 @@ mod tests {
     async fn a_run_takes_one_call_and_survives_an_earlier_failure_of_another() {
         let Setup {
             sockets,
+            mut many,
             addresses,
             here,
             peer,
@@ -206,7 +276,7 @@ mod tests {
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
         let mut stats = IoStats::default();
-        send_all(&sockets, &addresses, &outbox, &mut stats).await;
+        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
         assert_eq!(
             (stats.gso_fallbacks, stats.datagrams_dropped_send_error),
             (1, 2)
@@ -217,8 +287,78 @@ mod tests {
             outbox.push(here, there, &[7; 1_200]);
         }
         let mut stats = IoStats::default();
-        send_all(&sockets, &addresses, &outbox, &mut stats).await;
+        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
         assert_eq!(arrived(&peer).len(), 20);
         assert_eq!((stats.send_calls, stats.datagrams_sent), (1, 20));
+    }
+
+    /// A socket that is bound to all addresses answers from the one that was asked, in whatever company.
+    #[tokio::test]
+    async fn runs_to_several_destinations_take_one_call() {
+        for (any, ip) in [
+            ("0.0.0.0:0", "127.0.0.2"),
+            ("[::]:0", "::1"),
+            ("127.0.0.1:0", "127.0.0.1"),
+        ] {
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            let here = SocketAddr::new(ip.parse().unwrap(), socket.local_addr().unwrap().port());
+            let addresses = AddressMap::resolve(&[here], &[], &[]).unwrap();
+            let sockets = [Socket::new(socket).unwrap()];
+            sockets[0].writable().await.unwrap();
+            let mut many = [sockets[0].many()];
+            let peers: Vec<_> = (0..5)
+                .map(|_| {
+                    let peer = std::net::UdpSocket::bind(any).unwrap();
+                    peer.set_nonblocking(true).unwrap();
+                    peer
+                })
+                .collect();
+            let mut outbox = Outbox::default();
+            for peer in &peers {
+                let there = SocketAddr::new(here.ip(), peer.local_addr().unwrap().port());
+                outbox.push(here, there, &[1; 1_200]);
+                outbox.push(here, there, &[2; 1_200]);
+                outbox.push(here, there, &[3; 700]);
+            }
+            for (bytes, peer) in (100..).zip(&peers) {
+                let there = SocketAddr::new(here.ip(), peer.local_addr().unwrap().port());
+                outbox.push(here, there, &vec![4; bytes]);
+            }
+            let mut stats = IoStats::default();
+            send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+            assert_eq!((stats.send_calls, stats.datagrams_sent), (2, 20), "{any}");
+            for (bytes, peer) in (100..).zip(&peers) {
+                let mut buffer = [0; 2_000];
+                let (_, from) = peer.recv_from(&mut buffer).unwrap();
+                assert_eq!(from, here);
+                let rest: Vec<_> = arrived(peer).iter().map(Vec::len).collect();
+                assert_eq!(rest, [1_200, 700, bytes], "{any}");
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn one_that_fails_in_the_middle_of_a_call_is_left_out_alone() {
+        let Setup {
+            sockets,
+            mut many,
+            addresses,
+            here,
+            peer,
+            there,
+        } = setup();
+        let nowhere = SocketAddr::new(there.ip(), 0);
+        let mut outbox = Outbox::default();
+        for to in [there, nowhere, there, nowhere] {
+            outbox.push(here, to, &[5; 900]);
+            outbox.push(here, to, &[6; 900]);
+            // Keeps apart what is for one destination.
+            outbox.push(here, SocketAddr::new(there.ip(), 0), &[7; 10]);
+        }
+        let mut stats = IoStats::default();
+        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+        assert_eq!(arrived(&peer).len(), 4);
+        assert_eq!((stats.datagrams_sent, stats.bytes_sent), (4, 3_600));
+        assert_eq!(stats.datagrams_dropped_send_error, 8);
     }
 }

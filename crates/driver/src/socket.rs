@@ -12,6 +12,7 @@ use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
 use crate::limits::{RECEIVE_BATCH, RECEIVE_BUFFER_BYTES};
+use crate::many::Many;
 use crate::{DriverConfig, DriverError};
 
 /// Opens the sockets of all workers: for each address of the configuration, one per worker.
@@ -208,12 +209,36 @@ impl Socket {
             ecn: None,
             contents,
             segment_size: Some(segment_size),
-            // A socket that is bound to one address has no other to send from.
-            src_ip: self.bound.ip().is_unspecified().then_some(source),
+            src_ip: self.choose(source),
         };
         self.io.try_io(Interest::WRITABLE, || {
             self.state.try_send((&self.io).into(), &transmit)
         })
+    }
+
+    /// Memory for [`Socket::send_many`], in the thread that calls it.
+    pub(crate) fn many(&self) -> Many {
+        Many::new(self.bound.ip())
+    }
+
+    /// Sends a run each to several destinations, of datagrams of `segment_size` bytes, or single ones of any size: how many
+    /// have left before one that could not.
+    pub(crate) fn send_many<'a>(
+        &self,
+        many: &mut Many,
+        source: IpAddr,
+        segment_size: Option<u16>,
+        runs: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+    ) -> io::Result<usize> {
+        let source = self.choose(source);
+        self.io.try_io(Interest::WRITABLE, || {
+            many.send(&self.io, source, segment_size, runs)
+        })
+    }
+
+    /// The address to send from, where there is a choice: a socket that is bound to one has no other.
+    fn choose(&self, source: IpAddr) -> Option<IpAddr> {
+        self.bound.ip().is_unspecified().then_some(source)
     }
 }
 

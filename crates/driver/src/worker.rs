@@ -19,6 +19,7 @@ use crate::limits::{
     COMMANDS_PER_TURN, HANDOVER_BATCHES_PER_TURN, QUIET_TURN_SPACING, RECEIVE_CALLS_PER_TURN,
     REPORT_INTERVAL,
 };
+use crate::many::Many;
 use crate::pulse::{BusyMeter, Heartbeat};
 use crate::relay::{self, Notice, Relay, Taken};
 use crate::router::{Dropped, Route, Router};
@@ -53,6 +54,8 @@ pub(crate) struct Worker {
     router: Router,
     ends: Ends,
     buffer: ReceiveBuffer,
+    /// For each socket.
+    many: Vec<Many>,
     /// Taken from the queues while waiting; worked off in the turn after it.
     commands: Vec<Command>,
     batches: Vec<Batch>,
@@ -67,6 +70,7 @@ impl Worker {
             number: config.worker,
             router: Router::new(config.worker, workers, config.node, config.epoch),
             shard: Shard::new(config),
+            many: ends.sockets.iter().map(Socket::many).collect(),
             ends,
             buffer: ReceiveBuffer::new(),
             commands: Vec::with_capacity(COMMANDS_PER_TURN),
@@ -109,6 +113,7 @@ impl Worker {
             // 8. Send.
             send_all(
                 &self.ends.sockets,
+                &mut self.many,
                 &self.ends.addresses,
                 self.shard.outbox(),
                 &mut self.stats,

@@ -1,14 +1,17 @@
 //! Sending in the rhythm of a call: short bursts to many destinations, and sleep between them.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use mio::{Events, Poll, Token};
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt};
+use nix::cmsg_space;
+use nix::sys::socket::{
+    ControlMessage, MsgFlags, MultiHeaders, SockaddrIn, sendmmsg, setsockopt, sockopt,
+};
 
 use super::seal::Sealer;
 use super::{Floor, floor, thread_cpu};
@@ -74,14 +77,17 @@ pub(super) enum Method {
     Send,
     Sendmmsg,
     Gso,
+    /// The bursts to several destinations in one call.
+    GsoTogether,
     ConnectedGso,
 }
 
-const METHODS: [(&str, Method, bool); 6] = [
+const METHODS: [(&str, Method, bool); 7] = [
     ("sendto", Method::Sendto, false),
     ("send, connected", Method::Send, false),
     ("sendmmsg", Method::Sendmmsg, false),
     ("GSO", Method::Gso, false),
+    ("GSO, sendmmsg", Method::GsoTogether, false),
     ("GSO, connected", Method::ConnectedGso, false),
     ("seal and GSO", Method::Gso, true),
 ];
@@ -108,14 +114,15 @@ pub(super) fn measure(
                 let Some(to) = peers.get((first + position) % peers.len()) else {
                     continue;
                 };
+                packets += pattern.burst;
                 match (&sealer, sealed) {
                     (Some(sealer), true) => {
                         sender.seal_and_send(sealer, to.address, pattern.burst, pattern.bytes);
                     }
                     _ => sender.send(method, to, pattern.burst, pattern.bytes),
                 }
-                packets += pattern.burst;
             }
+            sender.finish(pattern.burst, pattern.bytes);
             first = (first + pattern.fan_out) % peers.len();
             due += Duration::from_secs(1) / pattern.ticks_per_second;
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
@@ -156,6 +163,9 @@ pub(super) struct Sender {
     gso: Socket,
     plain: UdpSocket,
     headers: MultiHeaders<SockaddrIn>,
+    split_headers: MultiHeaders<SockaddrIn>,
+    /// Destinations of the next call.
+    together: Vec<Option<SockaddrIn>>,
     buffer: Vec<u8>,
     number: u64,
 }
@@ -166,6 +176,8 @@ impl Sender {
             gso: Socket::open(IpAddr::V4(IP), true)?,
             plain: UdpSocket::bind((IP, 0))?,
             headers: MultiHeaders::preallocate(BURST_MAX, None),
+            split_headers: MultiHeaders::preallocate(BURST_MAX, Some(cmsg_space!(u16))),
+            together: Vec::with_capacity(BURST_MAX),
             buffer: vec![0; 1 << 16],
             number: 0,
         })
@@ -187,6 +199,15 @@ impl Sender {
                 }
             }
             Method::Gso => self.gso.send(to.address, bytes, contents),
+            Method::GsoTogether => {
+                let SocketAddr::V4(to) = to.address else {
+                    return;
+                };
+                self.together.push(Some(SockaddrIn::from(to)));
+                if self.together.len() == BURST_MAX {
+                    self.finish(burst, bytes);
+                }
+            }
             Method::ConnectedGso => {
                 let _ = to.splitting.send(contents);
             }
@@ -198,8 +219,7 @@ impl Sender {
                     .chunks(bytes)
                     .map(|packet| [IoSlice::new(packet)])
                     .collect();
-                let to =
-                    [Some(SockaddrIn::from(SocketAddrV4::new(*to.ip(), to.port()))); BURST_MAX];
+                let to = [Some(SockaddrIn::from(to)); BURST_MAX];
                 let _ = sendmmsg(
                     self.plain.as_raw_fd(),
                     &mut self.headers,
@@ -210,6 +230,25 @@ impl Sender {
                 );
             }
         }
+    }
+
+    /// Sends what waits for more destinations.
+    pub(super) fn finish(&mut self, burst: u64, bytes: usize) {
+        let count = usize::try_from(burst).unwrap_or(BURST_MAX);
+        let contents = self.buffer.get(..count * bytes).unwrap_or_default();
+        let slices = vec![[IoSlice::new(contents)]; self.together.len()];
+        let segment = u16::try_from(bytes).unwrap_or(u16::MAX);
+        if !slices.is_empty() {
+            let _ = sendmmsg(
+                self.plain.as_raw_fd(),
+                &mut self.split_headers,
+                &slices,
+                &self.together,
+                [ControlMessage::UdpGsoSegments(&segment)],
+                MsgFlags::empty(),
+            );
+        }
+        self.together.clear();
     }
 
     /// Seals each packet of the burst into the buffer that is sent.
@@ -293,6 +332,7 @@ mod tests {
         let mut buffer = ReceiveBuffer::new();
         for (name, method, _) in METHODS {
             sender.send(method, &to, burst, bytes);
+            sender.finish(burst, bytes);
             let mut lengths = Vec::new();
             while lengths.len() < 4 {
                 receiver.receive(&mut buffer);
