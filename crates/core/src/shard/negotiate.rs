@@ -178,6 +178,10 @@ impl Shard {
             if peer.ufrags.len() > 2 {
                 self.by_ufrag.remove(&peer.ufrags.remove(0));
             }
+            if peer.connected {
+                // As long as it has no address to check, ICE would wait for ever.
+                self.give_up_in(key, now, self.config.limits.connect_timeout);
+            }
         }
         self.mark_stale(key, |stale| stale.view = true);
         self.driven(now, key, negotiated.driven, &mut negotiated.said);
