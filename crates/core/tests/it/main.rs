@@ -11,6 +11,7 @@
 )]
 
 mod dtls;
+mod formats;
 mod garbage;
 mod limits;
 mod live;

@@ -46,6 +46,11 @@ impl Hub {
                 track,
                 layers,
             } => state.available(room, track, layers),
+            Event::Format {
+                room,
+                track,
+                format,
+            } => return state.format(room, track, format),
             Event::Troubles {
                 room,
                 track,

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use madang_core::{LayerAvailable, PeerId, TrackId};
+use madang_core::{Format, LayerAvailable, PeerId, TrackId};
 
 use super::{Effects, Room, Track};
 use crate::limits::TRACKS_LEFT_MAX;
-use crate::protocol::{Publication, ServerMessage, Source, Warning};
+use crate::protocol::{Publication, ServerMessage, Source, TrackInfo, Warning};
 
 /// A track whose publisher has gone, and may come back to it.
 #[derive(Debug)]
@@ -86,11 +86,29 @@ impl Room {
         }
     }
 
-    /// Sets what is wrong with how a track is sent; the others are told.
+    /// Sets how a track is encoded, where nobody else says: a page knows its encoder, a program's offer says little.
+    pub(crate) fn set_format(&mut self, track: TrackId, format: Format) -> Effects {
+        let publisher = self.tracks.get(&track).map(|track| track.info.peer.0);
+        let publisher = publisher.and_then(|peer| self.participants.get(&peer));
+        if publisher.is_none_or(|publisher| !publisher.returns) {
+            return Effects::default();
+        }
+        self.change_info(track, |info| {
+            info.codec = Some(format.codec.to_string().to_ascii_lowercase());
+            info.profile = format.profile.map(|profile| format!("{profile:06x}"));
+        })
+    }
+
+    /// Sets what is wrong with how a track is sent.
     pub(crate) fn set_warnings(&mut self, track: TrackId, warnings: Vec<Warning>) -> Effects {
+        self.change_info(track, |info| info.warnings = warnings)
+    }
+
+    /// Changes what is known of a track; the others are told.
+    fn change_info(&mut self, track: TrackId, change: impl FnOnce(&mut TrackInfo)) -> Effects {
         let mut effects = Effects::default();
         if let Some(track) = self.tracks.get_mut(&track) {
-            track.info.warnings = warnings;
+            change(&mut track.info);
             let info = track.info.clone();
             effects.event(
                 self.others(info.peer.0),
