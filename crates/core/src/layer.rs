@@ -182,7 +182,8 @@ impl Layer {
         negotiated: CodecSpec,
         profile: Option<u32>,
     ) -> Arc<CodecSpec> {
-        self.profile = profile.or(self.profile.filter(|_| negotiated.codec == Codec::H264));
+        let known = self.profile.filter(|_| negotiated.codec == Codec::H264);
+        self.profile = profile.or(known);
         let mut spec = negotiated;
         spec.format.profile_level_id = self.profile.or(spec.format.profile_level_id);
         match &self.codec {
