@@ -80,13 +80,24 @@ call.story('a broadcast that is interrupted goes on for its viewers without a ne
 });
 
 call.story('a broadcast that somebody else takes over ends, and its page says so', async () => {
-  const ada = await broadcast(call, red, 'Ada');
+  const studio = { query: `${CAMERA}&layers=one&participant=studio` };
+  const ada = await broadcast(call, red, 'Ada', studio);
   const bea = await watch(call, blue, 'Bea');
   await watches(bea, 'red');
-  await broadcast(call, blue, 'Cai');
+  await broadcast(call, blue, 'Cai', studio);
   await watches(bea, 'blue');
   await eventually('Ada is told', () => ada.attribute('error-box', 'data-code'), (code) => code === 'ended');
   assert.equal(await ada.attribute('broadcast', 'data-state'), 'off');
+});
+
+call.story('two broadcasts in one room leave each other alone', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const cai = await broadcast(call, blue, 'Cai');
+  for (const [name, colour] of [['Ada', 'red'], ['Cai', 'blue']]) {
+    const viewer = await watch(call, blue, `${name}'s`, { query: `participant=${name}` });
+    await watches(viewer, colour);
+  }
+  for (const publisher of [ada, cai]) await isLive(publisher);
 });
 
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {

@@ -148,10 +148,10 @@ fn whep_13_a_viewer_who_came_first_gets_the_picture() {
 fn whip_28_viewers_go_on_with_a_publisher_who_comes_back() {
     let server = Madang::start(&[]);
     let mut call = Call::new(server.http);
-    let (before, _) = publish(&mut call, "/whip/yard");
-    let (viewer, _) = open(&mut call, "/whep/yard?participant=whip");
+    let (before, _) = publish(&mut call, "/whip/yard?name=studio");
+    let (viewer, _) = open(&mut call, "/whep/yard?participant=studio");
     call.watch(viewer, before, Source::Camera, 30);
-    let (after, _) = publish(&mut call, "/whip/yard");
+    let (after, _) = publish(&mut call, "/whip/yard?name=studio");
     call.watch(viewer, after, Source::Camera, 30);
     call.listen(viewer, after, 25);
     assert_eq!(call.complaints(), [""; 0]);

@@ -368,6 +368,31 @@ async fn whip_28_a_publisher_that_returns_in_time_has_its_tracks_again() {
 }
 
 #[tokio::test]
+async fn whip_28_without_keys_a_publisher_is_known_by_its_name_or_its_address() {
+    let mut config = config();
+    config.auth = madang_signaling::Auth::Development;
+    config.trust_forwarded_for = true;
+    let mut server = Server::start(config).await;
+    *server.engine.lock() = Engine::Answers(ANSWER);
+    let [here, there] = ["192.0.2.1", "192.0.2.2"];
+    for (path, from, tracks) in [
+        ("/whip/r", here, [1, 2]),
+        ("/whip/r", there, [3, 4]),
+        ("/whip/r?participant=studio", here, [5, 6]),
+        // They come back, each to its own place.
+        ("/whip/r", here, [1, 2]),
+        ("/whip/r", there, [3, 4]),
+        ("/whip/r?participant=studio", there, [5, 6]),
+    ] {
+        let head = format!("POST {path}\n{SDP}\nx-forwarded-for: {from}");
+        let created = request(server.address, &head, &offer()).await;
+        assert_eq!(created.status, 201, "{path} {from}");
+        assert_eq!(published_tracks(&mut server).await, tracks.map(TrackId));
+    }
+    assert_eq!(server.hub.counts().participants, 3);
+}
+
+#[tokio::test]
 async fn whip_28_who_stays_away_for_long_has_lost_its_tracks() {
     let mut config = config();
     config.live.grace = Duration::from_millis(1);
