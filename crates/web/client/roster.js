@@ -13,6 +13,7 @@
  * @property {string} name
  * @property {unknown} meta
  * @property {boolean} local
+ * @property {boolean} away publishes by WHIP, has lost its connection, and may come back as another participant
  * @property {number} level how loud, 0 to 127
  * @property {{score: number, why: string} | null} quality of the connection, 5 (excellent) to 1
  * @property {RemoteTrack[]} tracks empty for the local participant
@@ -123,15 +124,15 @@ export class Roster {
  * @returns {Participant}
  */
 function newParticipant(info, local) {
-  return fill({ id: '', identity: '', name: '', meta: null, local, level: 0, quality: null, tracks: [] }, info);
+  return fill({ id: '', identity: '', name: '', meta: null, local, away: false, level: 0, quality: null, tracks: [] }, info);
 }
 
 /**
  * @param {Participant} participant
  * @param {PeerInfo} info
  */
-function fill(participant, { id, identity, name, meta }) {
-  return Object.assign(participant, { id, identity, name: name || identity, meta: meta ?? null });
+function fill(participant, { id, identity, name, meta, away }) {
+  return Object.assign(participant, { id, identity, name: name || identity, meta: meta ?? null, away: away ?? false });
 }
 
 /** @param {TrackInfo} info */

@@ -15,7 +15,7 @@ use crate::protocol::{
     SlotInfo,
 };
 use crate::room::bye;
-use crate::session::{End, Waiter};
+use crate::session::Waiter;
 
 impl Hub {
     /// Hands an event to those whom it concerns. It never waits: a worker that waits for its events
@@ -171,9 +171,7 @@ impl State {
         } else if let Some((_, room)) = self.session_and_room(peer) {
             tracing::debug!(peer = peer.0, ?reason, "media is closed");
             let id = room.id;
-            let mut effects = room.end(peer, End::Bye(bye(code, text, Action::Rejoin)));
-            // Its worker knows already.
-            effects.commands.clear();
+            let effects = room.lose(peer, bye(code, text, Action::Rejoin));
             self.apply(id, effects);
         }
     }

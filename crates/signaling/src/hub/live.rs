@@ -91,8 +91,12 @@ impl State {
     /// Forgets what publishers have left who do not come back.
     pub(super) fn forget_left(&mut self, grace: Duration) {
         let now = Instant::now();
-        for room in self.rooms.values_mut() {
-            room.forget_left(now, grace);
+        let rooms = self.rooms.iter_mut();
+        let forgotten: Vec<_> = rooms
+            .map(|(id, room)| (*id, room.forget_left(now, grace)))
+            .collect();
+        for (room, effects) in forgotten {
+            self.apply(room, effects);
         }
     }
 

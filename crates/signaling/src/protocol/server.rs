@@ -169,6 +169,9 @@ pub struct PeerInfo {
     pub identity: String,
     pub name: String,
     pub meta: Value,
+    /// The connection of a publisher by WHIP is lost, and it may come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
 }
 
 /// A published track.
