@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
 import { Call } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
-import { aiortc, ffmpeg } from './support/programs.mjs';
+import { aiortc, ffmpeg, gstreamer } from './support/programs.mjs';
 import { colourOf, receptionOf } from './support/probe.mjs';
 import { broadcast, endpoint, playerIs, seesMovement, streamToken, VIDEO, watch, watches } from './support/streams.mjs';
 import { KEY_OPTIONS } from './support/tokens.mjs';
@@ -52,24 +52,28 @@ call.story('whip_43: who comes late to a publisher that sends keyframes when it 
   await program.stop();
 });
 
-call.story('aiortc publishes', async () => {
-  const program = start(aiortc('publish', endpoint(call, 'whip')));
-  const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
-  await told(program, () => watches(bea, 'yellow'));
-  await program.stop();
-  assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
-});
+for (const [name, client] of /** @type {const} */ ([['aiortc', aiortc], ['GStreamer', gstreamer]])) {
+  call.story(`${name} publishes`, async () => {
+    const program = start(client('publish', endpoint(call, 'whip')));
+    const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+    await told(program, () => watches(bea, 'yellow'));
+    await program.stop();
+    assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
+  });
 
-call.story('aiortc watches', async () => {
-  await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${streamToken(call, 'ada')}` });
-  const program = start(aiortc('watch', endpoint(call, 'whep')));
-  const isRed = (/** @type {string} */ line) => {
-    const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
-    return Math.abs(luma - 86) < 20 && Math.abs(blueness - 103) < 20 && Math.abs(redness - 203) < 20;
-  };
-  await told(program, () => eventually('aiortc decodes red pictures', () => program.lines.filter(isRed).length, (count) => count > 3));
-  await told(program, () => eventually('aiortc decodes sound', () => program.lines.includes('sound')));
-});
+  call.story(`${name} watches`, async () => {
+    await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${streamToken(call, 'ada')}` });
+    const program = start(client('watch', endpoint(call, 'whep')));
+    await told(program, () => eventually(`${name} decodes red pictures`, () => program.lines.filter(isRed).length, (count) => count > 3));
+    await told(program, () => eventually(`${name} decodes sound`, () => program.lines.includes('sound')));
+  });
+}
+
+/** @param {string} line luma and the two chromas of a picture */
+function isRed(line) {
+  const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
+  return Math.abs(luma - 86) < 20 && Math.abs(blueness - 103) < 20 && Math.abs(redness - 203) < 20;
+}
 
 /** @param {Program} program that is stopped at the end */
 function start(program) {

@@ -1,9 +1,15 @@
-/** Clients of WHIP and WHEP that are programs: FFmpeg and aiortc, from the virtual environment that MADANG_STREAM_PYTHON names. */
+/**
+ * Clients of WHIP and WHEP that are programs: FFmpeg and aiortc, from the virtual environment that MADANG_STREAM_PYTHON names, and
+ * GStreamer, from Debian.
+ */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 
 const AIORTC = fileURLToPath(new URL('aiortc_client.py', import.meta.url));
+const GSTREAMER = fileURLToPath(new URL('gstreamer_client.py', import.meta.url));
+/** The Python that Debian's packages are for. */
+const DEBIAN_PYTHON = '/usr/bin/python3';
 /** What the test picture of {@link ffmpeg} is filled with: blue of `COLOURS`. */
 const SOURCE = 'color=0x283CD2:size=320x180:rate=30';
 
@@ -59,6 +65,16 @@ export function ffmpeg(url, flags = [], interval = 30) {
  */
 export function aiortc(what, url) {
   return new Program(python(), ['-u', AIORTC, what, url]);
+}
+
+/**
+ * GStreamer's webrtcbin that publishes H.264 and Opus, or watches and prints what it decodes.
+ *
+ * @param {'publish' | 'watch'} what
+ * @param {string} url
+ */
+export function gstreamer(what, url) {
+  return new Program(DEBIAN_PYTHON, ['-u', GSTREAMER, what, url]);
 }
 
 function python() {
