@@ -105,6 +105,8 @@ pub enum CloseReason {
     RemoteClosed,
     /// ICE or DTLS did not come up in time.
     ConnectTimeout,
+    /// The DTLS handshake cannot be brought to an end.
+    HandshakeFailed,
     /// No sign of life within the consent time (RFC 7675).
     ConsentLost,
     /// The media engine failed; the log says how.

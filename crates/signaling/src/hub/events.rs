@@ -163,6 +163,9 @@ impl State {
             CloseReason::ConnectTimeout => {
                 "no media connection came up: is UDP blocked on the way?"
             }
+            CloseReason::HandshakeFailed => {
+                "the DTLS handshake has failed: the client's certificate must be one of ECDSA"
+            }
             CloseReason::ConsentLost => "the media connection is lost",
             CloseReason::Internal => "the media engine has failed",
         };
@@ -171,7 +174,9 @@ impl State {
         } else if let Some((_, room)) = self.session_and_room(peer) {
             tracing::debug!(peer = peer.0, ?reason, "media is closed");
             let id = room.id;
-            let effects = room.lose(peer, bye(code, text, Action::Rejoin));
+            let was_connected =
+                matches!(reason, CloseReason::ConsentLost | CloseReason::RemoteClosed);
+            let effects = room.lose(peer, bye(code, text, Action::Rejoin), was_connected);
             self.apply(id, effects);
         }
     }

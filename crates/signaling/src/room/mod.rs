@@ -204,11 +204,12 @@ impl Room {
         effects
     }
 
-    /// Ends the session of somebody whose media connection is no more. A publisher who does not say that it goes may come
-    /// back.
-    pub(crate) fn lose(&mut self, peer: PeerId, bye: Bye) -> Effects {
+    /// Ends the session of somebody whose media connection is no more. A publisher who has had one, and does not say that it
+    /// goes, may come back.
+    pub(crate) fn lose(&mut self, peer: PeerId, bye: Bye, was_connected: bool) -> Effects {
         let mut effects = Effects::default();
-        let lost = self.participants.get(&peer).filter(|lost| lost.returns);
+        let lost = self.participants.get(&peer);
+        let lost = lost.filter(|lost| lost.returns && was_connected);
         let info = lost.map(|lost| lost.info(peer));
         if let Some(info) = info.filter(|_| self.tracks_of(peer).next().is_some()) {
             self.keep_away(info);

@@ -1,4 +1,7 @@
-"""Publishes to WHIP, or watches by WHEP, with webrtcbin of GStreamer: its candidates follow the offer in PATCH requests."""
+"""
+Publishes to WHIP, or watches by WHEP, with webrtcbin of GStreamer: its candidates follow the offer in PATCH requests. With `old` as
+a third word, it has the certificate that GStreamer has made before 1.26.
+"""
 
 import hashlib
 import re
@@ -40,10 +43,9 @@ def request(url, method, kind=None, body=None):
     return urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method))
 
 
-def certificate():
-    key = ["openssl", "req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
-    made = subprocess.run([*key, "-keyout", "-", "-subj", "/CN=test"], check=True, capture_output=True, text=True)
-    return made.stdout
+def certificate(key):
+    command = ["openssl", "req", "-x509", "-nodes", "-keyout", "-", "-subj", "/CN=test", "-newkey", *key]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 def fingerprint(certificate):
@@ -52,9 +54,9 @@ def fingerprint(certificate):
 
 
 class Client:
-    def __init__(self, what, url):
+    def __init__(self, what, url, age="new"):
         self.url, self.session, self.candidates, self.counts = url, None, [], {}
-        self.certificate = certificate()
+        self.certificate = certificate(["rsa:2048"] if age == "old" else ["ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"])
         if what == "publish":
             self.pipeline = Gst.parse_launch(PUBLISH)
             self.rtc = self.pipeline.get_by_name("rtc")
@@ -72,7 +74,7 @@ class Client:
         self.rtc.connect("pad-added", self.decode)
 
     def certify(self, _, __, element):
-        """Gives it a certificate like those that GStreamer makes from 1.26 on: ECDSA. Before, they are RSA."""
+        """Gives it a certificate like those that GStreamer makes by itself: of ECDSA from 1.26 on, of RSA before."""
         if element.__gtype__.name == "GstDtlsSrtpDec":
             element.set_property("pem", self.certificate)
 
@@ -142,9 +144,9 @@ class Client:
             print("sound")
 
 
-def main(what, url):
+def main(*words):
     Gst.init(None)
-    client, loop = Client(what, url), GLib.MainLoop()
+    client, loop = Client(*words), GLib.MainLoop()
     client.pipeline.set_state(Gst.State.PLAYING)
     GLib.unix_signal_add(GLib.PRIORITY_HIGH, signal.SIGINT, loop.quit)
     loop.run()
