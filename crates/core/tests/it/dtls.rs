@@ -74,6 +74,18 @@ fn whip_29_a_client_that_is_gone_in_a_restart_is_ended() {
 }
 
 #[test]
+fn whip_27_28_who_is_to_go_is_told_by_dtls_at_once() {
+    let mut pair = Pair::new("actpass", |_| <[u8]>::to_vec);
+    assert!(pair.connect() && pair.rtc.is_alive());
+    let leave = Command::Leave { peer: PeerId(1) };
+    pair.shard.handle_command(pair.now, leave);
+    exchange(&mut pair.rtc, &mut pair.shard, pair.now, &pair.send);
+    pair.rtc.handle_input(Input::Timeout(pair.now)).unwrap();
+    while !matches!(pair.rtc.poll_output(), Ok(Output::Timeout(_)) | Err(_)) {}
+    assert!(!pair.rtc.is_alive());
+}
+
+#[test]
 fn a_client_that_is_back_by_a_restart_stays() {
     let mut pair = Pair::new("actpass", |_| <[u8]>::to_vec);
     assert!(pair.connect());

@@ -20,6 +20,9 @@ const TEN_BITS: [u8; 25] = [
 /// What OBS offers, however its encoder is set.
 const OFFERED: u32 = 0x42_e01f;
 
+/// At 30 frames a second.
+const FRAME: u32 = 3_000;
+
 /// The payload type of a profile.
 fn payload_type(rtc: &Rtc, profile: u32) -> Pt {
     let all = rtc.codec_config().params();
@@ -30,16 +33,39 @@ fn payload_type(rtc: &Rtc, profile: u32) -> Pt {
     found.unwrap().pt()
 }
 
-/// Publishes frames whose parameter sets are these, for three seconds, to one viewer. Returns the profiles that the viewer
-/// has been sent, and what has been told.
-fn publish(parameters: &[u8]) -> (Vec<Pt>, World, Vec<Event>) {
+/// What one viewer has received, and what has been told.
+struct Shown {
+    world: World,
+    told: Vec<Event>,
+}
+
+impl Shown {
+    /// The payload types of what the viewer has received, without repetitions.
+    fn payload_types(&self) -> Vec<Pt> {
+        let received = self.world.viewer(0).received.iter();
+        let mut types: Vec<Pt> = received.map(|packet| packet.header.payload_type).collect();
+        types.dedup();
+        types
+    }
+
+    fn troubles(&self) -> Vec<Trouble> {
+        let troubles = self.told.iter().filter_map(|event| match event {
+            Event::Troubles { troubles, .. } => Some(troubles.clone()),
+            _ => None,
+        });
+        troubles.last().unwrap_or_default()
+    }
+}
+
+/// Publishes frames for three seconds that begin with these parameter sets and are shown in this order.
+fn publish(parameters: &[u8], shown_at: impl Fn(u32) -> u32) -> Shown {
     let mut world = World::new(1, |offer| offer);
-    let viewer = world.watch(0);
+    world.watch(0);
     world.run(500, |_| true);
     let pt = payload_type(&world.publisher.rtc, OFFERED);
     let mut told = Vec::new();
     for number in 0..90 {
-        let at = (1_000 + number, u32::try_from(number).unwrap() * 3_000);
+        let at = (1_000 + u64::from(number), shown_at(number) * FRAME);
         // Each is a picture that others can begin with.
         let (aggregate, picture) = (24, [0x65, 0x88, 0x84, 0x00]);
         let mut payload = vec![aggregate];
@@ -51,17 +77,15 @@ fn publish(parameters: &[u8]) -> (Vec<Pt>, World, Vec<Event>) {
         world.run(33, |_| true);
         told.extend(events(&mut world.shards[0]));
     }
-    let received = &world.viewer(viewer).received;
-    let mut types: Vec<Pt> = received.iter().map(|p| p.header.payload_type).collect();
-    types.dedup();
-    (types, world, told)
+    Shown { world, told }
 }
 
 #[test]
 fn whip_39_a_viewer_is_sent_the_profile_that_the_encoder_writes() {
-    let (types, world, told) = publish(&HIGH);
-    assert_eq!(types, [payload_type(&world.viewer(0).rtc, 0x64_001f)]);
-    let formats = told.iter().filter_map(|event| match event {
+    let shown = publish(&HIGH, |number| number);
+    let high = payload_type(&shown.world.viewer(0).rtc, 0x64_001f);
+    assert_eq!(shown.payload_types(), [high]);
+    let formats = shown.told.iter().filter_map(|event| match event {
         Event::Format { format, .. } => Some(*format),
         _ => None,
     });
@@ -70,17 +94,31 @@ fn whip_39_a_viewer_is_sent_the_profile_that_the_encoder_writes() {
         profile: Some(0x64_001e),
     };
     assert_eq!(formats.collect::<Vec<_>>(), [high], "once");
-    let troubles = |event: &Event| matches!(event, Event::Troubles { .. });
-    assert!(!told.iter().any(troubles), "browsers decode it");
+    assert_eq!(shown.troubles(), [], "browsers decode it");
 }
 
 #[test]
 fn whip_39_a_profile_that_browsers_may_not_decode_is_told_and_sent_all_the_same() {
-    let (types, _, told) = publish(&TEN_BITS);
-    assert_eq!(types.len(), 1);
-    let told = told.iter().any(|event| match event {
-        Event::Troubles { troubles, .. } => *troubles == [Trouble::UnusualProfile],
-        _ => false,
-    });
-    assert!(told);
+    let shown = publish(&TEN_BITS, |number| number);
+    assert_eq!(shown.payload_types().len(), 1);
+    assert_eq!(shown.troubles(), [Trouble::UnusualProfile]);
+}
+
+#[test]
+fn whip_46_frames_that_are_shown_earlier_are_passed_on_as_they_are() {
+    // As x264 sends them: each third frame, then the two that are shown before it.
+    let order = |number: u32| match number % 3 {
+        _ if number == 0 => 0,
+        1 => number + 2,
+        _ => number - 1,
+    };
+    let shown = publish(&HIGH, order);
+    let received = &shown.world.viewer(0).received;
+    assert_eq!(received.len(), 90);
+    let first = received[0].header.timestamp;
+    for (number, packet) in (0..).zip(received) {
+        let later = packet.header.timestamp.wrapping_sub(first);
+        assert_eq!(later, order(number) * FRAME, "{number}");
+    }
+    assert_eq!(shown.troubles(), [Trouble::Reorders]);
 }
