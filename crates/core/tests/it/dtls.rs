@@ -13,7 +13,7 @@ use str0m::{Candidate, Input, Output, Rtc};
 
 use crate::support::{SERVER, events, join, shard};
 
-const CLIENT: &str = "10.0.0.2:5000";
+pub(crate) const CLIENT: &str = "10.0.0.2:5000";
 
 #[test]
 fn whip_06_all_dtls_roles_connect() {
@@ -214,7 +214,7 @@ struct Silence {
 }
 
 /// Lets both sides say what they have to; true where the client connects.
-fn exchange(
+pub(crate) fn exchange(
     rtc: &mut Rtc,
     shard: &mut Shard,
     now: Instant,

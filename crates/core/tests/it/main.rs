@@ -13,6 +13,7 @@
 mod dtls;
 mod formats;
 mod garbage;
+mod invited;
 mod limits;
 mod live;
 mod media;
