@@ -69,7 +69,7 @@ for (const [name, client] of /** @type {const} */ ([['aiortc', aiortc], ['GStrea
   });
 }
 
-call.story('the log says why GStreamer before 1.26 cannot connect', async () => {
+call.story('the log says why GStreamer before 1.28 cannot connect', async () => {
   const program = start(gstreamer('publish', endpoint(call, 'whip'), 'old'));
   const said = () => call.server.log.some((line) => line.includes('its certificate must be one of ECDSA'));
   await told(program, () => eventually('the server gives the reason', said));

@@ -1,6 +1,6 @@
 """
 Publishes to WHIP, or watches by WHEP, with webrtcbin of GStreamer: its candidates follow the offer in PATCH requests. With `old` as
-a third word, it has the certificate that GStreamer has made before 1.26.
+a third word, it has the certificate that GStreamer has made before 1.28.
 """
 
 import hashlib
@@ -74,7 +74,7 @@ class Client:
         self.rtc.connect("pad-added", self.decode)
 
     def certify(self, _, __, element):
-        """Gives it a certificate like those that GStreamer makes by itself: of ECDSA from 1.26 on, of RSA before."""
+        """Gives it a certificate like those that GStreamer makes by itself: of ECDSA from 1.28 on, of RSA before."""
         if element.__gtype__.name == "GstDtlsSrtpDec":
             element.set_property("pem", self.certificate)
 

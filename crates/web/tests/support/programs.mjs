@@ -72,7 +72,7 @@ export function aiortc(what, url) {
  *
  * @param {'publish' | 'watch'} what
  * @param {string} url
- * @param {'new' | 'old'} [age] old: as before 1.26, with a certificate of RSA
+ * @param {'new' | 'old'} [age] old: as before 1.28, with a certificate of RSA
  */
 export function gstreamer(what, url, age = 'new') {
   return new Program(DEBIAN_PYTHON, ['-u', GSTREAMER, what, url, age]);
