@@ -27,6 +27,8 @@
  * @property {number | null} width of the full picture
  * @property {number | null} height of the full picture
  * @property {string | null} codec
+ * @property {string | null} profile the `profile-level-id` in an H.264 stream by WHIP
+ * @property {string[]} warnings what its publisher should change: `no_keyframe_on_request`, `b_frames`, `h264_profile`
  *
  * @typedef {{added: Participant[], updated: Participant[], removed: Participant[]}} ParticipantsChange
  * @typedef {{added: RemoteTrack[], updated: RemoteTrack[], removed: RemoteTrack[]}} TracksChange
@@ -136,8 +138,9 @@ function fill(participant, { id, identity, name, meta, away }) {
 }
 
 /** @param {TrackInfo} info */
-function trackFields({ kind, source, muted, w, h, codec }) {
-  return { kind, source, muted, width: w ?? null, height: h ?? null, codec: codec ?? null };
+function trackFields({ kind, source, muted, w, h, codec, profile, warnings }) {
+  const size = { width: w ?? null, height: h ?? null };
+  return { kind, source, muted, ...size, codec: codec ?? null, profile: profile ?? null, warnings: warnings ?? [] };
 }
 
 /**

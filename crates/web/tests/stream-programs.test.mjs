@@ -1,7 +1,7 @@
 /** Clients of WHIP and WHEP that are programs. */
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
-import { Call } from './support/call.mjs';
+import { Call, screenshot } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
 import { aiortc, ffmpeg, gstreamer } from './support/programs.mjs';
 import { colourOf, receptionOf } from './support/probe.mjs';
@@ -39,7 +39,7 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
 }
 
 call.story('whip_43: who comes late to a publisher that sends keyframes when it likes sees a picture at once', async () => {
-  const program = start(ffmpeg(endpoint(call, 'whip'), [], KEYFRAME_FRAMES));
+  const program = start(ffmpeg(endpoint(call, 'whip'), [], { interval: KEYFRAME_FRAMES }));
   const ada = await watch(call, chromium, 'Ada', { query: `#token=${streamToken(call, 'ada')}` });
   // Before the second keyframe the server has found out, and two seconds after it nobody would be given it who could ask for another.
   const frames = async () => (await receptionOf(ada, VIDEO))?.framesDecoded ?? 0;
@@ -49,6 +49,19 @@ call.story('whip_43: who comes late to a publisher that sends keyframes when it 
   await seesMovement(bea);
   // What she was sent at once is behind her: she is where Ada is.
   await eventually('Bea has caught up', () => bea.attribute('latency', 'data-ms'), (ms) => ms !== '' && Number(ms) < 500);
+  await program.stop();
+});
+
+call.story('whip_39_43: a call knows how a program encodes, and says what is wrong with it', async () => {
+  // Seen by its answers, and not by three seconds without a keyframe.
+  const program = start(ffmpeg(endpoint(call, 'whip'), [], { profile: 'high', interval: 60 }));
+  const bea = await call.enter(chromium, 'Bea', { query: `mic=0&cam=0&token=${streamToken(call, 'bea')}` });
+  await told(program, () => bea.seesPicture('whip', 'blue'));
+  await bea.click('stats-button');
+  await told(program, () => eventually('Bea is told', () => bea.text('stats-warning'), (text) => text.includes('keyframes when it likes')));
+  await screenshot(bea, 'call-warnings');
+  const formats = await bea.evaluate(formatsOf);
+  assert.ok(formats.some((/** @type {string} */ format) => format.startsWith('h264 64')), formats.join());
   await program.stop();
 });
 
@@ -74,6 +87,12 @@ call.story('the log says why GStreamer before 1.28 cannot connect', async () => 
   const said = () => call.server.log.some((line) => line.includes('its certificate must be one of ECDSA'));
   await told(program, () => eventually('the server gives the reason', said));
 });
+
+function formatsOf() {
+  /** @type {import('../client/roster.js').RemoteTrack[]} */
+  const tracks = [.../** @type {any} */ (window).madang.room.tracks.values()];
+  return tracks.map(({ codec, profile }) => `${codec} ${profile}`);
+}
 
 /** @param {string} line luma and the two chromas of a picture */
 function isRed(line) {

@@ -47,12 +47,17 @@ export class Program {
  *
  * @param {string} url
  * @param {string[]} [flags] of `-f whip`
- * @param {number} [interval] between two keyframes, in frames of which there are 30 a second
+ * @param {object} [encoder]
+ * @param {number} [encoder.interval] between two keyframes, in frames of which there are 30 a second
+ * @param {string} [encoder.profile]
  */
-export function ffmpeg(url, flags = [], interval = 30) {
+export function ffmpeg(url, flags = [], { interval = 30, profile = 'baseline' } = {}) {
   const program = execFileSync(python(), ['-c', 'import imageio_ffmpeg; print(imageio_ffmpeg.get_ffmpeg_exe())'], { encoding: 'utf8' }).trim();
   const inputs = ['-re', '-f', 'lavfi', '-i', SOURCE, '-re', '-f', 'lavfi', '-i', 'sine=frequency=900:sample_rate=48000'];
-  const video = ['-c:v', 'libx264', '-profile:v', 'baseline', '-preset', 'ultrafast', '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', String(interval), '-bf', '0'];
+  // What is faster has nothing that baseline lacks.
+  const preset = profile === 'baseline' ? 'ultrafast' : 'superfast';
+  const encoder = ['-preset', preset, '-profile:v', profile, '-tune', 'zerolatency', '-pix_fmt', 'yuv420p', '-g', String(interval), '-bf', '0'];
+  const video = ['-c:v', 'libx264', ...encoder];
   const audio = ['-c:a', 'libopus', '-ar', '48000', '-ac', '2'];
   return new Program(program, ['-hide_banner', '-loglevel', 'verbose', ...inputs, ...video, ...audio, '-f', 'whip', ...flags, url]);
 }
