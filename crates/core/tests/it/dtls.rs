@@ -79,7 +79,7 @@ fn whip_27_28_who_is_to_go_is_told_by_dtls_at_once() {
     assert!(pair.connect() && pair.rtc.is_alive());
     let leave = Command::Leave { peer: PeerId(1) };
     pair.shard.handle_command(pair.now, leave);
-    exchange(&mut pair.rtc, &mut pair.shard, pair.now, &pair.send);
+    exchange(&mut pair.rtc, &mut pair.shard, pair.now, pair.send);
     pair.rtc.handle_input(Input::Timeout(pair.now)).unwrap();
     while !matches!(pair.rtc.poll_output(), Ok(Output::Timeout(_)) | Err(_)) {}
     assert!(!pair.rtc.is_alive());
