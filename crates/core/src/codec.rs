@@ -18,6 +18,8 @@ pub(crate) struct Reading {
     pub(crate) starts_keyframe: bool,
     /// Where a keyframe says so.
     pub(crate) sizes: Sizes,
+    /// The `profile-level-id` of H.264, where a keyframe says so.
+    pub(crate) profile: Option<u32>,
     pub(crate) counters: Option<Counters>,
     pub(crate) frame: Frame,
 }
@@ -27,6 +29,7 @@ impl Default for Reading {
         Self {
             starts_keyframe: false,
             sizes: Sizes::default(),
+            profile: None,
             counters: None,
             frame: Frame::PLAIN,
         }
@@ -153,6 +156,7 @@ fn vp8(payload: &[u8]) -> Option<Reading> {
     Some(Reading {
         starts_keyframe,
         sizes: [size, None, None, None],
+        profile: None,
         counters: Some(counters),
         frame,
     })
@@ -200,6 +204,7 @@ fn h264(payload: &[u8]) -> Reading {
     Reading {
         starts_keyframe: sps.is_some(),
         sizes: [sps.and_then(h264::picture_size), None, None, None],
+        profile: sps.and_then(h264::profile),
         ..Reading::default()
     }
 }
@@ -225,6 +230,8 @@ fn av1_starts_sequence(payload: &[u8]) -> bool {
 /// How well what somebody negotiated fits what is published; the better, the greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fit {
+    /// Decoders take it, as a rule, and nobody has promised that they do.
+    Likely,
     Compatible,
     Same,
 }
@@ -243,9 +250,9 @@ pub(crate) fn fit(published: &CodecSpec, wanted: &CodecSpec) -> Option<Fit> {
         Codec::H264 => {
             // Mode 1 has the packets of mode 0, and more (RFC 6184 section 6.2).
             let [from, to] = [a, b].map(|format| format.packetization_mode.unwrap_or(0));
-            let fit = h264_fit(a.profile_level_id, b.profile_level_id)?;
+            let fit = h264_fit(a.profile_level_id, b.profile_level_id);
             return match (from, to) {
-                (0, 1) => Some(Fit::Compatible),
+                (0, 1) => Some(fit.min(Fit::Compatible)),
                 _ => (from == to).then_some(fit),
             };
         }
@@ -256,16 +263,18 @@ pub(crate) fn fit(published: &CodecSpec, wanted: &CodecSpec) -> Option<Fit> {
     same.then_some(Fit::Same)
 }
 
-/// Compares profiles; the level is no part of them (RFC 6184 section 8.1). Encoders that say baseline use none of
-/// its tools that the constrained one lacks, so that decoders of either play both.
-fn h264_fit(published: Option<u32>, wanted: Option<u32>) -> Option<Fit> {
+/// Compares profiles; the level is no part of them (RFC 6184 section 8.1). None is refused: what a program has offered says
+/// little about its encoder, and the decoders of browsers go by the stream itself.
+fn h264_fit(published: Option<u32>, wanted: Option<u32>) -> Fit {
     let [published, wanted] = [published, wanted].map(|id| id.unwrap_or(H264_BASELINE));
-    if published >> 16 != wanted >> 16 {
-        return None;
-    }
     let constrained = |id: u32| id & H264_CONSTRAINT_SET1 != 0;
-    let same = constrained(published) == constrained(wanted);
-    Some(if same { Fit::Same } else { Fit::Compatible })
+    if published >> 16 == wanted >> 16 && constrained(published) == constrained(wanted) {
+        Fit::Same
+    } else if h264::is_within(published, wanted) {
+        Fit::Compatible
+    } else {
+        Fit::Likely
+    }
 }
 
 /// What no `profile-level-id` stands for.
@@ -356,7 +365,10 @@ mod tests {
         assert_eq!(fits(Some(0x42_001f), Some(1)), Some(Fit::Compatible));
         assert_eq!(fits(None, Some(1)), Some(Fit::Compatible));
         assert_eq!(fits(Some(0x42_e01f), None), None);
-        assert_eq!(fits(Some(0x64_001f), Some(1)), None);
+        assert_eq!(fits(Some(0x64_001f), Some(1)), Some(Fit::Compatible));
+        let high = spec(Some(0x64_001f), Some(1));
+        assert_eq!(fit(&high, &high), Some(Fit::Same));
+        assert_eq!(fit(&high, &constrained), Some(Fit::Likely));
         let single = spec(Some(0x42_e01f), None);
         let fragments = spec(Some(0x42_e01f), Some(1));
         assert_eq!(fit(&single, &fragments), Some(Fit::Compatible));

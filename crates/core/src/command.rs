@@ -16,7 +16,8 @@ pub enum Command {
         peer: PeerId,
         room: RoomId,
     },
-    /// What the peer answers to the offer of [`Command::Invite`]. Answered by [`crate::Event::Answered`] with the same
+    /// What the peer answers to the offer of [`Command::Invite`]; later, with other credentials, a restart of ICE, which is
+    /// answered by another offer. Answered by [`crate::Event::Answered`] with the same
     /// generation.
     Accept {
         peer: PeerId,

@@ -1,6 +1,7 @@
 //! What a shard tells the control plane. Topology events are never dropped.
 
 use bytes::Bytes;
+use str0m::format::Codec;
 use str0m::media::{Mid, Rid};
 
 use crate::sdp::{AnswerSdp, SdpError};
@@ -43,6 +44,12 @@ pub enum Event {
         room: RoomId,
         track: TrackId,
         layers: Vec<LayerAvailable>,
+    },
+    /// How a track is encoded, after that has changed. Told by the worker of the publisher.
+    Format {
+        room: RoomId,
+        track: TrackId,
+        format: Format,
     },
     /// What is wrong with how a track is sent, after that has changed.
     Troubles {
@@ -98,6 +105,8 @@ pub enum CloseReason {
     RemoteClosed,
     /// ICE or DTLS did not come up in time.
     ConnectTimeout,
+    /// The DTLS handshake cannot be brought to an end.
+    HandshakeFailed,
     /// No sign of life within the consent time (RFC 7675).
     ConsentLost,
     /// The media engine failed; the log says how.
@@ -170,6 +179,16 @@ pub enum Trouble {
     IgnoresKeyframeRequests,
     /// Frames are shown in another order than they are sent (B-frames), which browsers do not expect.
     Reorders,
+    /// The encoder writes an H.264 profile that browsers are not sure to decode.
+    UnusualProfile,
+}
+
+/// How a track is encoded, as its packets show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    pub codec: Codec,
+    /// The `profile-level-id` that an H.264 encoder has written into its stream, whatever was offered.
+    pub profile: Option<u32>,
 }
 
 /// A layer that receivers may choose.

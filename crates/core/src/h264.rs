@@ -1,4 +1,32 @@
-//! The picture size in an H.264 sequence parameter set (ITU-T H.264 section 7.3.2.1.1).
+//! What an H.264 sequence parameter set says (ITU-T H.264 section 7.3.2.1.1): profile and picture size.
+
+/// Baseline, main and high: what browsers decode.
+const USUAL_PROFILES: [u8; 3] = [66, 77, 100];
+
+/// Profile, constraints and level of an SPS unit, header byte included, as a `profile-level-id` has them (RFC 6184 section 8.1).
+/// An encoder's settings decide here, whatever the program around it has offered.
+pub(crate) fn profile(unit: &[u8]) -> Option<u32> {
+    let &[_, profile, constraints, level, ..] = unit else {
+        return None;
+    };
+    Some(u32::from_be_bytes([0, profile, constraints, level]))
+}
+
+/// Whether a stream of this `profile-level-id` is none that browsers are sure to decode: one of 10 bits, for example.
+pub(crate) fn is_unusual(profile: u32) -> bool {
+    let [_, profile, ..] = profile.to_be_bytes();
+    !USUAL_PROFILES.contains(&profile)
+}
+
+/// Whether decoders of `wanted` are made for what has been `published`. Encoders that say baseline use none of its tools
+/// that the higher profiles lack.
+pub(crate) fn is_within(published: u32, wanted: u32) -> bool {
+    let rank = |profile: u32| {
+        let [_, profile, ..] = profile.to_be_bytes();
+        USUAL_PROFILES.iter().position(|usual| *usual == profile)
+    };
+    rank(published).is_some_and(|published| rank(wanted).is_some_and(|wanted| published <= wanted))
+}
 
 /// Width and height in pixels of an SPS unit, header byte included; `None` where it cannot be read.
 pub(crate) fn picture_size(unit: &[u8]) -> Option<(u32, u32)> {
@@ -188,9 +216,43 @@ mod tests {
         assert!(picture_size(&baseline).is_some());
     }
 
+    #[test]
+    fn whip_39_the_profile_is_what_the_encoder_writes() {
+        // x264 by FFmpeg 9.0.2, 640 × 360, as it is told by -profile:v or -pix_fmt.
+        let baseline: &[u8] = &[
+            0x67, 0x42, 0xc0, 0x1e, 0xd9, 0x00, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03,
+            0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2e, 0x48,
+        ];
+        let main: &[u8] = &[
+            0x67, 0x4d, 0x40, 0x1e, 0xd9, 0x00, 0xa0, 0x2f, 0xf9, 0x70, 0x11, 0x00, 0x00, 0x03,
+            0x00, 0x01, 0x00, 0x00, 0x03, 0x00, 0x3c, 0x0f, 0x16, 0x2e, 0x48,
+        ];
+        let high: &[u8] = &[
+            0x67, 0x64, 0x00, 0x1e, 0xac, 0xb2, 0x01, 0x40, 0x5f, 0xf2, 0xe0, 0x22, 0x00, 0x00,
+            0x03, 0x00, 0x02, 0x00, 0x00, 0x03, 0x00, 0x78, 0x1e, 0x2c, 0x5c, 0x90,
+        ];
+        let ten_bits: &[u8] = &[
+            0x67, 0x6e, 0x00, 0x1e, 0xa6, 0xcb, 0x20, 0x14, 0x05, 0xff, 0x2e, 0x02, 0x20, 0x00,
+            0x00, 0x03, 0x00, 0x20, 0x00, 0x00, 0x07, 0x81, 0xe2, 0xc5, 0xc9,
+        ];
+        for (unit, expected, unusual) in [
+            (baseline, 0x42_c01e, false),
+            (main, 0x4d_401e, false),
+            (high, 0x64_001e, false),
+            (ten_bits, 0x6e_001e, true),
+        ] {
+            assert_eq!(profile(unit), Some(expected));
+            assert_eq!(is_unusual(expected), unusual, "{expected:x}");
+            assert_eq!(picture_size(unit), Some((640, 360)), "{expected:x}");
+        }
+        assert!(is_within(0x42_c01e, 0x4d_001f) && is_within(0x4d_401e, 0x64_001f));
+        assert!(!is_within(0x64_001e, 0x42_e01f) && !is_within(0x6e_001e, 0x64_001f));
+    }
+
     proptest::proptest! {
         #[test]
         fn no_unit_panics(unit: Vec<u8>) {
+            let _ = profile(&unit);
             let _ = picture_size(&unit);
         }
     }

@@ -20,17 +20,25 @@ pub(crate) struct Keyframes {
     /// Answers in a row.
     answers: u32,
     newest: Option<Instant>,
+    /// Since when the encoder is being tried out.
+    trial: Option<Instant>,
+    trials_failed: u32,
+    /// It has answered in a trial.
+    minds: bool,
 }
 
 /// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
 const IGNORED_AFTER: Duration = Duration::from_secs(3);
-/// A keyframe this soon after a request is an answer to it.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(1);
+/// A keyframe this soon after a request is an answer to it. Over a satellite it takes 700 ms.
+const ANSWERED_WITHIN: Duration = Duration::from_millis(800);
 /// One or two may have come by chance, as every second does of a keyframe each two seconds.
 const ANSWERS_MIN: u32 = 3;
 
-/// An encoder that nobody has asked for so long since a keyframe may be tried out.
-const TRY_AFTER: Duration = Duration::from_secs(1);
+/// An encoder is tried out between so long after a keyframe and twice as long: later, the next one of an encoder that sends
+/// one every two seconds would look like an answer.
+const TRY_AFTER: Duration = Duration::from_millis(500);
+/// Trials without an answer until requests are taken to be ignored. The requests of a single one might get lost.
+const TRIALS_MAX: u32 = 2;
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes of a layer, not fifty. More makes late joiners wait longer.
@@ -74,14 +82,30 @@ impl Keyframes {
             self.answers = if answers { self.answers + 1 } else { 0 };
             self.ignored &= self.answers < ANSWERS_MIN;
         }
+        if let Some(since) = self.trial.take() {
+            self.minds = now.saturating_duration_since(since) < ANSWERED_WITHIN;
+            self.trials_failed += u32::from(!self.minds);
+            self.ignored |= !self.minds && self.trials_failed >= TRIALS_MAX;
+        }
         self.unanswered = 0;
         (self.wanted, self.lost) = (false, false);
     }
 
-    /// Whether the encoder minds requests is not known, and could be found out.
-    pub(crate) fn is_untried(&self, now: Instant) -> bool {
-        let newest = self.newest.filter(|_| self.last_request.is_none());
-        newest.is_some_and(|at| now.saturating_duration_since(at) >= TRY_AFTER)
+    /// Whether the encoder is to be asked only to find out if it minds. Its next keyframe tells.
+    pub(crate) fn try_out(&mut self, now: Instant) -> bool {
+        if self.ignored || self.minds {
+            return false;
+        }
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let may_begin = self.unanswered == 0
+            && self.due().is_none_or(|due| due <= now)
+            && self
+                .newest
+                .is_some_and(|at| (TRY_AFTER..TRY_AFTER * 2).contains(&since(at)));
+        if may_begin {
+            self.trial = Some(now);
+        }
+        self.trial.is_some()
     }
 
     /// Requests that no keyframe has come for yet.
@@ -159,5 +183,47 @@ mod tests {
         }
         keyframes.tick(at(20_000));
         assert!(!keyframes.ignored);
+    }
+
+    /// What is known of an encoder after so many seconds that sends a keyframe at the times that `next` gives.
+    fn tried(seconds: u64, next: impl Fn(u64, Option<u64>) -> Option<u64>) -> Keyframes {
+        let start = Instant::now();
+        let mut keyframes = Keyframes::default();
+        let (mut newest, mut asked) = (0, None);
+        keyframes.on_keyframe(start);
+        for ms in 1..seconds * 1_000 {
+            let now = start + Duration::from_millis(ms);
+            if next(newest, asked) == Some(ms) {
+                keyframes.on_keyframe(now);
+                (newest, asked) = (ms, None);
+            }
+            if ms % 500 == 77 {
+                keyframes.tick(now);
+                if keyframes.try_out(now) && keyframes.want(now) {
+                    asked = asked.or(Some(ms));
+                }
+            }
+        }
+        keyframes
+    }
+
+    #[test]
+    fn whip_43_who_sends_keyframes_often_is_found_to_ignore_requests_too() {
+        for interval in [2_000, 2_500, 4_000, 10_000] {
+            let known = tried(12, |newest, _| Some(newest + interval));
+            assert!(known.ignored, "{interval} ms");
+        }
+    }
+
+    #[test]
+    fn who_answers_is_tried_out_once() {
+        for round_trip in [50, 700] {
+            let known = tried(12, |newest, asked| {
+                let answer = asked.map(|asked| asked + round_trip);
+                answer.or(Some(newest + 10_000))
+            });
+            assert!(known.minds && !known.ignored, "{round_trip} ms");
+            assert_eq!(known.trials_failed, 0);
+        }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use str0m::format::{Codec, CodecSpec};
 use str0m::media::Rid;
 use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
@@ -26,6 +27,10 @@ use crate::unread::Unread;
 pub(crate) struct Layer {
     pub(crate) rid: Option<Rid>,
     pub(crate) stream: u32,
+    /// What the newest packet was encoded with.
+    pub(crate) codec: Option<Arc<CodecSpec>>,
+    /// The `profile-level-id` that the encoder has written into an H.264 stream.
+    pub(crate) profile: Option<u32>,
     pub(crate) sizes: Sizes,
     pub(crate) rate: Rate,
     /// What its operating points take, where it has layers of its own.
@@ -95,6 +100,8 @@ impl Layer {
         Self {
             rid,
             stream: 0,
+            codec: None,
+            profile: None,
             sizes: Sizes::default(),
             rate: Rate::default(),
             operating: Operating::default(),
@@ -167,6 +174,22 @@ impl Layer {
     /// No packet of this stream has come yet.
     pub(crate) fn is_new(&self) -> bool {
         self.highest_seq.is_none()
+    }
+
+    /// What a packet is encoded with: what has been negotiated, but for the profile, which the stream itself may tell.
+    pub(crate) fn encoding(
+        &mut self,
+        negotiated: CodecSpec,
+        profile: Option<u32>,
+    ) -> Arc<CodecSpec> {
+        let known = self.profile.filter(|_| negotiated.codec == Codec::H264);
+        self.profile = profile.or(known);
+        let mut spec = negotiated;
+        spec.format.profile_level_id = self.profile.or(spec.format.profile_level_id);
+        match &self.codec {
+            Some(known) if **known == spec => known.clone(),
+            _ => self.codec.insert(Arc::new(spec)).clone(),
+        }
     }
 
     /// Size of the full picture.

@@ -55,7 +55,7 @@ pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::Wallclock;
 pub use event::{
-    Answer, AudioSlot, CloseReason, Event, LayerAvailable, LayerName, LayerWanted, Quality,
+    Answer, AudioSlot, CloseReason, Event, Format, LayerAvailable, LayerName, LayerWanted, Quality,
     QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,
 };
 pub use explain::{
@@ -66,4 +66,5 @@ pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};
 pub use relay::{Control, Media, Relayed};
 pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
+pub use str0m::format::Codec;
 pub use view::{AudioView, AutoView, LayerChoice, MediaKind, Source, TileView, View};

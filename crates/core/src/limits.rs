@@ -15,7 +15,7 @@ pub struct Limits {
     pub layers_per_track: usize,
     /// Candidates that the remote side may trickle in one ICE generation.
     pub candidates_per_peer: usize,
-    /// How long ICE and DTLS may take after a join.
+    /// How long ICE and DTLS may take after a join, and ICE after a restart.
     pub connect_timeout: Duration,
     /// How long a peer may be silent before it is ended (RFC 7675 consent is 30 s).
     pub consent_timeout: Duration,

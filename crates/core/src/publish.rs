@@ -10,13 +10,14 @@ use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Counters, Reading};
 use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
+use crate::h264;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
 use crate::relay::{Elsewhere, LayerState};
-use crate::{LayerAvailable, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
+use crate::{Format, LayerAvailable, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
 
 /// Place of a track in the shard.
 pub(crate) type TrackKey = usize;
@@ -83,8 +84,6 @@ pub(crate) struct Track {
     pub(crate) elsewhere: Vec<Elsewhere>,
     /// What the home of this mirror was last told to be wanted here.
     pub(crate) told_wanted: u32,
-    /// What the newest packet was encoded with.
-    pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) layers: Vec<Layer>,
     pub(crate) ladder: Ladder,
     /// Slots that this track is switched into.
@@ -96,7 +95,8 @@ pub(crate) struct Track {
     pub(crate) loss: f32,
     /// The layers that the control plane knows of.
     pub(crate) told_layers: Vec<LayerAvailable>,
-    /// And what it knows to be wrong with the track.
+    /// How it knows the track to be encoded, and what it knows to be wrong with it.
+    pub(crate) told_format: Option<Format>,
     pub(crate) told_troubles: Vec<Trouble>,
     /// The due time of this track's entry in the heap.
     pub(crate) due: Option<Instant>,
@@ -135,13 +135,13 @@ impl Track {
             publisher_id,
             elsewhere: Vec::new(),
             told_wanted: 0,
-            codec: None,
             layers: Vec::new(),
             ladder: Ladder::default(),
             subscribers: Vec::new(),
             recent: VecDeque::new(),
             loss: 0.0,
             told_layers: Vec::new(),
+            told_format: None,
             told_troubles: Vec::new(),
             due: None,
             nacks_due: None,
@@ -177,13 +177,26 @@ impl Track {
         Some(self.layers.len() - 1)
     }
 
+    /// How the track is encoded; `None` until anything has come.
+    pub(crate) fn format(&self) -> Option<Format> {
+        let mut layers = self.layers.iter();
+        let (layer, codec) = layers.find_map(|layer| Some((layer, layer.codec.as_ref()?)))?;
+        Some(Format {
+            codec: codec.codec,
+            profile: layer.profile,
+        })
+    }
+
     /// What is wrong with how the track is sent.
     pub(crate) fn troubles(&self, now: Instant) -> Vec<Trouble> {
         let ignored = self.layers.iter().any(|layer| layer.keyframes.ignored);
         let reordered = self.layers.iter().any(|layer| layer.reorders(now));
+        let mut profiles = self.layers.iter().filter_map(|layer| layer.profile);
+        let unusual = profiles.any(h264::is_unusual);
         let all = [
             (ignored, Trouble::IgnoresKeyframeRequests),
             (reordered, Trouble::Reorders),
+            (unusual, Trouble::UnusualProfile),
         ];
         all.into_iter()
             .filter(|(present, _)| *present)
@@ -276,11 +289,7 @@ pub(crate) fn read(
         },
         None => None,
     };
-    if track.codec.as_deref() != Some(&encoding.codec) {
-        track.codec = Some(Arc::new(encoding.codec));
-    }
-    let (Some(codec), Some(layer)) = (track.codec.clone(), track.layers.get_mut(stream.layer))
-    else {
+    let Some(layer) = track.layers.get_mut(stream.layer) else {
         return Read::Refused;
     };
     let seq = *rtp.seq_no;
@@ -299,8 +308,9 @@ pub(crate) fn read(
     let reading = if track.spec.encrypted {
         Reading::default()
     } else {
-        codec::read(codec.codec, &rtp.payload)
+        codec::read(encoding.codec.codec, &rtp.payload)
     };
+    let codec = layer.encoding(encoding.codec, reading.profile);
     if !layer.has_structured_sizes() {
         merge_sizes(&mut layer.sizes, &reading.sizes);
     }

@@ -48,6 +48,7 @@ pub(crate) fn read(payload: &[u8]) -> Option<Reading> {
     Some(Reading {
         starts_keyframe: is(BEGINS) && !is(PREDICTED) && frame.layer.spatial == 0,
         sizes,
+        profile: None,
         counters: Some(counters),
         frame,
     })

@@ -77,6 +77,7 @@ impl EventQueue {
             | Event::Slots { .. }
             | Event::Layers { .. }
             | Event::Available { .. }
+            | Event::Format { .. }
             | Event::Troubles { .. }
             | Event::NeedSlots { .. }
             | Event::Explained { .. } => false,

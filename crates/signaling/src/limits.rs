@@ -182,7 +182,8 @@ pub(crate) const DATA_WAITING_MAX: usize = 1_024;
 /// about as much as a new view does.
 pub(crate) const EXPLANATIONS_WAITING_MAX: usize = 64;
 
-/// Tracks of one room whose publishers have gone and may come back to them; the oldest give way.
+/// Tracks of one room whose publishers have gone and may come back to them; the oldest give way. As many publishers are
+/// shown as being away.
 pub(crate) const TRACKS_LEFT_MAX: usize = 64;
 
 /// Streams of events of one viewer, each with one listener: a player has one, and another after its connection broke.

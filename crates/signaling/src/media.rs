@@ -154,6 +154,7 @@ impl From<Trouble> for Warning {
         match trouble {
             Trouble::IgnoresKeyframeRequests => Self::NoKeyframeOnRequest,
             Trouble::Reorders => Self::BFrames,
+            Trouble::UnusualProfile => Self::H264Profile,
         }
     }
 }

@@ -28,17 +28,15 @@ impl Nodes {
         (*home != self.own).then_some(home)
     }
 
-    /// The address of its WebSocket.
-    pub(crate) fn websocket_elsewhere(&self, room: &str) -> Option<String> {
-        // http becomes ws, https wss.
-        let rest = self.elsewhere(room)?.strip_prefix("http")?;
-        Some(format!("ws{rest}/v1/rtc"))
-    }
-
     /// Whether a page of this origin is one of theirs.
     pub(crate) fn serve(&self, origin: &str) -> bool {
         self.all.iter().any(|url| url.eq_ignore_ascii_case(origin))
     }
+}
+
+/// The address of a node's WebSocket: http becomes ws, https wss.
+pub(crate) fn websocket(node: &str) -> String {
+    format!("{}/v1/rtc", node.replacen("http", "ws", 1))
 }
 
 /// A number for a pair of node and room. It is part of what nodes agree on, and stays as it is over versions: FNV-1a with

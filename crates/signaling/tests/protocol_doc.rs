@@ -154,9 +154,9 @@ fn client_samples() -> Value {
 
 /// Every field of every type that the server sends.
 fn server_samples() -> Value {
-    let you = json!({"id": "p1", "identity": "i", "name": "n", "meta": {}});
+    let you = json!({"id": "p1", "identity": "i", "name": "n", "meta": {}, "away": true});
     let track = json!({"id": "t1", "peer": "p1", "kind": "audio", "source": "microphone", "muted": false, "w": 1, "h": 1,
-                       "rids": ["q"], "codec": "vp8", "warnings": ["b_frames"]});
+                       "rids": ["q"], "codec": "vp8", "profile": "64001f", "warnings": ["b_frames"]});
     let grants = json!({"publish": ["camera"], "subscribe": true, "data": true, "update_own": true, "hidden": true,
                         "recorder": true, "admin": true, "p2p": true});
     let room = json!({"name": "r", "locked": false, "max": 9});

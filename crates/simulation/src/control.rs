@@ -220,7 +220,7 @@ impl World {
             | Event::Quality { peer, .. }
             | Event::Explained { peer, .. }
             | Event::Data { peer, .. } => vec![seat_of(*peer)],
-            Event::Available { .. } | Event::Troubles { .. } => Vec::new(),
+            Event::Available { .. } | Event::Format { .. } | Event::Troubles { .. } => Vec::new(),
             Event::Speakers {
                 worker, speakers, ..
             } => {
@@ -419,6 +419,7 @@ impl World {
             | Event::Connected { .. }
             | Event::Speakers { .. }
             | Event::Available { .. }
+            | Event::Format { .. }
             | Event::Troubles { .. }
             | Event::Data { .. } => {}
         }

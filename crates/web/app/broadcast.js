@@ -20,6 +20,7 @@ const TOGGLES = /** @type {const} */ ([
   ['camera', 'cam-toggle', 'cam', 'cam-off'],
 ]);
 const MAX_NAME = 60;
+const IDENTITY = 'madang-broadcast';
 
 class BroadcastPage {
   #root = part(document, 'broadcast', HTMLElement);
@@ -86,7 +87,7 @@ class BroadcastPage {
     this.#failure = null;
     const { room, token, query } = this.#place;
     const publisher = new WhipPublisher({
-      url: endpointOf('whip', room, { name: query.get('name')?.slice(0, MAX_NAME) ?? null }),
+      url: endpointOf('whip', room, { participant: query.get('participant') ?? ownIdentity(), name: query.get('name')?.slice(0, MAX_NAME) ?? null }),
       token,
       audio,
       video,
@@ -213,6 +214,21 @@ function valueOf(name) {
 function positive(query, name) {
   const number = Number(query.get(name));
   return number > 0 ? number : undefined;
+}
+
+/**
+ * Who this tab is where no token says it: the same after a reload, so that its viewers go on, and another one in another tab.
+ */
+function ownIdentity() {
+  const made = `broadcast-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, '0')}`;
+  try {
+    const known = sessionStorage.getItem(IDENTITY) ?? made;
+    sessionStorage.setItem(IDENTITY, known);
+    return known;
+  } catch {
+    // The page may store nothing.
+    return made;
+  }
 }
 
 /** For tests and for the console. */

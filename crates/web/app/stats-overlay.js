@@ -12,6 +12,13 @@ const INTERVAL_MS = 1_000;
 /** Rates are between two readings: the second one, which is the first to be shown, comes sooner. */
 const FIRST_INTERVAL_MS = 250;
 
+/** @type {Record<string, string>} */
+const WARNINGS = {
+  no_keyframe_on_request: 'sends keyframes when it likes. A short interval, of 2 s or less, serves those who join.',
+  b_frames: 'sends B-frames, which make pictures late or jerky here. Turn them off in the encoder.',
+  h264_profile: 'is encoded in an H.264 profile that browsers may not show. Baseline, main and high are those they know.',
+};
+
 export class StatsOverlay {
   #room;
   #panel;
@@ -66,18 +73,32 @@ export class StatsOverlay {
     this.#panel.replaceChildren(
       element('p', { class: 'connection' }, connectionWords(connection)),
       table('Receiving', ['from', 'codec', 'layer', 'size', 'fps', 'kbit/s', 'loss', 'why'], inUse.map((slot) => this.#receivedRow(slot))),
+      ...this.#warnings(),
       table('Sending', ['what', 'codec', 'layer', 'size', 'fps', 'kbit/s', 'limited by', ''], sent.map(sentRow)),
+    );
+  }
+
+  /** What the publishers of programs should change. */
+  #warnings() {
+    const tracks = [...this.#room.tracks.values()];
+    return tracks.flatMap((track) =>
+      track.warnings.map((warning) => element('p', { class: 'warning', 'data-test': 'stats-warning' }, `${nameOf(track)}: ${WARNINGS[warning] ?? warning}`)),
     );
   }
 
   /** @param {ReceivedStats} slot */
   #receivedRow(slot) {
     const track = slot.track ? this.#room.tracks.get(slot.track) : undefined;
-    const who = track ? `${track.participant.name} · ${track.source.replace('_', ' ')}` : slot.kind;
+    const who = track ? nameOf(track) : slot.kind;
     const loss = slot.loss === null ? '–' : `${(slot.loss * 100).toFixed(1)} %`;
     const cells = [who, slot.codec, slot.layer, size(slot), rounded(slot.fps), kilobits(slot.bps), loss, slot.why];
     return row(cells, { 'data-track': slot.track ?? '', 'data-mid': slot.mid, 'data-why': slot.why });
   }
+}
+
+/** @param {import('../client/roster.js').RemoteTrack} track */
+function nameOf({ participant, source }) {
+  return `${participant.name} · ${source.replace('_', ' ')}`;
 }
 
 /** @param {SentStats} layer */

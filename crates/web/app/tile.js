@@ -23,6 +23,8 @@ const NOTES = {
   no_bandwidth: 'Paused: the connection is slow',
   no_common_codec: 'This browser cannot show this picture',
   publisher_gone: 'Connection lost',
+  no_keyframe: 'No picture is coming in',
+  away: 'Reconnecting…',
 };
 
 export class Tile {
@@ -86,14 +88,15 @@ export class Tile {
   }
 
   /** @param {TileModel} model */
-  #showRemote({ track, source }) {
-    if (track === this.#attached) return;
-    this.#attached = track;
+  #showRemote({ track, source, participant }) {
     if (!track) {
-      this.#room.detach(this.#video);
-      this.#setState('avatar', '');
+      if (this.#attached) this.#room.detach(this.#video);
+      this.#attached = null;
+      this.#setState('avatar', participant.away ? 'away' : '');
       return;
     }
+    if (track === this.#attached) return;
+    this.#attached = track;
     this.#room.attach(track, this.#video, {
       priority: source === 'screen' ? SCREEN_PRIORITY : CAMERA_PRIORITY,
       onState: (state, why) => this.#setState(state, why),

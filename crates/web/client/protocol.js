@@ -17,9 +17,9 @@ export const MAX_SLOTS = Object.freeze({ audio: 15, video: 49 });
  * @typedef {'microphone' | 'camera' | 'screen' | 'screen_audio'} Source
  * @typedef {'live' | 'muted' | 'no_bandwidth' | 'no_keyframe' | 'not_visible' | 'publisher_gone' | 'no_common_codec'} Why
  *
- * @typedef {{id: string, identity: string, name?: string | null, meta?: unknown}} PeerInfo
+ * @typedef {{id: string, identity: string, name?: string | null, meta?: unknown, away?: boolean}} PeerInfo
  * @typedef {{id: string, peer: string, kind: Kind, source: Source, muted: boolean, w?: number | null, h?: number | null,
- *   rids?: string[], codec?: string | null}} TrackInfo
+ *   rids?: string[], codec?: string | null, profile?: string, warnings?: string[]}} TrackInfo
  * @typedef {{rid: string | null, w: number, h: number}} LayerInfo
  * @typedef {{mid: string, track: string | null, paused: boolean, why: Why, layer: LayerInfo | null}} VideoSlotInfo
  * @typedef {{mid: string, track: string | null, level?: number}} AudioSlotInfo

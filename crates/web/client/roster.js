@@ -13,6 +13,7 @@
  * @property {string} name
  * @property {unknown} meta
  * @property {boolean} local
+ * @property {boolean} away publishes by WHIP, has lost its connection, and may come back as another participant
  * @property {number} level how loud, 0 to 127
  * @property {{score: number, why: string} | null} quality of the connection, 5 (excellent) to 1
  * @property {RemoteTrack[]} tracks empty for the local participant
@@ -26,6 +27,8 @@
  * @property {number | null} width of the full picture
  * @property {number | null} height of the full picture
  * @property {string | null} codec
+ * @property {string | null} profile the `profile-level-id` in an H.264 stream by WHIP
+ * @property {string[]} warnings what its publisher should change: `no_keyframe_on_request`, `b_frames`, `h264_profile`
  *
  * @typedef {{added: Participant[], updated: Participant[], removed: Participant[]}} ParticipantsChange
  * @typedef {{added: RemoteTrack[], updated: RemoteTrack[], removed: RemoteTrack[]}} TracksChange
@@ -123,20 +126,21 @@ export class Roster {
  * @returns {Participant}
  */
 function newParticipant(info, local) {
-  return fill({ id: '', identity: '', name: '', meta: null, local, level: 0, quality: null, tracks: [] }, info);
+  return fill({ id: '', identity: '', name: '', meta: null, local, away: false, level: 0, quality: null, tracks: [] }, info);
 }
 
 /**
  * @param {Participant} participant
  * @param {PeerInfo} info
  */
-function fill(participant, { id, identity, name, meta }) {
-  return Object.assign(participant, { id, identity, name: name || identity, meta: meta ?? null });
+function fill(participant, { id, identity, name, meta, away }) {
+  return Object.assign(participant, { id, identity, name: name || identity, meta: meta ?? null, away: away ?? false });
 }
 
 /** @param {TrackInfo} info */
-function trackFields({ kind, source, muted, w, h, codec }) {
-  return { kind, source, muted, width: w ?? null, height: h ?? null, codec: codec ?? null };
+function trackFields({ kind, source, muted, w, h, codec, profile, warnings }) {
+  const size = { width: w ?? null, height: h ?? null };
+  return { kind, source, muted, ...size, codec: codec ?? null, profile: profile ?? null, warnings: warnings ?? [] };
 }
 
 /**

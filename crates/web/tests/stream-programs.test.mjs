@@ -1,9 +1,9 @@
 /** Clients of WHIP and WHEP that are programs. */
 import assert from 'node:assert/strict';
 import { after, before } from 'node:test';
-import { Call } from './support/call.mjs';
+import { Call, screenshot } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
-import { aiortc, ffmpeg } from './support/programs.mjs';
+import { aiortc, ffmpeg, gstreamer } from './support/programs.mjs';
 import { colourOf, receptionOf } from './support/probe.mjs';
 import { broadcast, endpoint, playerIs, seesMovement, streamToken, VIDEO, watch, watches } from './support/streams.mjs';
 import { KEY_OPTIONS } from './support/tokens.mjs';
@@ -39,7 +39,7 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
 }
 
 call.story('whip_43: who comes late to a publisher that sends keyframes when it likes sees a picture at once', async () => {
-  const program = start(ffmpeg(endpoint(call, 'whip'), [], KEYFRAME_FRAMES));
+  const program = start(ffmpeg(endpoint(call, 'whip'), [], { interval: KEYFRAME_FRAMES }));
   const ada = await watch(call, chromium, 'Ada', { query: `#token=${streamToken(call, 'ada')}` });
   // Before the second keyframe the server has found out, and two seconds after it nobody would be given it who could ask for another.
   const frames = async () => (await receptionOf(ada, VIDEO))?.framesDecoded ?? 0;
@@ -52,24 +52,53 @@ call.story('whip_43: who comes late to a publisher that sends keyframes when it 
   await program.stop();
 });
 
-call.story('aiortc publishes', async () => {
-  const program = start(aiortc('publish', endpoint(call, 'whip')));
-  const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
-  await told(program, () => watches(bea, 'yellow'));
+call.story('whip_39_43: a call knows how a program encodes, and says what is wrong with it', async () => {
+  // Seen by its answers, and not by three seconds without a keyframe.
+  const program = start(ffmpeg(endpoint(call, 'whip'), [], { profile: 'high', interval: 60 }));
+  const bea = await call.enter(chromium, 'Bea', { query: `mic=0&cam=0&token=${streamToken(call, 'bea')}` });
+  await told(program, () => bea.seesPicture('whip', 'blue'));
+  await bea.click('stats-button');
+  await told(program, () => eventually('Bea is told', () => bea.text('stats-warning'), (text) => text.includes('keyframes when it likes')));
+  await screenshot(bea, 'call-warnings');
+  const formats = await bea.evaluate(formatsOf);
+  assert.ok(formats.some((/** @type {string} */ format) => format.startsWith('h264 64')), formats.join());
   await program.stop();
-  assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
 });
 
-call.story('aiortc watches', async () => {
-  await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${streamToken(call, 'ada')}` });
-  const program = start(aiortc('watch', endpoint(call, 'whep')));
-  const isRed = (/** @type {string} */ line) => {
-    const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
-    return Math.abs(luma - 86) < 20 && Math.abs(blueness - 103) < 20 && Math.abs(redness - 203) < 20;
-  };
-  await told(program, () => eventually('aiortc decodes red pictures', () => program.lines.filter(isRed).length, (count) => count > 3));
-  await told(program, () => eventually('aiortc decodes sound', () => program.lines.includes('sound')));
+for (const [name, client] of /** @type {const} */ ([['aiortc', aiortc], ['GStreamer', gstreamer]])) {
+  call.story(`${name} publishes`, async () => {
+    const program = start(client('publish', endpoint(call, 'whip')));
+    const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+    await told(program, () => watches(bea, 'yellow'));
+    await program.stop();
+    assert.ok(program.lines.includes('deleted 200'), program.lines.join('\n'));
+  });
+
+  call.story(`${name} watches`, async () => {
+    await broadcast(call, chromium, 'Ada', { query: `width=320&height=180&layers=one&token=${streamToken(call, 'ada')}` });
+    const program = start(client('watch', endpoint(call, 'whep')));
+    await told(program, () => eventually(`${name} decodes red pictures`, () => program.lines.filter(isRed).length, (count) => count > 3));
+    await told(program, () => eventually(`${name} decodes sound`, () => program.lines.includes('sound')));
+  });
+}
+
+call.story('the log says why GStreamer before 1.28 cannot connect', async () => {
+  const program = start(gstreamer('publish', endpoint(call, 'whip'), 'old'));
+  const said = () => call.server.log.some((line) => line.includes('its certificate must be one of ECDSA'));
+  await told(program, () => eventually('the server gives the reason', said));
 });
+
+function formatsOf() {
+  /** @type {import('../client/roster.js').RemoteTrack[]} */
+  const tracks = [.../** @type {any} */ (window).madang.room.tracks.values()];
+  return tracks.map(({ codec, profile }) => `${codec} ${profile}`);
+}
+
+/** @param {string} line luma and the two chromas of a picture */
+function isRed(line) {
+  const [, luma = 0, blueness = 0, redness = 0] = line.startsWith('picture') ? line.split(' ').map(Number) : [];
+  return Math.abs(luma - 86) < 20 && Math.abs(blueness - 103) < 20 && Math.abs(redness - 203) < 20;
+}
 
 /** @param {Program} program that is stopped at the end */
 function start(program) {

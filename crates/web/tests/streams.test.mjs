@@ -56,6 +56,19 @@ call.story('a broadcast has a tile in a call, and a viewer watches whoever is in
   await watches(dan, 'blue');
 });
 
+call.story('a broadcast whose connection is lost keeps its tile in a call until it is back', async () => {
+  const bea = await call.enter(blue, 'Bea', { query: CAMERA });
+  const ada = await broadcast(call, red, 'Ada');
+  await bea.seesPicture('Ada', 'red');
+  await ada.evaluate(loseConnection);
+  await eventually('Bea sees that Ada is away', () => bea.tileAttribute('Ada', 'data-why'), (why) => why === 'away');
+  await screenshot(bea, 'call-away');
+  await ada.page.reload();
+  await ada.click('live-button');
+  await bea.seesPicture('Ada', 'red');
+  assert.equal((await bea.tiles()).length, 2);
+});
+
 call.story('a viewer who was there first watches as soon as the broadcast begins', async () => {
   const bea = await watch(call, blue, 'Bea');
   await playerIs(bea, 'waiting');
@@ -80,13 +93,24 @@ call.story('a broadcast that is interrupted goes on for its viewers without a ne
 });
 
 call.story('a broadcast that somebody else takes over ends, and its page says so', async () => {
-  const ada = await broadcast(call, red, 'Ada');
+  const studio = { query: `${CAMERA}&layers=one&participant=studio` };
+  const ada = await broadcast(call, red, 'Ada', studio);
   const bea = await watch(call, blue, 'Bea');
   await watches(bea, 'red');
-  await broadcast(call, blue, 'Cai');
+  await broadcast(call, blue, 'Cai', studio);
   await watches(bea, 'blue');
   await eventually('Ada is told', () => ada.attribute('error-box', 'data-code'), (code) => code === 'ended');
   assert.equal(await ada.attribute('broadcast', 'data-state'), 'off');
+});
+
+call.story('two broadcasts in one room leave each other alone', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const cai = await broadcast(call, blue, 'Cai');
+  for (const [name, colour] of [['Ada', 'red'], ['Cai', 'blue']]) {
+    const viewer = await watch(call, blue, `${name}'s`, { query: `participant=${name}` });
+    await watches(viewer, colour);
+  }
+  for (const publisher of [ada, cai]) await isLive(publisher);
 });
 
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {
@@ -155,6 +179,11 @@ function refuseSound() {
     if (this.muted || navigator.userActivation.hasBeenActive) return play.call(this);
     return Promise.reject(new DOMException('no click yet', 'NotAllowedError'));
   };
+}
+
+/** Ends the media without a word to the server's endpoint. */
+function loseConnection() {
+  /** @type {any} */ (window).madang.publisher.pc.close();
 }
 
 function remoteFragments() {

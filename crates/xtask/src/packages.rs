@@ -10,6 +10,19 @@ const PYTHON_PACKAGES: [&str; 2] = ["kubernetes-validate==1.37.0", "compose-spec
 /// Clients of WHIP and WHEP that are no browsers: aiortc, and FFmpeg 9, which the other one carries.
 const STREAM_PACKAGES: [&str; 2] = ["aiortc==1.16.0", "imageio-ffmpeg==0.8.1"];
 
+/// A third: `webrtcbin` of GStreamer, what it needs to encode and decode, and what a script drives it with. Each leaves files
+/// in a folder of its own name.
+const GSTREAMER_PACKAGES: [&str; 8] = [
+    "gstreamer1.0-plugins-base",
+    "gstreamer1.0-plugins-good",
+    "gstreamer1.0-plugins-bad",
+    "gstreamer1.0-nice",
+    "gir1.2-gst-plugins-base-1.0",
+    "gir1.2-gst-plugins-bad-1.0",
+    "python3-gi",
+    "openssl",
+];
+
 /// The oldest Node.js that the browser drivers run on. Debian 12 has 18.
 const NODE_OLDEST: u32 = 20;
 
@@ -112,6 +125,11 @@ pub(crate) fn stream_python_path() -> String {
 }
 
 pub(crate) fn stream_clients() -> Result<()> {
+    let doc = |package| format!("/usr/share/doc/{package}");
+    let docs = GSTREAMER_PACKAGES.map(doc);
+    let docs = docs.iter().map(String::as_str);
+    let wanted: Vec<_> = docs.zip(GSTREAMER_PACKAGES).collect();
+    debian(&wanted)?;
     environment("streams", &STREAM_PACKAGES)
 }
 

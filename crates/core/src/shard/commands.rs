@@ -181,7 +181,10 @@ impl Shard {
         // A peer that ended by itself has nothing to say, and one that panicked must not be touched.
         if matches!(
             reason,
-            CloseReason::Left | CloseReason::ConsentLost | CloseReason::ConnectTimeout
+            CloseReason::Left
+                | CloseReason::ConsentLost
+                | CloseReason::ConnectTimeout
+                | CloseReason::HandshakeFailed
         ) {
             let goodbye = |rtc: &mut Rtc| {
                 if let Err(error) = rtc.close() {

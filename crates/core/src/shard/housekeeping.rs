@@ -75,7 +75,7 @@ impl Shard {
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
             self.tell_available(now, key);
-            self.tell_troubles(now, key);
+            self.tell_format(now, key);
             self.try_encoder(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
@@ -88,24 +88,20 @@ impl Shard {
         }
     }
 
-    /// Asks the encoder of a broadcast for a keyframe once, though nobody waits for one: that it answers, or not, is known
-    /// then before somebody depends on it. Who also receives is in a call, where all encoders are browsers'.
+    /// Asks the encoder of a broadcast for a keyframe though nobody waits for one: that it answers, or not, is known then
+    /// before somebody depends on it. Who also receives is in a call, where all encoders are browsers'.
     fn try_encoder(&mut self, now: Instant, key: TrackKey) {
         let publisher = self.publisher_key(key).and_then(|key| self.peers.get(key));
         if publisher.is_none_or(|publisher| !publisher.slots.is_empty()) {
             return;
         }
-        let layers = self.tracks.get(key).map(|track| &track.layers);
-        let untried = |layer: &Layer| layer.is_active(now) && layer.keyframes.is_untried(now);
-        let untried: Vec<usize> = layers
-            .into_iter()
-            .flatten()
-            .enumerate()
-            .filter(|(_, layer)| untried(layer))
-            .map(|(index, _)| index)
-            .collect();
-        for index in untried {
-            self.want_keyframe(now, key, index);
+        let layers = self.tracks.get(key).map_or(0, |track| track.layers.len());
+        for index in 0..layers {
+            let track = self.tracks.get_mut(key);
+            let layer = track.and_then(|track| track.layers.get_mut(index));
+            if layer.is_some_and(|layer| layer.is_active(now) && layer.keyframes.try_out(now)) {
+                self.want_keyframe(now, key, index);
+            }
         }
     }
 
@@ -250,16 +246,31 @@ impl Shard {
         }
     }
 
-    fn tell_troubles(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self.tracks.get_mut(key) else {
+    /// Tells how a track is encoded and what is wrong with it, after that has changed.
+    fn tell_format(&mut self, now: Instant, key: TrackKey) {
+        let Some(track) = self
+            .tracks
+            .get_mut(key)
+            .filter(|track| matches!(track.publisher, Publisher::Here(_)))
+        else {
             return;
         };
+        let (room, id) = (track.room, track.spec.id);
+        let format = track.format().filter(|new| track.told_format != Some(*new));
+        if let Some(format) = format {
+            track.told_format = Some(format);
+            self.events.push_back(Event::Format {
+                room,
+                track: id,
+                format,
+            });
+        }
         let troubles = track.troubles(now);
-        if matches!(track.publisher, Publisher::Here(_)) && troubles != track.told_troubles {
+        if troubles != track.told_troubles {
             track.told_troubles.clone_from(&troubles);
             self.events.push_back(Event::Troubles {
-                room: track.room,
-                track: track.spec.id,
+                room,
+                track: id,
                 troubles,
             });
         }

@@ -3,14 +3,14 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use str0m::Input;
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::Ssrc;
+use str0m::{Input, RtcError};
 
 use super::{Datagram, QUIET_AFTER_HANDSHAKE, Shard};
 use crate::limits::{DATAGRAM_BYTES_MAX, UNMARKED_STREAMS_MAX};
 use crate::publish::PeerKey;
-use crate::{demux, egress, stun};
+use crate::{CloseReason, demux, egress, stun};
 
 impl Shard {
     /// Takes in one datagram. Media waits for [`Shard::flush`].
@@ -57,12 +57,14 @@ impl Shard {
             return;
         };
         let answers_from = self.outbox.position();
+        let mut refused = None;
         self.drive(now, key, |rtc| {
             // One bad datagram is no reason to end a peer: whoever can send to us could do it.
-            if let Err(error) = rtc.handle_input(Input::Receive(now, received)) {
-                tracing::trace!(%error, "a datagram was refused");
-            }
+            refused = rtc.handle_input(Input::Receive(now, received)).err();
         });
+        if let Some(error) = refused {
+            self.on_refused(now, key, &error);
+        }
         if let Some(ssrc) = expected {
             self.forget_unproven(key, ssrc);
         }
@@ -76,6 +78,16 @@ impl Shard {
         }
         if kind != demux::Datagram::Media {
             self.follow_client(now, key, datagram);
+        }
+    }
+
+    /// A datagram was of no use. In a handshake that is the end: DTLS says so only of what it cannot go on after.
+    fn on_refused(&mut self, now: Instant, key: PeerKey, error: &RtcError) {
+        tracing::trace!(%error, "a datagram was refused");
+        let peer = self.peers.get(key).filter(|peer| !peer.connected);
+        if let (Some(peer), RtcError::Dtls(error)) = (peer, error) {
+            tracing::info!(peer = peer.id.0, %error, "a client's DTLS handshake has failed: its certificate must be one of ECDSA");
+            self.remove_peer(now, key, CloseReason::HandshakeFailed);
         }
     }
 

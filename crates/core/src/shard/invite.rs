@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use str0m::Rtc;
+use str0m::change::SdpPendingOffer;
 use str0m::media::{Direction, Mid};
 
 use super::Shard;
@@ -28,7 +30,7 @@ impl Shard {
         let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
         let mut offered = None;
         let mut said = Vec::new();
-        let offer = |rtc: &mut str0m::Rtc| {
+        let offer = |rtc: &mut Rtc| {
             let mut change = rtc.sdp_api();
             for kind in [MediaKind::Audio, MediaKind::Video] {
                 let mid = change.add_media(kind, Direction::SendOnly, None, None, None);
@@ -51,7 +53,7 @@ impl Shard {
         Ok(answer)
     }
 
-    /// The peer has answered the offer.
+    /// The peer has answered the offer. Another answer, with other credentials, restarts ICE.
     pub(super) fn accept(
         &mut self,
         now: Instant,
@@ -75,18 +77,21 @@ impl Shard {
         let limit = self.config.limits.slots_per_peer;
         let nothing_to_answer = || SdpError::Rejected("no offer waits for an answer".into());
         let peer = self.peers.get_mut(key).ok_or_else(nothing_to_answer)?;
-        let pending = peer.invitation.take().ok_or_else(nothing_to_answer)?;
+        let invitation = peer.invitation.take();
         peer.remote_password = answer.ice_password;
+        let before = peer.rtc.direct_api().local_ice_credentials();
         let mut open: Vec<(Mid, MediaKind)> = peer
             .slots
             .iter()
             .map(|slot| (slot.mid, slot.kind))
             .collect();
+        let mut offered = String::new();
         let mut accepted = None;
         let mut said = Vec::new();
         let (lane, slots) = (&mut *peer.lane, &peer.slots);
-        let accept = |rtc: &mut str0m::Rtc| {
-            accepted = Some(rtc.sdp_api().accept_answer(pending, answer.sdp));
+        let accept = |rtc: &mut Rtc| {
+            let pending = invitation.or_else(|| offer_restart(rtc, &mut offered));
+            accepted = pending.map(|pending| rtc.sdp_api().accept_answer(pending, answer.sdp));
             adopt((rtc, lane), (slots, limit), now, &mut open);
             lane.reclaim(rtc);
         };
@@ -95,7 +100,11 @@ impl Shard {
             slot.open = open.iter().any(|(mid, _)| *mid == slot.mid);
         }
         let usable = check_codecs(&peer.rtc, &peer.slots);
-        let answer = described(peer, AnswerSdp::from(String::new()));
+        if let Some((random, ours)) = self.follow_restart(now, key, &before) {
+            offered = offered.replace(&random, &ours);
+        }
+        let peer = self.peers.get(key).ok_or_else(nothing_to_answer)?;
+        let answer = described(peer, AnswerSdp::from(finish_answer(&offered, &[])));
         self.driven(now, key, driven, &mut said);
         match accepted {
             Some(Ok(())) => usable.map(|()| answer),
@@ -103,4 +112,13 @@ impl Shard {
             None => Err(engine_failed()),
         }
     }
+}
+
+/// Offers again what is negotiated, with other credentials.
+fn offer_restart(rtc: &mut Rtc, offered: &mut String) -> Option<SdpPendingOffer> {
+    let mut change = rtc.sdp_api();
+    change.ice_restart(true);
+    let (offer, pending) = change.apply()?;
+    *offered = offer.to_sdp_string();
+    Some(pending)
 }

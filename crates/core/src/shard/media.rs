@@ -79,11 +79,14 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key).filter(|peer| peer.connected) else {
             return;
         };
-        if state == IceConnectionState::Disconnected {
-            self.events.push_back(Event::Disconnected { peer: peer.id });
-            self.give_up_in(key, now, self.config.limits.consent_timeout);
-        } else {
+        if state.is_connected() {
             peer.give_up_at = None;
+        } else if state.is_disconnected() {
+            // It takes ICE most of the consent time to notice: what is left of it is for a restart.
+            let silent = now.saturating_duration_since(peer.heard_at);
+            let rest = self.config.limits.consent_timeout.saturating_sub(silent);
+            self.events.push_back(Event::Disconnected { peer: peer.id });
+            self.give_up_in(key, now, rest);
         }
     }
 

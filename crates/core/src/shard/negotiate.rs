@@ -131,8 +131,6 @@ impl Shard {
         key: PeerKey,
         offer: Offer,
     ) -> Result<Answer, SdpError> {
-        let fresh = self.take_ufrag();
-        let fresh_ufrag = self.ufrag(fresh).encode();
         let stereo = offer.stereo_mids.clone();
         let password = offer.ice_password.clone();
         let gone = || SdpError::Rejected("the session has ended".into());
@@ -148,18 +146,8 @@ impl Shard {
         };
         let mut negotiated = negotiated?;
         peer.remote_password = password;
-        // On an ICE restart str0m makes up a ufrag of its own, but ours must name node and worker.
-        let random = peer.rtc.direct_api().local_ice_credentials();
-        let restarted = (random != before).then(|| {
-            let ours = IceCreds {
-                ufrag: fresh_ufrag,
-                pass: random.pass.clone(),
-            };
-            peer.rtc
-                .direct_api()
-                .set_local_ice_credentials(ours.clone());
-            (random.ufrag, ours.ufrag)
-        });
+        let restarted = self.follow_restart(now, key, &before);
+        let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         for slot in &mut peer.slots {
             slot.open = negotiated.slots.iter().any(|(mid, _)| *mid == slot.mid);
         }
@@ -169,19 +157,42 @@ impl Shard {
             self.config.limits.slots_per_peer,
             &mut self.random,
         );
-        let answer = answer(peer, negotiated.answer, restarted.clone(), stereo);
-        if restarted.is_some() {
-            self.by_ufrag.insert(fresh, key);
-            peer.ufrags.push(fresh);
-            peer.candidates = 0;
-            // The generation before the last has nothing in flight any more.
-            if peer.ufrags.len() > 2 {
-                self.by_ufrag.remove(&peer.ufrags.remove(0));
-            }
-        }
+        let answer = answer(peer, negotiated.answer, restarted, stereo);
         self.mark_stale(key, |stale| stale.view = true);
         self.driven(now, key, negotiated.driven, &mut negotiated.said);
         added.map(|()| answer)
+    }
+
+    /// On an ICE restart str0m makes up a ufrag of its own, but ours must name node and worker. Returns both where there was a
+    /// restart: where the credentials are others than `before`.
+    pub(super) fn follow_restart(
+        &mut self,
+        now: Instant,
+        key: PeerKey,
+        before: &IceCreds,
+    ) -> Option<(String, String)> {
+        let api = self.peers.get_mut(key)?.rtc.direct_api();
+        let random = Some(api.local_ice_credentials()).filter(|random| random != before)?;
+        let fresh = self.take_ufrag();
+        let ours = IceCreds {
+            ufrag: self.ufrag(fresh).encode(),
+            pass: random.pass,
+        };
+        self.by_ufrag.insert(fresh, key);
+        let peer = self.peers.get_mut(key)?;
+        let ufrags = (random.ufrag, ours.ufrag.clone());
+        peer.rtc.direct_api().set_local_ice_credentials(ours);
+        peer.ufrags.push(fresh);
+        peer.candidates = 0;
+        // The generation before the last has nothing in flight any more.
+        if peer.ufrags.len() > 2 {
+            self.by_ufrag.remove(&peer.ufrags.remove(0));
+        }
+        if peer.connected {
+            // As long as it has no address to check, ICE would wait for ever.
+            self.give_up_in(key, now, self.config.limits.connect_timeout);
+        }
+        Some(ufrags)
     }
 
     pub(super) fn candidate(&mut self, now: Instant, id: PeerId, candidate: RemoteCandidate) {

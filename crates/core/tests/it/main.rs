@@ -11,7 +11,9 @@
 )]
 
 mod dtls;
+mod formats;
 mod garbage;
+mod invited;
 mod limits;
 mod live;
 mod media;

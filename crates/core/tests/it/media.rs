@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use madang_core::limits::Limits;
 use madang_core::{Datagram, Event, Shard, TrackId};
 use str0m::change::{SdpAnswer, SdpPendingOffer};
-use str0m::media::{Direction, MediaKind, Mid, Rid, Simulcast, SimulcastLayer};
+use str0m::media::{Direction, MediaKind, Mid, Pt, Rid, Simulcast, SimulcastLayer};
 use str0m::net::{Protocol, Receive};
 use str0m::rtp::{RtpPacket, RtpWrite};
 use str0m::{Candidate, Input, Output, Rtc};
@@ -27,12 +27,12 @@ struct Layer {
 }
 
 /// A client of one video m-line.
-struct Client {
-    rtc: Rtc,
+pub(crate) struct Client {
+    pub(crate) rtc: Rtc,
     address: SocketAddr,
     mid: Mid,
     outgoing: Vec<Vec<u8>>,
-    received: Vec<RtpPacket>,
+    pub(crate) received: Vec<RtpPacket>,
     nacks: usize,
     /// The size of the largest datagram that has come.
     largest: usize,
@@ -57,7 +57,11 @@ impl Client {
     ) -> (Self, String) {
         let address = SocketAddr::from(([10, 0, 0, 2], 5_000 + number));
         let config = Rtc::builder().set_rtp_mode(true).enable_raw_packets(true);
-        let mut rtc = config.clear_codecs().enable_vp8(true).build(now);
+        let mut rtc = config
+            .clear_codecs()
+            .enable_vp8(true)
+            .enable_h264(true)
+            .build(now);
         rtc.add_local_candidate(Candidate::host(address, "udp").unwrap());
         let mut changes = rtc.sdp_api();
         let mid = changes.add_media(MediaKind::Video, direction, None, None, simulcast);
@@ -120,6 +124,20 @@ impl Client {
         }
     }
 
+    /// Writes a packet of a payload type of its own.
+    pub(crate) fn write_packet(
+        &mut self,
+        now: Instant,
+        pt: Pt,
+        (seq, time): (u64, u32),
+        payload: &[u8],
+    ) {
+        let rtp = RtpWrite::new(pt, seq.into(), time, now, payload.to_vec()).marker(true);
+        let mut api = self.rtc.direct_api();
+        let stream = api.stream_tx_by_mid(self.mid, None);
+        stream.unwrap().write_rtp(rtp);
+    }
+
     /// The frames that have come, by their numbers: one for each packet.
     fn frames(&self) -> Vec<u64> {
         let number = |packet: &RtpPacket| packet.payload[11..19].try_into().unwrap();
@@ -150,18 +168,18 @@ impl Client {
 }
 
 /// A publisher and viewers, in virtual time.
-struct World {
-    shards: Vec<Shard>,
+pub(crate) struct World {
+    pub(crate) shards: Vec<Shard>,
     /// Each with the shard that it is at; the publisher is at the first.
-    publisher: Client,
+    pub(crate) publisher: Client,
     viewers: Vec<(usize, Client)>,
-    now: Instant,
+    pub(crate) now: Instant,
     /// What the publisher is answered.
     answer: String,
 }
 
 impl World {
-    fn new(shards: usize, change: impl Fn(String) -> String) -> Self {
+    pub(crate) fn new(shards: usize, change: impl Fn(String) -> String) -> Self {
         let now = Instant::now();
         let numbered = 0..u8::try_from(shards).unwrap();
         let mut all: Vec<_> = numbered
@@ -182,7 +200,7 @@ impl World {
     }
 
     /// Somebody comes who watches; returns which of the viewers that is.
-    fn watch(&mut self, shard: usize) -> usize {
+    pub(crate) fn watch(&mut self, shard: usize) -> usize {
         let number = u16::try_from(self.viewers.len() + 2).unwrap();
         let at = (self.now, number);
         let (viewer, _) = Client::join(&mut self.shards[shard], at, Direction::RecvOnly, |o| o);
@@ -190,12 +208,12 @@ impl World {
         self.viewers.len() - 1
     }
 
-    fn viewer(&self, which: usize) -> &Client {
+    pub(crate) fn viewer(&self, which: usize) -> &Client {
         &self.viewers[which].1
     }
 
     /// Lets milliseconds pass. Datagrams of the publisher that `keep` does not like get lost.
-    fn run(&mut self, milliseconds: u32, mut keep: impl FnMut(&[u8]) -> bool) {
+    pub(crate) fn run(&mut self, milliseconds: u32, mut keep: impl FnMut(&[u8]) -> bool) {
         for _ in 0..milliseconds {
             self.now += Duration::from_millis(1);
             self.publisher.handle(Input::Timeout(self.now));
@@ -475,6 +493,24 @@ fn whip_43_who_comes_first_need_not_find_out_that_requests_are_ignored() {
     world.run(100, |_| true);
     for viewer in viewers {
         saw_from(&world, viewer, interval, late + 70);
+    }
+}
+
+#[test]
+fn whip_43_who_sends_a_keyframe_every_two_seconds_is_known_to_ignore_requests_too() {
+    let (interval, keyframe) = (60, 240);
+    let mut world = World::new(2, |offer| offer);
+    send(&mut world, 0..keyframe + 45, interval, 600);
+    let viewers = [0, 1].map(|shard| world.watch(shard));
+    send(
+        &mut world,
+        keyframe + 45..keyframe + interval,
+        interval,
+        600,
+    );
+    for viewer in viewers {
+        let first = world.viewer(viewer).frames()[0];
+        assert_eq!(first, keyframe, "before there is another");
     }
 }
 

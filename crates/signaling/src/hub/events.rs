@@ -15,7 +15,7 @@ use crate::protocol::{
     SlotInfo,
 };
 use crate::room::bye;
-use crate::session::{End, Waiter};
+use crate::session::Waiter;
 
 impl Hub {
     /// Hands an event to those whom it concerns. It never waits: a worker that waits for its events
@@ -46,6 +46,11 @@ impl Hub {
                 track,
                 layers,
             } => state.available(room, track, layers),
+            Event::Format {
+                room,
+                track,
+                format,
+            } => return state.format(room, track, format),
             Event::Troubles {
                 room,
                 track,
@@ -158,6 +163,9 @@ impl State {
             CloseReason::ConnectTimeout => {
                 "no media connection came up: is UDP blocked on the way?"
             }
+            CloseReason::HandshakeFailed => {
+                "the DTLS handshake has failed: the client's certificate must be one of ECDSA"
+            }
             CloseReason::ConsentLost => "the media connection is lost",
             CloseReason::Internal => "the media engine has failed",
         };
@@ -166,9 +174,9 @@ impl State {
         } else if let Some((_, room)) = self.session_and_room(peer) {
             tracing::debug!(peer = peer.0, ?reason, "media is closed");
             let id = room.id;
-            let mut effects = room.end(peer, End::Bye(bye(code, text, Action::Rejoin)));
-            // Its worker knows already.
-            effects.commands.clear();
+            let was_connected =
+                matches!(reason, CloseReason::ConsentLost | CloseReason::RemoteClosed);
+            let effects = room.lose(peer, bye(code, text, Action::Rejoin), was_connected);
             self.apply(id, effects);
         }
     }

@@ -14,6 +14,7 @@ use super::commands::Workers;
 use super::state::State;
 use super::{Attached, Hub, HubConfig, millis, quota};
 use crate::limits::Limits;
+use crate::nodes;
 use crate::protocol::{ErrorCode, Fault, Join, Joined, Secret, ServerMessage, SlotInfo, VERSION};
 use crate::room::{Participant, nothing};
 use crate::session::{Session, Socket};
@@ -83,6 +84,14 @@ impl Hub {
         result
     }
 
+    /// The node that a client is sent to, where another one has the room. Who has been sent already stays: nodes that do
+    /// not know the same list would send it round and round.
+    pub(crate) fn redirect(&self, room: &str, moved: bool) -> Option<&str> {
+        let node = self.config.nodes.elsewhere(room).filter(|_| !moved)?;
+        metrics::counter!("madang_redirects_total").increment(1);
+        Some(node)
+    }
+
     async fn try_join(
         self: &Arc<Self>,
         re: u64,
@@ -96,11 +105,8 @@ impl Hub {
         let mut access = self.config.auth.check(join.token.as_ref(), guest)?;
         let room = room_name(&access, join.room.take())?;
         check_fields(&room, &access, &join, &self.config.limits)?;
-        if let Some(url) = self.config.nodes.websocket_elsewhere(&room)
-            && join.moved != Some(true)
-        {
-            metrics::counter!("madang_redirects_total").increment(1);
-            return Err(Fault::moved(url));
+        if let Some(node) = self.redirect(&room, join.moved == Some(true)) {
+            return Err(Fault::moved(nodes::websocket(node)));
         }
         let offer = Offer::parse(&join.offer)?;
         tracing::debug!(room, identity = access.identity, client = ?join.client, e2ee = ?join.e2ee, "join");

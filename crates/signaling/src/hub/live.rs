@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use madang_core::{Command, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId, Trouble};
+use madang_core::{Command, Format, LayerAvailable, LayerChoice, PeerId, RoomId, TrackId, Trouble};
 
 use super::commands::Workers;
 use super::state::State;
@@ -34,6 +34,15 @@ impl State {
         room.set_layers(track, Arc::clone(&layers));
         let viewers: Vec<_> = room.viewers().collect();
         self.tell_live(&viewers, &Live::Layers(track, layers));
+    }
+
+    /// It has been seen how a track is encoded.
+    pub(super) fn format(&mut self, room: RoomId, track: TrackId, format: Format) -> Workers {
+        let effects = self
+            .rooms
+            .get_mut(&room)
+            .map(|room| room.set_format(track, format));
+        self.apply(room, effects.unwrap_or_default())
     }
 
     /// Something is wrong with how a track is sent, or no more.
@@ -82,8 +91,12 @@ impl State {
     /// Forgets what publishers have left who do not come back.
     pub(super) fn forget_left(&mut self, grace: Duration) {
         let now = Instant::now();
-        for room in self.rooms.values_mut() {
-            room.forget_left(now, grace);
+        let rooms = self.rooms.iter_mut();
+        let forgotten: Vec<_> = rooms
+            .map(|(id, room)| (*id, room.forget_left(now, grace)))
+            .collect();
+        for (room, effects) in forgotten {
+            self.apply(room, effects);
         }
     }
 

@@ -169,6 +169,9 @@ pub struct PeerInfo {
     pub identity: String,
     pub name: String,
     pub meta: Value,
+    /// The connection of a publisher by WHIP is lost, and it may come back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub away: bool,
 }
 
 /// A published track.
@@ -183,6 +186,9 @@ pub struct TrackInfo {
     pub h: Option<u32>,
     pub rids: Vec<String>,
     pub codec: Option<String>,
+    /// The `profile-level-id` that the encoder has written into an H.264 stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
     /// What is wrong with how it is sent.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
@@ -196,6 +202,8 @@ pub enum Warning {
     NoKeyframeOnRequest,
     /// Frames are shown in another order than they are sent.
     BFrames,
+    /// The encoder writes an H.264 profile that browsers are not sure to decode.
+    H264Profile,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -19,7 +19,7 @@ use crate::protocol::{
 };
 use crate::session::End;
 
-use live::Left;
+use live::{Away, Left};
 pub(crate) use tracks::check_publishable;
 pub(crate) use view::{ViewRequest, nothing};
 
@@ -42,6 +42,8 @@ pub(crate) struct Room {
     told_viewers: usize,
     /// What publishers have left who may come back, oldest first.
     left: VecDeque<Left>,
+    /// Those of them who have not said that they go, as the others see them, oldest first.
+    away: Vec<Away>,
 }
 
 /// How many of a kind may be in a room.
@@ -130,6 +132,7 @@ impl Room {
             tracks: BTreeMap::new(),
             told_viewers: 0,
             left: VecDeque::new(),
+            away: Vec::new(),
         }
     }
 
@@ -185,6 +188,7 @@ impl Room {
                 &mut effects,
             );
         }
+        self.welcome_back(&participant.identity, &mut effects);
         self.participants.insert(peer, participant);
         if let Some(info) = self.announced(peer) {
             effects.event(self.others(peer), peers_added(info));
@@ -192,11 +196,26 @@ impl Room {
         effects
     }
 
-    /// Ends somebody's session: because the client says so, or the media engine, or time has run out.
+    /// Ends somebody's session: because the client says so, or time has run out.
     pub(crate) fn end(&mut self, peer: PeerId, end: End) -> Effects {
         let mut effects = Effects::one(Command::Leave { peer });
         self.remove(peer, &mut effects);
         effects.ended.push((peer, end));
+        effects
+    }
+
+    /// Ends the session of somebody whose media connection is no more. A publisher who has had one, and does not say that it
+    /// goes, may come back.
+    pub(crate) fn lose(&mut self, peer: PeerId, bye: Bye, was_connected: bool) -> Effects {
+        let mut effects = Effects::default();
+        let lost = self.participants.get(&peer);
+        let lost = lost.filter(|lost| lost.returns && was_connected);
+        let info = lost.map(|lost| lost.info(peer));
+        if let Some(info) = info.filter(|_| self.tracks_of(peer).next().is_some()) {
+            self.keep_away(info);
+        }
+        self.remove(peer, &mut effects);
+        effects.ended.push((peer, End::Bye(bye)));
         effects
     }
 
@@ -228,6 +247,7 @@ impl Room {
                 .others(peer)
                 .into_iter()
                 .filter_map(|other| self.announced(other))
+                .chain(self.away())
                 .collect(),
             tracks: self
                 .tracks
@@ -249,18 +269,20 @@ impl Room {
 
     /// The `muted` events that still hold for the participant's own tracks.
     pub(crate) fn muted_by_others(&self, peer: PeerId) -> Vec<ServerMessage> {
-        let own = self
-            .tracks
-            .values()
-            .filter(|track| track.info.peer.0 == peer);
-        own.filter_map(|track| {
-            track.muted_by.map(|by| ServerMessage::Muted {
-                track: track.info.id,
-                muted: true,
-                by: by.into(),
+        self.tracks_of(peer)
+            .filter_map(|track| {
+                track.muted_by.map(|by| ServerMessage::Muted {
+                    track: track.info.id,
+                    muted: true,
+                    by: by.into(),
+                })
             })
-        })
-        .collect()
+            .collect()
+    }
+
+    fn tracks_of(&self, peer: PeerId) -> impl Iterator<Item = &Track> {
+        let tracks = self.tracks.values();
+        tracks.filter(move |track| track.info.peer.0 == peer)
     }
 
     /// Whether the track is in this room and published by `peer`.
@@ -346,16 +368,12 @@ impl Room {
                 },
             );
         }
-        if announced {
-            let del = vec![peer.into()];
-            effects.event(
-                self.peers().collect(),
-                ServerMessage::Peers {
-                    add: vec![],
-                    upd: vec![],
-                    del,
-                },
-            );
+        let goes = match self.away().find(|away| away.id.0 == peer) {
+            Some(away) => Some(peers_changed(away)),
+            None => announced.then(|| peer_gone(peer)),
+        };
+        if let Some(goes) = goes {
+            effects.event(self.peers().collect(), goes);
         }
     }
 }
@@ -367,6 +385,7 @@ impl Participant {
             identity: self.identity.clone(),
             name: self.name.clone(),
             meta: self.meta.clone(),
+            away: false,
         }
     }
 }
@@ -387,6 +406,22 @@ fn peers_added(info: PeerInfo) -> ServerMessage {
         add: vec![info],
         upd: vec![],
         del: vec![],
+    }
+}
+
+fn peers_changed(info: PeerInfo) -> ServerMessage {
+    ServerMessage::Peers {
+        add: vec![],
+        upd: vec![info],
+        del: vec![],
+    }
+}
+
+fn peer_gone(peer: PeerId) -> ServerMessage {
+    ServerMessage::Peers {
+        add: vec![],
+        upd: vec![],
+        del: vec![peer.into()],
     }
 }
 

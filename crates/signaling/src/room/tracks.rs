@@ -255,6 +255,7 @@ impl Track {
                 h: publication.h,
                 rids: publication.rids.unwrap_or_default(),
                 codec: publication.codec,
+                profile: None,
                 warnings: Vec::new(),
             },
             cid: publication.cid,

@@ -1,5 +1,6 @@
 //! The endpoints: an offer comes in, a session is made, the answer goes out.
 
+use std::hash::BuildHasher;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -179,15 +180,28 @@ impl Gateway {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Problem> {
-        if let Some(redirect) = self.redirect(&call) {
-            // A client that is still sending might not read the response.
-            let limits = &self.hub.config().limits;
-            let _ = text(body, limits.offer_frame_bytes, limits).await;
-            return Ok(redirect);
-        }
-        let opened = self.try_open(call, headers, body).await;
+        let opened = match self.check_rates(&call) {
+            Ok(()) => match self.redirect(&call) {
+                Some(redirect) => {
+                    // A client that is still sending might not read the response.
+                    let limits = &self.hub.config().limits;
+                    let _ = text(body, limits.offer_frame_bytes, limits).await;
+                    return Ok(redirect);
+                }
+                None => self.try_open(call, headers, body).await,
+            },
+            Err(refused) => Err(refused.into()),
+        };
         count_join(opened.as_ref().err().map(|problem| problem.code));
         opened
+    }
+
+    fn check_rates(&self, call: &Call) -> Result<(), Fault> {
+        self.hub.check_join_rate(call.address)?;
+        if let Some(token) = &call.token {
+            self.hub.check_token_rate(token)?;
+        }
+        Ok(())
     }
 
     async fn try_open(
@@ -196,10 +210,6 @@ impl Gateway {
         headers: &HeaderMap,
         body: Body,
     ) -> Result<Response, Problem> {
-        self.hub.check_join_rate(call.address)?;
-        if let Some(token) = &call.token {
-            self.hub.check_token_rate(token)?;
-        }
         let (participant, renewal) = self.participant(&call)?;
         let offer = self.offer(&call, headers, body).await?;
         let invited = offer.is_none();
@@ -265,15 +275,10 @@ impl Gateway {
         Ok(created)
     }
 
-    /// Sends a client to the node that has the room, with method and body as they are. Who has been sent already stays:
-    /// nodes that do not know the same list would send it round and round.
+    /// Sends a client to the node that has the room, with method and body as they are.
     fn redirect(&self, call: &Call) -> Option<Response> {
-        if call.asked.moved.is_some() {
-            return None;
-        }
-        let node = self.hub.config().nodes.elsewhere(&call.room)?;
+        let node = self.hub.redirect(&call.room, call.asked.moved.is_some())?;
         let location = HeaderValue::from_str(&call.elsewhere(node)?).ok()?;
-        metrics::counter!("madang_redirects_total").increment(1);
         Some((StatusCode::TEMPORARY_REDIRECT, [(LOCATION, location)]).into_response())
     }
 
@@ -328,8 +333,9 @@ impl Gateway {
         {
             return Ok(Access::viewer());
         }
-        let guest = || call.asked.participant.clone();
-        let guest = || guest().unwrap_or_else(|| "whip".into());
+        // A program that comes back without a name is known by its address.
+        let unnamed = || format!("whip-{:08x}", self.callers.hash_one(call.address) >> 32);
+        let guest = || call.asked.participant.clone().unwrap_or_else(unnamed);
         Ok(config.auth.check(call.token.as_ref(), guest)?)
     }
 

@@ -17,6 +17,7 @@ mod request;
 mod resource;
 mod session;
 
+use std::hash::RandomState;
 use std::sync::Arc;
 
 use axum::Router;
@@ -51,6 +52,8 @@ impl Purpose {
 pub(crate) struct Gateway {
     pub(crate) hub: Arc<Hub>,
     pub(crate) resources: Resources,
+    /// Makes names of addresses that nobody can read the addresses from.
+    pub(crate) callers: RandomState,
 }
 
 /// The routes of WHIP and WHEP.
@@ -58,6 +61,7 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
     let gateway = Arc::new(Gateway {
         hub,
         resources: Resources::default(),
+        callers: RandomState::new(),
     });
     let whip = || {
         endpoint_routes(

@@ -196,32 +196,32 @@ impl OfferText {
             .find(|(key, _)| *key == name)
             .map(|(_, value)| value)
     }
+}
 
-    /// The same offer as it would be after an ICE restart.
-    pub(crate) fn restarted(&self, ufrag: &str, pwd: &str, candidates: &[String]) -> String {
-        let mut text = String::with_capacity(self.text.len());
-        let mut first = true;
-        for line in self.text.lines() {
-            if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
-                continue;
-            }
-            if line.starts_with("a=ice-ufrag:") {
-                text.push_str(&format!("a=ice-ufrag:{ufrag}"));
-            } else if line.starts_with("a=ice-pwd:") {
-                text.push_str(&format!("a=ice-pwd:{pwd}"));
-            } else {
-                text.push_str(line);
-            }
-            text.push_str("\r\n");
-            if first && line.starts_with("a=mid:") {
-                first = false;
-                for candidate in candidates {
-                    text.push_str(&format!("a={candidate}\r\n"));
-                }
+/// An offer or an answer as it would be after an ICE restart.
+pub(crate) fn restarted(sdp: &str, ufrag: &str, pwd: &str, candidates: &[String]) -> String {
+    let mut text = String::with_capacity(sdp.len());
+    let mut first = true;
+    for line in sdp.lines() {
+        if line.starts_with("a=candidate:") || line == "a=end-of-candidates" {
+            continue;
+        }
+        if line.starts_with("a=ice-ufrag:") {
+            text.push_str(&format!("a=ice-ufrag:{ufrag}"));
+        } else if line.starts_with("a=ice-pwd:") {
+            text.push_str(&format!("a=ice-pwd:{pwd}"));
+        } else {
+            text.push_str(line);
+        }
+        text.push_str("\r\n");
+        if first && line.starts_with("a=mid:") {
+            first = false;
+            for candidate in candidates {
+                text.push_str(&format!("a={candidate}\r\n"));
             }
         }
-        text
     }
+    text
 }
 
 impl Section {

@@ -8,11 +8,12 @@ use axum::extract::{ConnectInfo, State};
 use axum::http::header::{CONTENT_TYPE, ETAG, IF_MATCH};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use madang_core::sdp::{Offer, RemoteAnswer};
+use madang_core::sdp::{Offer, RemoteAnswer, SdpError};
 
 use super::Gateway;
 use super::endpoint::SDP;
 use super::fragment::{self, Fragment};
+use super::offer::restarted;
 use super::problem::Problem;
 use super::request::{Path, check_rate, is_type, text};
 use super::resource::{Ice, Patch, Resource};
@@ -160,7 +161,8 @@ async fn accept(gateway: &Gateway, resource: &Resource, sdp: &str) -> Result<Res
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-/// The offer comes again with the new credentials; where that fails, the session goes on with the old ones.
+/// What the client has offered or answered comes again with the new credentials; where that fails, the session goes on with
+/// the old ones.
 async fn restart(
     gateway: &Gateway,
     resource: &Resource,
@@ -168,13 +170,17 @@ async fn restart(
     (ufrag, pwd): (String, String),
     fragment: &Fragment,
 ) -> Result<Response, Problem> {
-    let Some(offer) = &ice.offer else {
-        let text = "a session of which this server made the offer cannot restart ICE: open another";
-        return Err(Problem::offer(text));
+    let again = |sdp: &str| restarted(sdp, &ufrag, &pwd, &fragment.candidates);
+    let unusable = |error: SdpError| Problem::bad_request(error.to_string());
+    let peer = resource.at.peer;
+    let answer = if let Some(offer) = &ice.offer {
+        let offer = Offer::parse(&again(&offer.text)).map_err(unusable)?;
+        gateway.hub.restart(peer, offer).await?
+    } else {
+        let answer = again(ice.answer().unwrap_or_default());
+        let answer = RemoteAnswer::parse(&answer).map_err(unusable)?;
+        gateway.hub.accept(peer, answer).await?
     };
-    let again = offer.restarted(&ufrag, &pwd, &fragment.candidates);
-    let offer = Offer::parse(&again).map_err(|error| Problem::bad_request(error.to_string()))?;
-    let answer = gateway.hub.restart(resource.at.peer, offer).await?;
     let answer = answer::finish(&answer.sdp.to_string());
     ice.restarted(ufrag, pwd);
     let headers = [

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use madang_core::sdp::SdpError;
-use madang_core::{AudioView, Command, Event, RoomId, TrackId, Trouble};
+use madang_core::{AudioView, Codec, Command, Event, Format, RoomId, TrackId, Trouble};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::json;
 
@@ -185,11 +185,13 @@ async fn whip_43_46_what_a_publisher_should_change_is_told() {
     let server = start().await;
     post(&server, "/whip/r", "ann", &offer()).await;
     let mut bob = server.join("bob").await;
-    let troubles = vec![Trouble::IgnoresKeyframeRequests, Trouble::Reorders];
-    for (troubles, warnings) in [
-        (troubles, json!(["no_keyframe_on_request", "b_frames"])),
-        (vec![], json!(null)),
-    ] {
+    let troubles = vec![
+        Trouble::IgnoresKeyframeRequests,
+        Trouble::Reorders,
+        Trouble::UnusualProfile,
+    ];
+    let all = json!(["no_keyframe_on_request", "b_frames", "h264_profile"]);
+    for (troubles, warnings) in [(troubles, all), (vec![], json!(null))] {
         let (room, track) = (RoomId(1), TrackId(2));
         server
             .emit(Event::Troubles {
@@ -202,6 +204,29 @@ async fn whip_43_46_what_a_publisher_should_change_is_told() {
         assert_eq!(told["upd"][0]["id"], "t2");
         assert_eq!(told["upd"][0]["warnings"], warnings);
     }
+}
+
+#[tokio::test]
+async fn whip_39_the_profile_that_an_encoder_writes_is_told() {
+    let server = start().await;
+    post(&server, "/whip/r", "ann", &offer()).await;
+    let mut bob = server.join("bob").await;
+    let format = Format {
+        codec: Codec::H264,
+        profile: Some(0x64_001f),
+    };
+    let (room, track) = (RoomId(1), TrackId(2));
+    server
+        .emit(Event::Format {
+            room,
+            track,
+            format,
+        })
+        .await;
+    let told = bob.next("tracks").await;
+    let told = &told["upd"][0];
+    let shown = [&told["id"], &told["codec"], &told["profile"]];
+    assert_eq!(shown, [&json!("t2"), &json!("h264"), &json!("64001f")]);
 }
 
 #[tokio::test]
@@ -232,8 +257,10 @@ async fn whep_33_a_viewer_may_answer_an_offer_of_the_server() {
         assert_eq!(other.status, 415, "there is one answer");
         let head = format!("PATCH /whep/{path}\ncontent-type: application/trickle-ice-sdpfrag");
         let restart = "a=ice-ufrag:efgh\r\na=ice-pwd:0123456789abcdef01234567\r\n";
-        let refused = request(server.address, &head, restart).await;
-        assert_eq!(refused.status, 422, "impossible, and the session lives on");
+        let restarted = request(server.address, &head, restart).await;
+        assert_eq!(restarted.status, 200);
+        assert!(restarted.header("etag").is_some() && restarted.body.contains("a=ice-ufrag:"));
+        server.command(accepted).await;
         let trickle = "a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n";
         assert_eq!(request(server.address, &head, trickle).await.status, 204);
     }

@@ -359,6 +359,21 @@ async fn whip_15_requests_are_limited_by_address() {
 }
 
 #[tokio::test]
+async fn whip_15_who_is_sent_to_another_node_is_limited_too() {
+    let mut config = config();
+    config.limits.joins_per_second_per_address = 1;
+    config.limits.joins_burst_per_address = 2;
+    let (here, there) = ("https://a.example.org", "https://b.example.org");
+    config.public_url = Some(here.into());
+    config.nodes = Nodes::new(here, &[there.into()]);
+    let server = Server::start(config).await;
+    for status in [307, 307, 429] {
+        let response = post(&server, "/whip/r", "ann", &offer()).await;
+        assert_eq!(response.status, status);
+    }
+}
+
+#[tokio::test]
 async fn whip_15_requests_are_limited_by_token() {
     let mut config = config();
     config.limits.requests_per_second_per_address = 1;

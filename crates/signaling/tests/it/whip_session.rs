@@ -368,17 +368,79 @@ async fn whip_28_a_publisher_that_returns_in_time_has_its_tracks_again() {
 }
 
 #[tokio::test]
+async fn whip_28_without_keys_a_publisher_is_known_by_its_name_or_its_address() {
+    let mut config = config();
+    config.auth = madang_signaling::Auth::Development;
+    config.trust_forwarded_for = true;
+    let mut server = Server::start(config).await;
+    *server.engine.lock() = Engine::Answers(ANSWER);
+    let [here, there] = ["192.0.2.1", "192.0.2.2"];
+    for (path, from, tracks) in [
+        ("/whip/r", here, [1, 2]),
+        ("/whip/r", there, [3, 4]),
+        ("/whip/r?participant=studio", here, [5, 6]),
+        // They come back, each to its own place.
+        ("/whip/r", here, [1, 2]),
+        ("/whip/r", there, [3, 4]),
+        ("/whip/r?participant=studio", there, [5, 6]),
+    ] {
+        let head = format!("POST {path}\n{SDP}\nx-forwarded-for: {from}");
+        let created = request(server.address, &head, &offer()).await;
+        assert_eq!(created.status, 201, "{path} {from}");
+        assert_eq!(published_tracks(&mut server).await, tracks.map(TrackId));
+    }
+    assert_eq!(server.hub.counts().participants, 3);
+}
+
+/// The media connection of a session is no more.
+async fn lose(server: &Server, peer: u64) {
+    let (peer, reason) = (PeerId(peer), CloseReason::ConsentLost);
+    server.emit(Event::Closed { peer, reason }).await;
+}
+
+#[tokio::test]
+async fn whip_28_a_publisher_whose_connection_is_lost_is_away_until_it_comes_back() {
+    let server = start().await;
+    let mut bob = server.join("bob").await;
+    published(&server).await;
+    let came = bob.next("peers").await;
+    assert_eq!(
+        (&came["add"][0]["id"], &came["add"][0]["away"]),
+        (&json!("p2"), &Value::Null)
+    );
+    lose(&server, 2).await;
+    let away = bob.next("peers").await;
+    assert_eq!(
+        (&away["upd"][0]["id"], &away["upd"][0]["away"]),
+        (&json!("p2"), &json!(true))
+    );
+    let cat = server.join("cat").await;
+    let peers = cat.joined["peers"].as_array().unwrap();
+    assert!(peers.contains(&away["upd"][0]), "who comes later sees it");
+    bob.next("peers").await;
+    let (path, _) = published(&server).await;
+    assert_eq!(bob.next("peers").await["del"], json!(["p2"]));
+    assert_eq!(bob.next("peers").await["add"][0]["id"], "p4");
+    // Who says that it goes is gone.
+    request(server.address, &format!("DELETE {path}"), "").await;
+    assert_eq!(bob.next("peers").await["del"], json!(["p4"]));
+}
+
+#[tokio::test]
 async fn whip_28_who_stays_away_for_long_has_lost_its_tracks() {
     let mut config = config();
     config.live.grace = Duration::from_millis(1);
     let mut server = Server::start(config).await;
     *server.engine.lock() = Engine::Answers(ANSWER);
-    server.join("bob").await;
-    let (path, _) = published(&server).await;
+    let mut bob = server.join("bob").await;
+    published(&server).await;
     published_tracks(&mut server).await;
-    request(server.address, &format!("DELETE {path}"), "").await;
+    lose(&server, 2).await;
     // Two rounds of housekeeping: it notices, and forgets.
     tokio::time::sleep(Duration::from_millis(2_500)).await;
+    for told in ["add", "upd", "del"] {
+        assert_ne!(bob.next("peers").await[told], Value::Null, "{told}");
+    }
     published(&server).await;
     assert_eq!(
         published_tracks(&mut server).await,
