@@ -4,6 +4,7 @@ mod description;
 mod formats;
 mod reduce;
 mod repair;
+mod text;
 
 use std::net::IpAddr;
 
@@ -66,7 +67,7 @@ impl std::fmt::Display for AnswerSdp {
                 ufrag,
                 stereo_mids,
             } => {
-                let text = answer.to_sdp_string();
+                let text = text::write(answer);
                 let text = match ufrag {
                     Some((random, ours)) => text.replace(random.as_str(), ours),
                     None => text,
@@ -211,13 +212,18 @@ pub(crate) fn extensions() -> ExtensionMap {
 /// Adds what str0m leaves out: the end of candidates (all of ours stand in the answer), and stereo
 /// where the offer asked for it.
 pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
+    let (before, after) = answer.split_at(end_of_candidates(answer).unwrap_or(0));
     let mut finished = String::with_capacity(answer.len() + 64);
-    let (mut candidates, mut stereo, mut opus) = (false, false, None);
-    for line in answer.lines() {
-        if candidates && !line.starts_with("a=candidate:") {
-            finished.push_str("a=end-of-candidates\r\n");
-        }
-        candidates = line.starts_with("a=candidate:");
+    finished.push_str(before);
+    if !before.is_empty() {
+        finished.push_str("a=end-of-candidates\r\n");
+    }
+    if stereo_mids.is_empty() {
+        finished.push_str(after);
+        return finished;
+    }
+    let (mut stereo, mut opus) = (false, None);
+    for line in text::lines(after) {
         finished.push_str(line);
         if line.starts_with("m=") {
             (stereo, opus) = (false, None);
@@ -231,18 +237,31 @@ pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
         }
         finished.push_str("\r\n");
     }
-    if candidates {
-        finished.push_str("a=end-of-candidates\r\n");
-    }
     finished
 }
 
+/// Where the candidates end, which str0m writes at the head of the first m-line.
+fn end_of_candidates(answer: &str) -> Option<usize> {
+    let mut at = answer.find("\na=candidate:")? + 1;
+    while let Some(candidate) = answer
+        .get(at..)
+        .filter(|rest| rest.starts_with("a=candidate:"))
+    {
+        at += candidate.find('\n').map_or(candidate.len(), |end| end + 1);
+    }
+    Some(at)
+}
+
 fn wants_stereo(section: &Section<'_>) -> bool {
-    let lines = section.common.iter();
-    let Some(pt) = lines.clone().find_map(|line| opus_payload_type(line)) else {
+    if section.kind != Some(MediaKind::Audio) {
+        return false;
+    }
+    let lines = || text::lines(&section.common);
+    let Some(pt) = lines().find_map(opus_payload_type) else {
         return false;
     };
-    let parameters = lines.filter_map(|line| is_fmtp_of(line, pt).then(|| line.split_once(' '))?);
+    let parameters =
+        lines().filter_map(|line| is_fmtp_of(line, pt).then(|| line.split_once(' '))?);
     let mut parameters = parameters.flat_map(|(_, parameters)| parameters.split(';'));
     parameters.any(|parameter| parameter.trim() == "stereo=1")
 }

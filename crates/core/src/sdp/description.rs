@@ -1,11 +1,11 @@
 //! An offer or an answer as it came, read once. Of what stands in it, str0m is given only what it uses, and nothing
 //! twice: it tries some 25 parsers on each line, which takes 10,000 instructions, and a browser's offer has 1,700 lines.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use str0m::media::MediaKind;
 
-use super::{RemoteCandidate, SdpError};
+use super::{RemoteCandidate, SdpError, text};
 use crate::limits::MEDIA_SECTIONS_MAX;
 
 #[derive(Debug, Default)]
@@ -25,20 +25,40 @@ pub(super) struct Section<'a> {
     /// Lines about this m-line alone, and about its transport.
     own: Vec<&'a str>,
     /// Lines about codecs and header extensions, which many m-lines have in common.
-    pub(super) common: Vec<&'a str>,
+    pub(super) common: String,
 }
 
 impl<'a> Description<'a> {
     pub(super) fn read(sdp: &'a str) -> Result<Self, SdpError> {
         let mut description = Self::default();
-        for line in sdp.lines().map(str::trim_end) {
+        let mut runs = Runs::default();
+        let mut rest = sdp;
+        while !rest.is_empty() {
+            if let Some(section) = description.sections.last_mut()
+                && let Some(after) = runs.skip(rest, &mut section.common)
+            {
+                rest = after;
+                continue;
+            }
+            let (line, after) = text::split_line(rest);
             if line.starts_with("m=") {
-                description.sections.push(Section::new(line));
+                runs.end();
+                let alike = description
+                    .sections
+                    .last()
+                    .map_or(0, |one| one.common.len());
+                description.sections.push(Section::new(line, alike));
             } else if let Some(section) = description.sections.last_mut() {
+                let before = section.common.len();
                 section.take(line);
+                runs.learn(
+                    (rest, after),
+                    section.common.get(before..).unwrap_or_default(),
+                );
             } else if is_of_session(line) {
                 description.session.push(line);
             }
+            rest = after;
         }
         let found = description.sections.len();
         if found > MEDIA_SECTIONS_MAX {
@@ -97,6 +117,62 @@ impl<'a> Description<'a> {
     }
 }
 
+/// Lines in common that have stood behind each other in an earlier section: what begins with one of them goes on as that did.
+#[derive(Debug, Default)]
+struct Runs<'a> {
+    known: VecDeque<Run<'a>>,
+    current: Option<Run<'a>>,
+}
+
+#[derive(Debug)]
+struct Run<'a> {
+    /// As they came: from there, so many bytes.
+    from: &'a str,
+    bytes: usize,
+    /// As they are kept.
+    common: String,
+}
+
+/// An m-line has one of header extensions and one of codecs, and there are those of audio and of video, to send and to
+/// receive.
+const RUNS_MAX: usize = 8;
+
+impl<'a> Runs<'a> {
+    /// What comes behind a known run at the beginning of the text; the run goes to `common`.
+    fn skip(&mut self, text: &'a str, common: &mut String) -> Option<&'a str> {
+        let mut known = self.known.iter().filter_map(|run| {
+            let raw = run.from.get(..run.bytes)?;
+            Some((run, text.strip_prefix(raw)?))
+        });
+        let (run, after) = known.next()?;
+        common.push_str(&run.common);
+        self.current = None;
+        Some(after)
+    }
+
+    /// A line, what begins with it and what comes behind it, has been kept so; nothing of one that is not in common.
+    fn learn(&mut self, (text, after): (&'a str, &'a str), kept: &str) {
+        let bytes = text.len() - after.len();
+        if kept.is_empty() {
+            return self.end();
+        }
+        let run = self.current.get_or_insert_with(|| Run {
+            from: text,
+            bytes: 0,
+            common: String::new(),
+        });
+        run.bytes += bytes;
+        run.common.push_str(kept);
+    }
+
+    fn end(&mut self) {
+        if let Some(run) = self.current.take() {
+            self.known.truncate(RUNS_MAX - 1);
+            self.known.push_front(run);
+        }
+    }
+}
+
 /// What str0m takes from the first section that has it.
 #[derive(Debug, Default)]
 struct Known {
@@ -123,7 +199,8 @@ impl Known {
 }
 
 impl<'a> Section<'a> {
-    fn new(line: &'a str) -> Self {
+    /// The lines in common are going to be about as long as is said.
+    fn new(line: &'a str, common: usize) -> Self {
         let kind = if line.starts_with("m=audio ") {
             Some(MediaKind::Audio)
         } else if line.starts_with("m=video ") {
@@ -141,13 +218,13 @@ impl<'a> Section<'a> {
             kind,
             mid: None,
             own: Vec::new(),
-            common: Vec::new(),
+            common: String::with_capacity(common),
         }
     }
 
     fn take(&mut self, line: &'a str) {
         match name(line).unwrap_or_default() {
-            "rtpmap" | "fmtp" | "rtcp-fb" | "extmap" => self.common.push(line),
+            "rtpmap" | "fmtp" | "rtcp-fb" | "extmap" => push(&mut self.common, line),
             "mid" => {
                 let mid = line.strip_prefix("a=mid:").map(str::trim);
                 self.mid = self.mid.or(mid);
@@ -185,7 +262,7 @@ impl<'a> Section<'a> {
             }
         }
         if self.formats.is_none() {
-            self.common.iter().for_each(|line| push(text, line));
+            text.push_str(&self.common);
         }
     }
 }
@@ -276,6 +353,29 @@ mod tests {
         );
         let halves = "v=0\nm=audio 9 RTP 0\na=mid:a\na=ice-ufrag:u\nm=audio 9 RTP 0\na=mid:b\na=ice-ufrag:u\na=ice-pwd:p\n";
         assert_eq!(written(halves).matches("a=ice-ufrag:u").count(), 2);
+    }
+
+    #[test]
+    fn runs_of_lines_in_common_are_read_as_if_line_by_line() {
+        // The second section has the first one's lines and one more, the third has them in other words.
+        let sdp = "m=video 9 RTP 96\na=mid:a\na=extmap:1 x\na=extmap:2 y\na=recvonly\na=rtpmap:96 VP8/90000\n\
+            m=video 9 RTP 96\na=rtpmap:96 VP8/90000\na=rtcp-fb:96 nack\na=mid:b\na=extmap:1 x\na=extmap:2 y\na=extmap:3 z\n\
+            m=video 9 RTP 96\na=extmap:1 x\na=extmap:20 y\na=rtpmap:96 VP8/90000 \na=mid:c";
+        let read = Description::read(sdp).unwrap();
+        let common = read
+            .sections
+            .iter()
+            .map(|one| one.common.replace("\r\n", "|"));
+        assert_eq!(
+            common.collect::<Vec<_>>(),
+            [
+                "a=extmap:1 x|a=extmap:2 y|a=rtpmap:96 VP8/90000|",
+                "a=rtpmap:96 VP8/90000|a=rtcp-fb:96 nack|a=extmap:1 x|a=extmap:2 y|a=extmap:3 z|",
+                "a=extmap:1 x|a=extmap:20 y|a=rtpmap:96 VP8/90000|",
+            ]
+        );
+        let mids = read.sections.iter().map(|one| one.mid);
+        assert_eq!(mids.collect::<Vec<_>>(), [Some("a"), Some("b"), Some("c")]);
     }
 
     #[test]

@@ -9,13 +9,15 @@ use str0m::media::MediaKind;
 
 use super::description::{Description, Section};
 use super::reduce::Useless;
-use super::{SdpError, repair};
+use super::{SdpError, repair, text};
 use crate::limits::{FORMATS_BYTES_MAX, FORMATS_KEPT_MAX};
 
 /// Codecs and header extensions, as they came and as str0m understands them.
 #[derive(Debug)]
 struct Formats {
-    text: String,
+    /// The m-line, and the lines about its formats.
+    media: String,
+    common: String,
     sdp: SdpOffer,
 }
 
@@ -57,16 +59,20 @@ fn formats_of(section: &Section<'_>) -> Result<Option<Rc<Formats>>, SdpError> {
     let (Some(kind), Some(pts)) = (section.kind, section.formats) else {
         return Ok(None);
     };
-    let text = text_of(section, kind, pts);
+    // The port says at most that the m-line is rejected (RFC 8829 section 4.1.1).
+    let port = if section.is_rejected() { 0 } else { 9 };
+    let media = format!("m={kind} {port} UDP/TLS/RTP/SAVPF{pts}");
     KEPT.with_borrow_mut(|kept| {
-        if let Some(at) = kept.iter().position(|known| known.text == text) {
+        let is_it = |known: &Rc<Formats>| known.common == section.common && known.media == media;
+        if let Some(at) = kept.iter().position(is_it) {
             let newest = kept.get_mut(..=at);
             newest.into_iter().for_each(|newest| newest.rotate_right(1));
             return Ok(kept.first().cloned());
         }
-        let sdp = parse_text(&useful_of(section, kind, &text))?;
-        let formats = Rc::new(Formats { text, sdp });
-        if formats.text.len() <= FORMATS_BYTES_MAX {
+        let sdp = parse_text(&useful_of(kind, &media, &section.common))?;
+        let common = section.common.clone();
+        let formats = Rc::new(Formats { media, common, sdp });
+        if formats.media.len() + formats.common.len() <= FORMATS_BYTES_MAX {
             kept.truncate(FORMATS_KEPT_MAX - 1);
             kept.insert(0, Rc::clone(&formats));
         }
@@ -74,34 +80,16 @@ fn formats_of(section: &Section<'_>) -> Result<Option<Rc<Formats>>, SdpError> {
     })
 }
 
-fn text_of(section: &Section<'_>, kind: MediaKind, pts: &str) -> String {
-    let lengths = section.common.iter().map(|line| line.len() + 2);
-    let mut text = String::with_capacity(64 + pts.len() + lengths.sum::<usize>());
-    text.push_str(if kind.is_audio() {
-        "m=audio "
-    } else {
-        "m=video "
-    });
-    text.push_str(if section.is_rejected() { "0" } else { "9" });
-    text.push_str(" UDP/TLS/RTP/SAVPF");
-    text.push_str(pts);
-    for line in &section.common {
-        text.push_str("\r\n");
-        text.push_str(line);
-    }
-    text
-}
-
 /// A session with one m-line, which has what this server has a use for.
-fn useful_of(section: &Section<'_>, kind: MediaKind, text: &str) -> String {
-    let media = text.lines().next().unwrap_or_default();
-    let useless = Useless::of(kind, media, &section.common);
-    let mut useful = String::with_capacity(SESSION.len() + ATTRIBUTES.len() + text.len());
+fn useful_of(kind: MediaKind, media: &str, common: &str) -> String {
+    let lines: Vec<&str> = text::lines(common).collect();
+    let useless = Useless::of(kind, media, &lines);
+    let mut useful = String::with_capacity(SESSION.len() + ATTRIBUTES.len() + common.len());
     useful.push_str(SESSION);
     useful.push_str(&useless.leave_out_of_media(media));
     useful.push_str("\r\n");
     useful.push_str(ATTRIBUTES);
-    for line in section.common.iter().filter(|line| useless.leaves(line)) {
+    for line in lines.iter().filter(|line| useless.leaves(line)) {
         repair::push_format(&mut useful, line);
         useful.push_str("\r\n");
     }
@@ -156,10 +144,10 @@ mod tests {
             parsed(&sdp(96, &format!("a=fmtp:96 max-fr={number}\r\n"))).unwrap();
         }
         assert_eq!(kept(), FORMATS_KEPT_MAX);
-        let newest = KEPT.with_borrow(|kept| kept[0].text.clone());
-        assert!(newest.ends_with(&format!("max-fr={FORMATS_KEPT_MAX}")));
+        let newest = KEPT.with_borrow(|kept| kept[0].common.clone());
+        assert!(newest.ends_with(&format!("max-fr={FORMATS_KEPT_MAX}\r\n")));
         let long = format!("a=fmtp:96 x={}\r\n", "x".repeat(FORMATS_BYTES_MAX));
         parsed(&sdp(96, &long)).unwrap();
-        assert_eq!(KEPT.with_borrow(|kept| kept[0].text.clone()), newest);
+        assert_eq!(KEPT.with_borrow(|kept| kept[0].common.clone()), newest);
     }
 }
