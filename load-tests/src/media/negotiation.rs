@@ -72,6 +72,8 @@ pub(crate) struct Offered {
     pending: SdpPendingOffer,
     socket: Socket,
     publications: Vec<Publication>,
+    /// The m-lines that only receive.
+    slots: Vec<Mid>,
 }
 
 /// A peer that is ready for the media thread.
@@ -103,13 +105,13 @@ impl Factory {
         let simulcast = (wish.camera.len() > 1).then(|| simulcast(wish.camera.len()));
         let camera = (!wish.camera.is_empty())
             .then(|| change.add_media(MediaKind::Video, send, stream(), None, simulcast));
+        let mut slots = Vec::new();
         for (kind, count) in [
             (MediaKind::Audio, wish.audio_slots),
             (MediaKind::Video, wish.video_slots),
         ] {
-            for _ in 0..count {
-                change.add_media(kind, Direction::RecvOnly, None, None, None);
-            }
+            let mut slot = || change.add_media(kind, Direction::RecvOnly, None, None, None);
+            slots.extend((0..count).map(|_| slot()));
         }
         let (offer, pending) = change.apply().ok_or(NegotiationError::Empty)?;
         let publisher = wish.publisher.unwrap_or_default();
@@ -123,6 +125,7 @@ impl Factory {
             rtc,
             pending,
             socket,
+            slots,
             publications: microphone
                 .map(microphone_of)
                 .into_iter()
@@ -184,6 +187,16 @@ impl Offered {
             .sdp_api()
             .accept_answer(self.pending, answer)
             .map_err(|error| NegotiationError::Refused(error.to_string()))?;
+        // str0m would send a report each second for each m-line, of nothing: browsers do not.
+        let mut direct = self.rtc.direct_api();
+        for mid in self.slots {
+            let stream = direct
+                .stream_tx_by_mid(mid, None)
+                .map(|stream| stream.ssrc());
+            if let Some(ssrc) = stream {
+                direct.remove_stream_tx(ssrc);
+            }
+        }
         Ok(Negotiated {
             rtc: self.rtc,
             socket: self.socket,
