@@ -46,6 +46,11 @@ pub const RTP_PAYLOAD_BYTES_MAX: usize = 1_400;
 /// Media sections of an offer or answer: the most slots and tracks that configuration allows, and a data channel.
 pub const MEDIA_SECTIONS_MAX: usize = 256 + 64 + 1;
 
+/// Codecs and header extensions of m-lines that a thread keeps parsed: those of a few versions of each browser, for sending and for
+/// receiving, audio and video. Longer ones are parsed each time: a browser has 6 KiB.
+pub const FORMATS_KEPT_MAX: usize = 32;
+pub const FORMATS_BYTES_MAX: usize = 16 * 1024;
+
 /// Packets of one layer that wait for the structure which their dependency descriptors refer to. A keyframe of a
 /// small layer has fewer, and one of a large layer is asked for again.
 pub const UNREAD_PACKETS_MAX: usize = 128;

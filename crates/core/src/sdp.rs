@@ -1,7 +1,10 @@
 //! Offers and answers: parsing off the media thread, repair before and after str0m.
 
+mod description;
+mod formats;
 mod reduce;
 mod repair;
+mod text;
 
 use std::net::IpAddr;
 
@@ -11,7 +14,7 @@ use str0m::media::{MediaKind, Mid};
 use str0m::rtp::{Extension, ExtensionMap};
 
 use crate::dependency;
-use crate::limits::MEDIA_SECTIONS_MAX;
+use description::{Description, Section};
 
 /// A parsed offer. Parsing takes up to milliseconds, so it is done by the caller, not by the shard.
 pub struct Offer {
@@ -64,7 +67,7 @@ impl std::fmt::Display for AnswerSdp {
                 ufrag,
                 stereo_mids,
             } => {
-                let text = answer.to_sdp_string();
+                let text = text::write(answer);
                 let text = match ufrag {
                     Some((random, ours)) => text.replace(random.as_str(), ours),
                     None => text,
@@ -100,26 +103,22 @@ pub enum SdpError {
 impl Offer {
     /// Parses an offer of a browser, WHIP or WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
-        check_length(sdp)?;
-        let text = &repair::repair(sdp);
-        let stereo = |section: &&str| wants_stereo(section);
-        let stereo_mids = sections(text)
-            .filter(stereo)
-            .filter_map(mid)
-            .map(str::to_owned)
-            .collect();
-        let media = sections(text)
-            .filter_map(|section| Some((mid(section)?.into(), kind(section)?)))
-            .collect();
-        SdpOffer::from_sdp_string(text)
-            .map(|sdp| Self {
-                sdp,
-                media,
-                stereo_mids,
-                ice_password: ice_password(text),
-                begins_dtls: begins_dtls(text),
-            })
-            .map_err(|error| SdpError::Malformed(error.to_string()))
+        let description = Description::read(sdp)?;
+        let sections = description.sections.iter();
+        let stereo = sections.clone().filter(|section| wants_stereo(section));
+        let media = sections
+            .clone()
+            .filter_map(|section| Some((section.mid?.into(), section.kind?)));
+        Ok(Self {
+            sdp: formats::parse(&description)?.into(),
+            media: media.collect(),
+            stereo_mids: stereo
+                .filter_map(|section| section.mid)
+                .map(str::to_owned)
+                .collect(),
+            ice_password: description.ice_password().to_owned(),
+            begins_dtls: description.begins_dtls(),
+        })
     }
 }
 
@@ -138,14 +137,11 @@ pub struct RemoteAnswer {
 impl RemoteAnswer {
     /// Parses an answer of a WHEP client.
     pub fn parse(sdp: &str) -> Result<Self, SdpError> {
-        check_length(sdp)?;
-        let text = &repair::repair(sdp);
-        SdpAnswer::from_sdp_string(text)
-            .map(|sdp| Self {
-                sdp,
-                ice_password: ice_password(text),
-            })
-            .map_err(|error| SdpError::Malformed(error.to_string()))
+        let description = Description::read(sdp)?;
+        Ok(Self {
+            sdp: formats::parse(&description)?.into(),
+            ice_password: description.ice_password().to_owned(),
+        })
     }
 }
 
@@ -186,22 +182,9 @@ impl RemoteCandidate {
     }
 }
 
-/// Whether an offer leaves no choice but that its side is the DTLS client, and lets ours be ICE-lite.
-fn begins_dtls(sdp: &str) -> bool {
-    let has = |wanted: &str| sdp.lines().any(|line| line.trim_end() == wanted);
-    has("a=setup:active") && !has("a=ice-lite")
-}
-
-/// The ICE password. The m-lines of a bundle have one transport and so one password.
-fn ice_password(sdp: &str) -> String {
-    let password = sdp.lines().find_map(|line| line.strip_prefix("a=ice-pwd:"));
-    password.unwrap_or_default().trim().to_owned()
-}
-
-/// Header extensions that we read or pass on. The ids are the offerer's in the end.
-pub(crate) fn extensions() -> ExtensionMap {
-    let mut map = ExtensionMap::empty();
-    let wanted = [
+/// Header extensions that we read or pass on.
+fn wanted_extensions() -> [Extension; 12] {
+    [
         Extension::AudioLevel,
         Extension::AbsoluteSendTime,
         Extension::TransportSequenceNumber,
@@ -214,8 +197,13 @@ pub(crate) fn extensions() -> ExtensionMap {
         Extension::VideoContentType,
         dependency::dependency_descriptor(),
         dependency::video_layers_allocation(),
-    ];
-    for (id, extension) in (1..).zip(wanted) {
+    ]
+}
+
+/// The same, with ids. They are the offerer's in the end.
+pub(crate) fn extensions() -> ExtensionMap {
+    let mut map = ExtensionMap::empty();
+    for (id, extension) in (1..).zip(wanted_extensions()) {
         map.set(id, extension);
     }
     map
@@ -224,109 +212,64 @@ pub(crate) fn extensions() -> ExtensionMap {
 /// Adds what str0m leaves out: the end of candidates (all of ours stand in the answer), and stereo
 /// where the offer asked for it.
 pub(crate) fn finish_answer(answer: &str, stereo_mids: &[String]) -> String {
+    let (before, after) = answer.split_at(end_of_candidates(answer).unwrap_or(0));
     let mut finished = String::with_capacity(answer.len() + 64);
-    for section in split_sections(answer) {
-        let wants_stereo = |mid: &str| stereo_mids.iter().any(|wanted| wanted == mid);
-        let stereo = !stereo_mids.is_empty() && mid(section).is_some_and(wants_stereo);
-        let opus = if stereo {
-            opus_payload_type(section)
-        } else {
-            None
-        };
-        let last_candidate = section
-            .lines()
-            .filter(|line| line.starts_with("a=candidate:"))
-            .count();
-        let mut candidates = 0;
-        for line in section.lines() {
-            finished.push_str(line);
+    finished.push_str(before);
+    if !before.is_empty() {
+        finished.push_str("a=end-of-candidates\r\n");
+    }
+    if stereo_mids.is_empty() {
+        finished.push_str(after);
+        return finished;
+    }
+    let (mut stereo, mut opus) = (false, None);
+    for line in text::lines(after) {
+        finished.push_str(line);
+        if line.starts_with("m=") {
+            (stereo, opus) = (false, None);
+        } else if let Some(mid) = line.strip_prefix("a=mid:") {
+            stereo = stereo_mids.iter().any(|wanted| wanted == mid);
+        } else if stereo {
+            opus = opus.or_else(|| opus_payload_type(line));
             if opus.is_some_and(|pt| is_fmtp_of(line, pt)) && !line.contains("stereo=1") {
                 finished.push_str(";stereo=1;sprop-stereo=1");
             }
-            finished.push_str("\r\n");
-            if line.starts_with("a=candidate:") {
-                candidates += 1;
-                if candidates == last_candidate {
-                    finished.push_str("a=end-of-candidates\r\n");
-                }
-            }
         }
+        finished.push_str("\r\n");
     }
     finished
 }
 
-fn check_length(sdp: &str) -> Result<(), SdpError> {
-    let found = sections(sdp).count();
-    if found > MEDIA_SECTIONS_MAX {
-        let text = format!("it has {found} media sections, the limit is {MEDIA_SECTIONS_MAX}");
-        return Err(SdpError::Malformed(text));
+/// Where the candidates end, which str0m writes at the head of the first m-line.
+fn end_of_candidates(answer: &str) -> Option<usize> {
+    let mut at = answer.find("\na=candidate:")? + 1;
+    while let Some(candidate) = answer
+        .get(at..)
+        .filter(|rest| rest.starts_with("a=candidate:"))
+    {
+        at += candidate.find('\n').map_or(candidate.len(), |end| end + 1);
     }
-    Ok(())
+    Some(at)
 }
 
-/// The media sections, without the session part.
-fn sections(sdp: &str) -> impl Iterator<Item = &str> {
-    split_sections(sdp).skip(1)
-}
-
-/// The session part and then each media section, in order.
-fn split_sections(sdp: &str) -> impl Iterator<Item = &str> {
-    let mut rest = Some(sdp);
-    std::iter::from_fn(move || {
-        let text = rest.take()?;
-        match text.match_indices("\nm=").next() {
-            Some((at, _)) => {
-                let (section, following) = text.split_at_checked(at + 1)?;
-                rest = Some(following);
-                Some(section)
-            }
-            None => Some(text),
-        }
-    })
-}
-
-fn mid(section: &str) -> Option<&str> {
-    section
-        .lines()
-        .find_map(|line| line.strip_prefix("a=mid:"))
-        .map(str::trim)
-}
-
-fn kind(section: &str) -> Option<MediaKind> {
-    if section.starts_with("m=audio ") {
-        Some(MediaKind::Audio)
-    } else if section.starts_with("m=video ") {
-        Some(MediaKind::Video)
-    } else {
-        None
+fn wants_stereo(section: &Section<'_>) -> bool {
+    if section.kind != Some(MediaKind::Audio) {
+        return false;
     }
-}
-
-fn wants_stereo(section: &str) -> bool {
-    let Some(pt) = opus_payload_type(section) else {
+    let lines = || text::lines(&section.common);
+    let Some(pt) = lines().find_map(opus_payload_type) else {
         return false;
     };
-    section.lines().any(|line| {
-        is_fmtp_of(line, pt)
-            && line.split_once(' ').is_some_and(|(_, parameters)| {
-                parameters
-                    .split(';')
-                    .any(|parameter| parameter.trim() == "stereo=1")
-            })
-    })
+    let parameters =
+        lines().filter_map(|line| is_fmtp_of(line, pt).then(|| line.split_once(' '))?);
+    let mut parameters = parameters.flat_map(|(_, parameters)| parameters.split(';'));
+    parameters.any(|parameter| parameter.trim() == "stereo=1")
 }
 
-fn opus_payload_type(section: &str) -> Option<&str> {
-    section
-        .lines()
-        .filter_map(|line| line.strip_prefix("a=rtpmap:"))
-        .find_map(|line| {
-            let (pt, codec) = line.split_once(' ')?;
-            codec
-                .to_ascii_lowercase()
-                .starts_with("opus/")
-                .then_some(pt)
-        })
+fn opus_payload_type(line: &str) -> Option<&str> {
+    let (pt, codec) = line.strip_prefix("a=rtpmap:")?.split_once(' ')?;
+    let name = codec.split('/').next()?;
+    name.eq_ignore_ascii_case("opus").then_some(pt)
 }
 
 fn is_fmtp_of(line: &str, pt: &str) -> bool {
@@ -351,11 +294,14 @@ mod tests {
 
     #[test]
     fn stereo_is_asked_for_by_stereo_not_by_sprop() {
-        let section = |fmtp: &str| {
-            format!("m=audio 9 UDP 111\r\na=rtpmap:111 opus/48000/2\r\na=fmtp:111 {fmtp}\r\n")
+        let wants = |fmtp: &str| {
+            let codec = "a=rtpmap:111 opus/48000/2";
+            let sdp =
+                format!("m=audio 9 UDP/TLS/RTP/SAVPF 111\r\n{codec}\r\na=fmtp:111 {fmtp}\r\n");
+            wants_stereo(&Description::read(&sdp).unwrap().sections[0])
         };
-        assert!(wants_stereo(&section("minptime=10;stereo=1")));
-        assert!(!wants_stereo(&section("minptime=10;sprop-stereo=1")));
+        assert!(wants("minptime=10;stereo=1"));
+        assert!(!wants("minptime=10;sprop-stereo=1"));
     }
 
     #[test]

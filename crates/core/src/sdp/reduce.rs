@@ -1,11 +1,10 @@
-//! What this server has no use for in an offer. A browser's m-line of video names 34 payload types in 140 lines, of which str0m takes
-//! 15,000 instructions for each, and compares them with each other, several times, on the media thread.
-
-use std::borrow::Cow;
+//! What this server has no use for in an offer. A browser's m-line of video names 34 payload types in 140 lines, which str0m
+//! compares with each other, several times, on the media thread.
 
 use str0m::media::MediaKind;
+use str0m::rtp::Extension;
 
-use super::kind;
+use super::wanted_extensions;
 
 /// Payload types have 7 bits (RFC 3550 section 5.1).
 const PAYLOAD_TYPES: usize = 128;
@@ -14,36 +13,40 @@ const PAYLOAD_TYPES: usize = 128;
 const HIGH_PROFILE: u8 = 0x64;
 
 /// What can be left out of a media section.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Useless {
     /// Payload types, as bits. None where nothing would be left: the refusal is to name what was offered.
     formats: u128,
     /// Feedback for which the section has something better: REMB beside transport-wide reports, FIR beside PLI.
     remb: bool,
     fir: bool,
+    /// Other header extensions are.
+    wanted: [Extension; 12],
 }
 
 impl Useless {
-    pub(super) fn of(section: &str) -> Self {
-        let Some(kind) = kind(section) else {
-            return Self::default();
-        };
-        let formats = Formats::read(section);
-        let all = payload_types(section);
+    /// Of an m-line and the lines about its codecs.
+    pub(super) fn of(kind: MediaKind, media: &str, lines: &[&str]) -> Self {
+        let formats = Formats::read(lines);
+        let all = payload_types(media);
         let (useful, useless): (Vec<_>, Vec<_>) =
             all.partition(|pt| formats.are_forwarded(*pt, kind));
         let bits = |useless: Vec<u8>| useless.into_iter().fold(0, |bits, pt| bits | 1 << pt);
+        let have = |feedback| lines.iter().any(|line| line.contains(feedback));
         Self {
             formats: if useful.is_empty() { 0 } else { bits(useless) },
-            remb: section.contains(" transport-cc"),
-            fir: section.contains(" nack pli"),
+            remb: have(" transport-cc"),
+            fir: have(" nack pli"),
+            wanted: wanted_extensions(),
         }
     }
 
-    /// The line without it; `None` where nothing of it is left.
-    pub(super) fn leave_out<'line>(&self, line: &'line str) -> Option<Cow<'line, str>> {
-        if self.formats != 0 && line.starts_with("m=") {
-            return Some(Cow::Owned(self.leave_out_of_media(line)));
+    /// Whether a line is of use.
+    pub(super) fn leaves(&self, line: &str) -> bool {
+        if let Some(extension) = line.strip_prefix("a=extmap:") {
+            let uri = extension.split_ascii_whitespace().nth(1);
+            let is = |wanted: &Extension| Some(wanted.as_uri()) == uri;
+            return self.wanted.iter().any(is);
         }
         let feedback = value(line, "a=rtcp-fb:");
         let is_worse = feedback.is_some_and(|(_, value)| {
@@ -52,11 +55,11 @@ impl Useless {
         let about = feedback
             .or_else(|| value(line, "a=rtpmap:"))
             .or_else(|| value(line, "a=fmtp:"));
-        let useless = is_worse || about.is_some_and(|(pt, _)| self.is_useless(pt));
-        (!useless).then_some(Cow::Borrowed(line))
+        !is_worse && !about.is_some_and(|(pt, _)| self.is_useless(pt))
     }
 
-    fn leave_out_of_media(&self, line: &str) -> String {
+    /// The m-line with the payload types that are of use.
+    pub(super) fn leave_out_of_media(&self, line: &str) -> String {
         let words = line.split_ascii_whitespace().enumerate();
         // m=<media> <port> <protocol> <payload types>
         let kept = words.filter(|(at, word)| {
@@ -75,9 +78,9 @@ impl Useless {
 struct Formats<'a>([Option<(&'a str, &'a str)>; PAYLOAD_TYPES]);
 
 impl<'a> Formats<'a> {
-    fn read(section: &'a str) -> Self {
+    fn read(lines: &[&'a str]) -> Self {
         let mut formats = [None; PAYLOAD_TYPES];
-        for line in section.lines().map(str::trim_end) {
+        for line in lines {
             let (codec, parameters) = (value(line, "a=rtpmap:"), value(line, "a=fmtp:"));
             let pt = codec.or(parameters).map(|(pt, _)| usize::from(pt));
             let Some(format) = pt.and_then(|pt| formats.get_mut(pt)) else {
@@ -161,9 +164,8 @@ impl H264 {
     }
 }
 
-fn payload_types(section: &str) -> impl Iterator<Item = u8> {
-    let line = section.lines().next().unwrap_or_default();
-    let words = line.split_ascii_whitespace().skip(3);
+fn payload_types(media: &str) -> impl Iterator<Item = u8> {
+    let words = media.split_ascii_whitespace().skip(3);
     words.filter_map(payload_type)
 }
 
@@ -195,9 +197,17 @@ mod tests {
         a=fmtp:45 level-idx=5;profile=0;tier=0\r\n";
 
     fn reduced(section: &str) -> String {
-        let useless = Useless::of(section);
-        let lines = section.lines().filter_map(|line| useless.leave_out(line));
-        lines.map(|line| line.into_owned() + "\n").collect()
+        let (media, lines) = section.split_once('\n').unwrap();
+        let lines: Vec<&str> = lines.lines().collect();
+        let kind = if media.starts_with("m=audio") {
+            MediaKind::Audio
+        } else {
+            MediaKind::Video
+        };
+        let useless = Useless::of(kind, media, &lines);
+        let kept = lines.iter().filter(|line| useless.leaves(line));
+        let kept = kept.map(|line| format!("{line}\n"));
+        format!("{}\n", useless.leave_out_of_media(media)) + &kept.collect::<String>()
     }
 
     #[test]
@@ -237,8 +247,19 @@ mod tests {
     fn where_nothing_would_be_left_everything_is() {
         let section = "m=video 9 UDP/TLS/RTP/SAVPF 120 118\na=rtpmap:120 ulpfec/90000\n";
         assert_eq!(reduced(section), section);
-        let data = "m=application 9 UDP/DTLS/SCTP webrtc-datachannel\na=mid:2\n";
-        assert_eq!(reduced(data), data);
+    }
+
+    #[test]
+    fn header_extensions_that_are_neither_read_nor_passed_on_are_left_out() {
+        let section = "m=video 9 UDP/TLS/RTP/SAVPF 96\na=extmap:9 urn:ietf:params:rtp-hdrext:sdes:mid\n\
+            a=extmap:8 http://www.webrtc.org/experiments/rtp-hdrext/color-space\n\
+            a=extmap:13 https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension\n\
+            a=rtpmap:96 VP8/90000\n";
+        let expected = section.replace(
+            "a=extmap:8 http://www.webrtc.org/experiments/rtp-hdrext/color-space\n",
+            "",
+        );
+        assert_eq!(reduced(section), expected);
     }
 
     #[test]

@@ -327,7 +327,8 @@ impl State {
         let effects = room.enter(peer, joining.participant);
         let limits = &config.limits;
         let rate = quota(limits.frames_per_second, limits.frames_burst);
-        let rate = Arc::new(DefaultDirectRateLimiter::direct(rate));
+        let rate = DefaultDirectRateLimiter::direct_with_clock(rate, self.clock.clone());
+        let rate = Arc::new(rate);
         let mut session = Session::new(
             joining.room,
             joining.worker,

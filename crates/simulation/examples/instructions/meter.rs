@@ -7,6 +7,7 @@ use std::alloc::System;
 use std::hint::black_box;
 use std::time::Instant;
 
+use madang_core::sdp::{AnswerSdp, Offer};
 use madang_core::{Command, Datagram, Shard, demux};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -16,6 +17,10 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// A call across the core's public border. Private functions would be inlined today and not tomorrow.
 #[derive(Debug)]
 pub(crate) enum Call<'a> {
+    /// Beside the shard: the text of an offer is read.
+    Read(&'a str, &'a mut Option<Offer>),
+    /// And that of an answer written.
+    Write(&'a AnswerSdp, &'a mut String),
     Classify(&'a [u8]),
     Command(Command),
     Datagram(Datagram<'a>),
@@ -129,6 +134,8 @@ fn report(name: &str, units: u64, allocations: usize, typical: usize) {
 
 fn perform(shard: &mut Shard, now: Instant, call: Call<'_>) {
     match call {
+        Call::Read(sdp, offer) => *offer = Offer::parse(black_box(sdp)).ok(),
+        Call::Write(sdp, text) => *text = black_box(sdp).to_string(),
         Call::Classify(datagram) => {
             black_box(demux::classify(black_box(datagram)));
         }

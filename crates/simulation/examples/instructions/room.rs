@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
-use madang_core::sdp::{Offer, RemoteCandidate};
+use madang_core::sdp::RemoteCandidate;
 use madang_core::{
     Address, Command, Datagram, Event, Identity, Join, MediaKind, PeerId, RoomId, Shard,
     ShardConfig, Source, TileView, TrackId, TrackSpec, View, Wallclock,
@@ -82,7 +82,9 @@ impl Room {
             let (sdp, candidate) = (browser.first_offer(), browser.candidate());
             self.browsers.push(browser);
             self.seats.insert(address, seat);
-            let offer = Offer::parse(&sdp).expect("browsers make good offers");
+            let mut offer = None;
+            self.call(Call::Read(&sdp, &mut offer));
+            let offer = offer.expect("browsers make good offers");
             self.command(Command::Join(Box::new(Join {
                 peer: peer(seat),
                 room: RoomId(1),
@@ -239,9 +241,10 @@ impl Room {
         while let Some(event) = self.shard.poll_event() {
             if let Event::Answered { peer, result, .. } = event {
                 let answer = result.expect("the shard takes good offers");
+                let mut text = String::new();
+                self.call(Call::Write(&answer.sdp, &mut text));
                 let now = self.now;
-                self.browser(seat(peer))
-                    .accept_answer(now, &answer.sdp.to_string());
+                self.browser(seat(peer)).accept_answer(now, &text);
             }
         }
         let at = self.now + DELAY;
