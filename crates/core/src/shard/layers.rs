@@ -66,10 +66,10 @@ impl Shard {
             return;
         };
         // What gets lost is sent again.
-        let repair = peer.lane.loss_permille();
+        let repair = peer.lane.repair_permille();
         let budget = match peer.estimate_bps {
             Some(bps) => {
-                let media = bps.saturating_sub(bps * repair / 1_000);
+                let media = bps.saturating_sub(bps.saturating_mul(repair) / 1_000);
                 Budget::Bps(media.saturating_sub(audio_bps))
             }
             None if peer.lane.will_know() => Budget::Unknown,

@@ -1,6 +1,7 @@
 //! What gets lost comes again: pictures by retransmission, sound by redundancy; and what a publisher loses is not held
 //! against its viewers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
@@ -9,7 +10,7 @@ use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk};
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
-use crate::{SEEDS, ms};
+use crate::{SEEDS, anna_looks_at_ben, ms};
 
 /// The share of ben's sound that a listener could not play from `from` to `to`.
 fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
@@ -231,4 +232,44 @@ fn what_never_comes_is_given_up() {
             );
             assert!(resent.iter().all(|at| *at < ms(8_500)), "{resent:?}");
         });
+}
+
+/// Loses one packet of the only picture that anna is sent, and so many of those that repair it; how many of these are sent.
+fn repairs(world: &mut World, lost: usize) -> usize {
+    let mut packets = BTreeMap::new();
+    for (ssrc, _) in world.seat("anna").down.log().iter().filter_map(|it| it.rtp) {
+        *packets.entry(ssrc).or_insert(0) += 1;
+    }
+    let media = packets.iter().max_by_key(|(_, count)| **count);
+    let media = *media.unwrap().0;
+    let down = &mut world.seat_named("anna").down;
+    for ssrc in packets.into_keys() {
+        let count = if ssrc == media { 1 } else { lost };
+        down.drop_next(ScriptedDrop { ssrc, count });
+    }
+    let now = world.now();
+    world.run_until(now + ms(400));
+    let log = world.seat("anna").down.log().iter();
+    let since = log.filter(|passage| passage.at > now);
+    since
+        .filter(|it| it.rtp.is_some_and(|(ssrc, _)| ssrc != media))
+        .count()
+}
+
+#[test]
+fn what_is_lost_again_is_sent_more_often_and_all_of_it_while_nothing_is_known_of_the_link() {
+    for seed in [1, 2, 3] {
+        let plan = anna_looks_at_ben("single packets get lost on the way to anna");
+        plan.at(5_000, "all is well", [])
+            .play(seed, 1, &["anna"], |world| {
+                assert_eq!(repairs(world, 0), 1, "on a link that loses next to nothing");
+                world.run_until(world.now() + ms(5_000));
+                assert_eq!(repairs(world, 1), 1 + 2, "the first of which was lost");
+            });
+        let plan = anna_looks_at_ben("a packet gets lost soon after anna has come");
+        plan.at(700, "she has just come", [])
+            .play(seed, 1, &["anna"], |world| {
+                assert_eq!(repairs(world, 0), 2, "on a link of which nothing is known");
+            });
+    }
 }
