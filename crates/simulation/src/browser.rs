@@ -3,11 +3,11 @@
 mod media;
 mod negotiation;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::bwe::{Bitrate, BweKind};
+use str0m::bwe::Bitrate;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -133,6 +133,8 @@ pub struct Browser {
     pub ice: Vec<(Duration, IceConnectionState)>,
     /// What the uplink is estimated to carry, in bit/s.
     uplink_bps: Option<u64>,
+    /// What was sent again in the last second: when, and how many bytes.
+    resent: VecDeque<(Duration, usize)>,
     /// What the encoders would take if there were bandwidth, as the estimator was last told.
     desired_bps: u64,
     /// Messages that came over the data channel.
@@ -143,6 +145,9 @@ pub struct Browser {
 
 /// Where browsers begin (libwebrtc's default).
 const START_BITRATE: Bitrate = Bitrate::kbps(300);
+/// How often encoders look at the estimate, about as often as reports change it. libwebrtc tells them every change; the event of
+/// str0m is the mean of three seconds, which would go on sending into an uplink that has become narrow.
+const ESTIMATE_INTERVAL: Duration = Duration::from_millis(40);
 /// Between two checks of a pair that works (libwebrtc's default).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 /// How often a receiver asks for a keyframe at the most.
@@ -170,7 +175,7 @@ impl Browser {
             .enable_vp9(true)
             .enable_av1(true)
             .set_extension_map(extensions(&config))
-            .set_stats_interval(None);
+            .set_stats_interval(config.adaptive.then_some(ESTIMATE_INTERVAL));
         builder.set_max_stun_rto(CHECK_INTERVAL);
         if config.constrained_h264 {
             let codecs = builder.codec_config();
@@ -202,6 +207,7 @@ impl Browser {
             connected_at: None,
             ice: Vec::new(),
             uplink_bps: None,
+            resent: VecDeque::new(),
             desired_bps: 0,
             data: Vec::new(),
             due: start + now,
@@ -277,6 +283,7 @@ impl Browser {
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
+                    self.note_resent(now, &transmit.contents);
                     self.outgoing
                         .push((transmit.destination, transmit.contents.to_vec()));
                 }
@@ -297,9 +304,9 @@ impl Browser {
             Event::KeyframeRequest(request) => {
                 self.keyframe_requested(now, request.mid, request.rid);
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                self.uplink_bps = Some(estimate.as_u64());
-                self.share_uplink();
+            Event::PeerStats(stats) => {
+                self.uplink_bps = stats.bwe_tx.map(|rate| rate.as_u64());
+                self.share_uplink(now);
             }
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
             Event::SenderFeedback(feedback) => {

@@ -407,7 +407,10 @@ impl World {
                 let source = told.map(|known| known.source);
                 page.layers.insert(track, layers.clone());
                 if let Some(source) = source {
-                    self.seat_mut(seat).browser.want_layers(source, &layers);
+                    let now = self.now();
+                    self.seat_mut(seat)
+                        .browser
+                        .want_layers(now, source, &layers);
                 }
             }
             Event::NeedSlots { audio, video, .. } => page.slots_needed = Some((audio, video)),

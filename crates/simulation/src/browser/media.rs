@@ -12,6 +12,7 @@ use super::Browser;
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
+use crate::network::rtp_ssrc;
 use crate::payload::{Codec, parse_vp8};
 
 /// A keyframe request that reached a publisher.
@@ -38,6 +39,9 @@ enum Encoder {
 
 /// What a microphone takes of the uplink, with its headers.
 const AUDIO_BPS: u64 = 60_000;
+/// The rest is for payloads, their headers, and repairs, which libwebrtc subtracts as it has sent them lately.
+const PAYLOAD_PERCENT: u64 = 94;
+const REPAIR_WINDOW: Duration = Duration::from_secs(1);
 
 /// The name that a publication has in every [`crate::Tag`].
 pub fn source_number(browser: u32, source: Source) -> u32 {
@@ -118,7 +122,7 @@ impl Browser {
     }
 
     /// What the server wants of a source: layers that nobody looks at are paused.
-    pub(crate) fn want_layers(&mut self, source: Source, layers: &[LayerWanted]) {
+    pub(crate) fn want_layers(&mut self, now: Duration, source: Source, layers: &[LayerWanted]) {
         let mid = self.mid_of(source);
         if let Some(Publication {
             encoder: Encoder::Video(encoder, _),
@@ -130,32 +134,56 @@ impl Browser {
                 encoder.want(layer.rid, layer.active, layer.max_height);
             }
         }
-        self.share_uplink();
+        self.share_uplink(now);
     }
 
-    /// Gives each encoder what the uplink carries beside audio, the screen first, and tells the estimator what more
+    /// Gives each encoder what the uplink carries beside audio and repairs, the screen first, and tells the estimator what more
     /// would be of use.
-    pub(super) fn share_uplink(&mut self) {
+    pub(super) fn share_uplink(&mut self, now: Duration) {
         let Some(estimate_bps) = self.uplink_bps else {
             return;
         };
-        let mut left = estimate_bps.saturating_sub(AUDIO_BPS);
-        let (mut used, mut desired) = (AUDIO_BPS, AUDIO_BPS);
+        let repair_bps = self.repair_bps(now);
+        let mut left = estimate_bps.saturating_sub(AUDIO_BPS + repair_bps) * PAYLOAD_PERCENT / 100;
+        let mut desired = AUDIO_BPS;
         let videos = self.publications.values_mut().rev();
         for publication in videos.filter(|publication| !publication.muted) {
             if let Encoder::Video(encoder, _) = &mut publication.encoder {
-                let taken = encoder.share(left);
-                left = left.saturating_sub(taken);
-                used += taken;
+                left = left.saturating_sub(encoder.share(left));
                 desired += encoder.desired_bps();
             }
         }
         if self.desired_bps != desired {
             self.desired_bps = desired;
+            // No rate is to be kept up by padding.
             self.rtc
                 .bwe()
-                .set_bitrate(Bitrate::bps(used), Bitrate::bps(desired));
+                .set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
         }
+    }
+
+    /// Takes note of a datagram with a packet that is sent again.
+    pub(super) fn note_resent(&mut self, now: Duration, datagram: &[u8]) {
+        let number = datagram.get(1).map(|second| second & 0x7f);
+        let params = self.rtc.codec_config().params();
+        if rtp_ssrc(datagram).is_some()
+            && params
+                .iter()
+                .any(|params| params.resend().map(|pt| *pt) == number)
+        {
+            self.resent.push_back((now, datagram.len()));
+        }
+    }
+
+    fn repair_bps(&mut self, now: Duration) -> u64 {
+        while self
+            .resent
+            .front()
+            .is_some_and(|(at, _)| *at + REPAIR_WINDOW < now)
+        {
+            self.resent.pop_front();
+        }
+        self.resent.iter().map(|(_, bytes)| *bytes as u64 * 8).sum()
     }
 
     /// SSRC and RTX SSRC under which a source is sent.
