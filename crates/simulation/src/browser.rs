@@ -2,12 +2,12 @@
 
 mod media;
 mod negotiation;
+mod sender;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::bwe::Bitrate;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -22,6 +22,7 @@ use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
 use media::Publication;
 use negotiation::Mids;
+use sender::Sender;
 
 pub use media::KeyframeAsked;
 pub use media::source_number;
@@ -131,23 +132,14 @@ pub struct Browser {
     asked_keyframe_at: BTreeMap<Mid, Duration>,
     pub connected_at: Option<Duration>,
     pub ice: Vec<(Duration, IceConnectionState)>,
-    /// What the uplink is estimated to carry, in bit/s.
-    uplink_bps: Option<u64>,
-    /// What was sent again in the last second: when, and how many bytes.
-    resent: VecDeque<(Duration, usize)>,
-    /// What the encoders would take if there were bandwidth, as the estimator was last told.
-    desired_bps: u64,
+    /// Where the encoders follow the uplink.
+    sender: Option<Sender>,
     /// Messages that came over the data channel.
     pub data: Vec<Vec<u8>>,
     due: Instant,
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Where browsers begin (libwebrtc's default).
-const START_BITRATE: Bitrate = Bitrate::kbps(300);
-/// How often encoders look at the estimate, about as often as reports change it. libwebrtc tells them every change; the event of
-/// str0m is the mean of three seconds, which would go on sending into an uplink that has become narrow.
-const ESTIMATE_INTERVAL: Duration = Duration::from_millis(40);
 /// Between two checks of a pair that works (libwebrtc's default).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 /// How often a receiver asks for a keyframe at the most.
@@ -161,12 +153,7 @@ impl Browser {
         start: Instant,
         (now, seed): (Duration, u64),
     ) -> Self {
-        let builder = if config.adaptive {
-            Rtc::builder().enable_bwe(Some(START_BITRATE))
-        } else {
-            Rtc::builder()
-        };
-        let mut builder = builder
+        let mut builder = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, config.red)
@@ -175,7 +162,8 @@ impl Browser {
             .enable_vp9(true)
             .enable_av1(true)
             .set_extension_map(extensions(&config))
-            .set_stats_interval(config.adaptive.then_some(ESTIMATE_INTERVAL));
+            .enable_raw_packets(config.adaptive)
+            .set_stats_interval(None);
         builder.set_max_stun_rto(CHECK_INTERVAL);
         if config.constrained_h264 {
             let codecs = builder.codec_config();
@@ -206,9 +194,7 @@ impl Browser {
             asked_keyframe_at: BTreeMap::new(),
             connected_at: None,
             ice: Vec::new(),
-            uplink_bps: None,
-            resent: VecDeque::new(),
-            desired_bps: 0,
+            sender: config.adaptive.then(|| Sender::new(start, now)),
             data: Vec::new(),
             due: start + now,
             outgoing: Vec::new(),
@@ -225,7 +211,7 @@ impl Browser {
 
     /// What the browser believes that its uplink carries, in bit/s; `None` where it does not ask.
     pub fn uplink_bps(&self) -> Option<u64> {
-        self.uplink_bps
+        self.sender.as_ref().map(Sender::estimate_bps)
     }
 
     pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -247,8 +233,9 @@ impl Browser {
 
     /// Captures, encodes and sends what is due, and lets the receivers give up and ask.
     pub fn tick(&mut self, now: Duration) {
-        let wrote = self.capture(now);
-        if wrote || self.due <= self.start + now {
+        self.capture(now);
+        self.pace(now);
+        if self.due <= self.start + now {
             self.input(now, Input::Timeout(self.start + now));
         }
         self.supervise_receivers(now);
@@ -283,7 +270,6 @@ impl Browser {
                     return;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    self.note_resent(now, &transmit.contents);
                     self.outgoing
                         .push((transmit.destination, transmit.contents.to_vec()));
                 }
@@ -304,10 +290,7 @@ impl Browser {
             Event::KeyframeRequest(request) => {
                 self.keyframe_requested(now, request.mid, request.rid);
             }
-            Event::PeerStats(stats) => {
-                self.uplink_bps = stats.bwe_tx.map(|rate| rate.as_u64());
-                self.share_uplink(now);
-            }
+            Event::RawPacket(packet) => self.note(now, *packet),
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
             Event::SenderFeedback(feedback) => {
                 let info = feedback.sender_info;

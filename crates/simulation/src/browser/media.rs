@@ -3,16 +3,16 @@
 use std::time::{Duration, SystemTime};
 
 use madang_core::{LayerWanted, Source};
-use str0m::bwe::Bitrate;
+use str0m::Input;
 use str0m::format::Codec as RtcCodec;
 use str0m::media::{Frequency, MediaKind, MediaTime, Mid, Pt, Rid};
-use str0m::rtp::{AbsCaptureTime, ExtensionValues, RedDecoder, RtpPacket, RtpWrite};
+use str0m::rtp::rtcp::Rtcp;
+use str0m::rtp::{AbsCaptureTime, ExtensionValues, RawPacket, RedDecoder, RtpPacket, RtpWrite};
 
 use super::Browser;
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
-use crate::network::rtp_ssrc;
 use crate::payload::{Codec, parse_vp8};
 
 /// A keyframe request that reached a publisher.
@@ -41,7 +41,8 @@ enum Encoder {
 const AUDIO_BPS: u64 = 60_000;
 /// The rest is for payloads, their headers, and repairs, which libwebrtc subtracts as it has sent them lately.
 const PAYLOAD_PERCENT: u64 = 94;
-const REPAIR_WINDOW: Duration = Duration::from_secs(1);
+/// 1 ms at 100 Mbit/s.
+const PADDING_PER_TICK_MAX: usize = 12;
 
 /// The name that a publication has in every [`crate::Tag`].
 pub fn source_number(browser: u32, source: Source) -> u32 {
@@ -140,12 +141,13 @@ impl Browser {
     /// Gives each encoder what the uplink carries beside audio and repairs, the screen first, and tells the estimator what more
     /// would be of use.
     pub(super) fn share_uplink(&mut self, now: Duration) {
-        let Some(estimate_bps) = self.uplink_bps else {
+        let Some(sender) = &mut self.sender else {
             return;
         };
-        let repair_bps = self.repair_bps(now);
-        let mut left = estimate_bps.saturating_sub(AUDIO_BPS + repair_bps) * PAYLOAD_PERCENT / 100;
-        let mut desired = AUDIO_BPS;
+        let estimate_bps = sender.estimate_bps();
+        let media_bps = estimate_bps.saturating_sub(AUDIO_BPS + sender.repair_bps(now));
+        let mut left = media_bps * PAYLOAD_PERCENT / 100;
+        let mut desired = 0;
         let videos = self.publications.values_mut().rev();
         for publication in videos.filter(|publication| !publication.muted) {
             if let Encoder::Video(encoder, _) = &mut publication.encoder {
@@ -153,37 +155,47 @@ impl Browser {
                 desired += encoder.desired_bps();
             }
         }
-        if self.desired_bps != desired {
-            self.desired_bps = desired;
-            // No rate is to be kept up by padding.
-            self.rtc
-                .bwe()
-                .set_bitrate(Bitrate::ZERO, Bitrate::bps(desired));
-        }
+        sender.want(now, AUDIO_BPS + desired * 100 / PAYLOAD_PERCENT);
     }
 
-    /// Takes note of a datagram with a packet that is sent again.
-    pub(super) fn note_resent(&mut self, now: Duration, datagram: &[u8]) {
-        let number = datagram.get(1).map(|second| second & 0x7f);
+    /// A packet has left, or a report has come.
+    pub(super) fn note(&mut self, now: Duration, packet: RawPacket) {
         let params = self.rtc.codec_config().params();
-        if rtp_ssrc(datagram).is_some()
-            && params
+        let is_repair = match &packet {
+            RawPacket::RtpTx(header, _) => params
                 .iter()
-                .any(|params| params.resend().map(|pt| *pt) == number)
-        {
-            self.resent.push_back((now, datagram.len()));
+                .any(|params| params.resend() == Some(header.payload_type)),
+            RawPacket::RtcpRx(_) | RawPacket::RtcpTx(_) | RawPacket::RtpRx(..) => false,
+        };
+        let reports = matches!(packet, RawPacket::RtcpRx(Rtcp::Twcc(_)));
+        if let Some(sender) = &mut self.sender {
+            sender.note(now, packet, is_repair);
+        }
+        if reports {
+            self.share_uplink(now);
         }
     }
 
-    fn repair_bps(&mut self, now: Duration) -> u64 {
-        while self
-            .resent
-            .front()
-            .is_some_and(|(at, _)| *at + REPAIR_WINDOW < now)
-        {
-            self.resent.pop_front();
+    /// Sends what waits and may leave now, and what probes want beside it.
+    pub(super) fn pace(&mut self, now: Duration) {
+        while let Some((mid, codec, packet)) = self.sender.as_mut().and_then(|s| s.pop(now)) {
+            self.write(now, mid, codec, packet);
         }
-        self.resent.iter().map(|(_, bytes)| *bytes as u64 * 8).sum()
+        let Some(mid) = self.unused_mid() else {
+            return;
+        };
+        for _ in 0..PADDING_PER_TICK_MAX {
+            let Some(packet) = self.sender.as_mut().and_then(|s| s.padding(now)) else {
+                return;
+            };
+            self.write(now, mid, Codec::Opus, packet);
+        }
+    }
+
+    /// An m-line on which nothing is sent: what comes there is counted by the server, and belongs to nobody's track.
+    fn unused_mid(&self) -> Option<Mid> {
+        let mid = self.mid_of(Source::ScreenAudio)?;
+        (self.connected_at.is_some() && !self.publications.contains_key(&mid)).then_some(mid)
     }
 
     /// SSRC and RTX SSRC under which a source is sent.
@@ -194,8 +206,8 @@ impl Browser {
         Some((*stream.ssrc(), stream.rtx().map(|ssrc| *ssrc)))
     }
 
-    /// Encodes what is due. True where something was written.
-    pub(super) fn capture(&mut self, now: Duration) -> bool {
+    /// Encodes what is due, and sends it, or lets it wait for its turn.
+    pub(super) fn capture(&mut self, now: Duration) {
         let connected = self.connected_at.is_some();
         let mut packets = Vec::new();
         for (mid, publication) in &mut self.publications {
@@ -203,11 +215,12 @@ impl Browser {
             let due = publication.capture(now, connected);
             packets.extend(due.into_iter().map(|packet| (*mid, codec, packet)));
         }
-        let wrote = !packets.is_empty();
         for (mid, codec, packet) in packets {
-            self.write(mid, codec, packet);
+            match &mut self.sender {
+                Some(sender) if codec != Codec::Opus => sender.push(mid, codec, packet),
+                _ => self.write(now, mid, codec, packet),
+            }
         }
-        wrote
     }
 
     pub(super) fn keyframe_requested(&mut self, at: Duration, mid: Mid, rid: Option<Rid>) {
@@ -304,7 +317,8 @@ impl Browser {
         }
     }
 
-    fn write(&mut self, mid: Mid, codec: Codec, packet: EncodedPacket) {
+    /// Packets are handed to the engine one by one: it has no order for what several streams have to send.
+    fn write(&mut self, now: Duration, mid: Mid, codec: Codec, packet: EncodedPacket) {
         let Some(pt) = self.payload_type(codec) else {
             return;
         };
@@ -338,6 +352,7 @@ impl Browser {
             .nackable(codec != Codec::Opus)
             .ext_vals(extensions),
         );
+        self.input(now, Input::Timeout(self.start + now));
     }
 
     fn payload_type(&self, codec: Codec) -> Option<Pt> {
