@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use madang_core::Identity;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -163,6 +164,7 @@ impl Browser {
             .enable_av1(true)
             .set_extension_map(extensions(&config))
             .enable_raw_packets(config.adaptive)
+            .set_crypto_provider(Identity::repeatable_client())
             .set_stats_interval(None);
         builder.set_max_stun_rto(CHECK_INTERVAL);
         if config.constrained_h264 {

@@ -1,5 +1,7 @@
 //! The studies of the catalogue reach their targets, with committed seeds.
 
+use std::cell::RefCell;
+
 use madang_simulation::Action::{Downlink, Join, JoinWith, Uplink};
 use madang_simulation::catalogue::{self, Encoding};
 use madang_simulation::measure::{Measured, measure};
@@ -29,6 +31,21 @@ fn play_seeds(seeds: &[u64], name: &str, encodings: &[Encoding], verdict: impl F
             });
         }
     }
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    let [first, second] = [(), ()].map(|()| {
+        let study = catalogue::find(Encoding::Vp8Simulcast, "loss-15").unwrap();
+        let log = RefCell::new(Vec::new());
+        study.plan.play(1, 1, &["anna", "ben"], |world| {
+            let links = ["anna", "ben"].map(|name| world.seat(name));
+            let passages = links.map(|seat| (seat.down.log().to_vec(), seat.up.log().to_vec()));
+            log.borrow_mut().extend(passages);
+        });
+        log.into_inner()
+    });
+    assert!(first == second, "two runs of one seed differ");
 }
 
 #[test]
