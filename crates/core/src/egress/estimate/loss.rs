@@ -74,6 +74,8 @@ pub(super) struct Loss {
     limit: Option<Limit>,
     experiment: Option<Experiment>,
     observation: Observation,
+    /// The last observation, where it was unusual.
+    suspicion: Option<Seen>,
     /// What was seen lately without a queue, and when.
     past: VecDeque<(i64, Seen)>,
     /// What left before this was lost for a known reason.
@@ -117,6 +119,7 @@ impl Loss {
             limit: None,
             experiment: None,
             observation: Observation::default(),
+            suspicion: None,
             past: VecDeque::with_capacity(PAST_MAX),
             explained: 0,
             reported: 0.0,
@@ -187,7 +190,10 @@ impl Loss {
         self.observations = (self.observations + 1).min(KNOWN_OBSERVATIONS);
         match self.experiment.take() {
             Some(experiment) => self.conclude(at, experiment, seen),
-            None if !self.unusual(seen) => self.follow(seen),
+            None if !self.unusual(seen) => {
+                self.suspicion = None;
+                self.follow(seen);
+            }
             // No need to ask: a link has become narrow, and every moment at this rate is lost picture.
             None if seen.loss() > CERTAIN && path.queue_us > SHALLOW_QUEUE_US => {
                 self.found(at, delivered(seen, path));
@@ -196,7 +202,8 @@ impl Loss {
             None => match self.answered(at, seen) {
                 Some(loss) => self.learn(loss),
                 None if path.limited => {}
-                None => self.experiment(at, rate, seen, path),
+                None if self.suspects(seen) => self.experiment(at, rate, seen, path),
+                None => self.suspicion = Some(seen),
             },
         }
         self.remember(at, seen, path);
@@ -223,6 +230,13 @@ impl Loss {
             .then(|| (seen.loss() + lower.loss()) / 2.0)
     }
 
+    /// Whether it has just been unusual at this rate, too: by chance it is not twice in a row, and the second time is not chosen
+    /// because much was lost, so that what an experiment shows can be compared to it.
+    fn suspects(&mut self, seen: Seen) -> bool {
+        let before = self.suspicion.take().map(|before| before.sent / seen.sent);
+        before.is_some_and(|ratio| (LOWER..=1.0 / LOWER).contains(&ratio))
+    }
+
     /// Whether so much less is lost than was that the rate was the cause.
     fn caused(&self, before: f64, now: f64) -> bool {
         let excess = (before - self.natural).max(0.0);
@@ -234,6 +248,7 @@ impl Loss {
         self.explained = at;
         self.experiment = None;
         self.past.clear();
+        self.suspicion = None;
         self.observation = Observation::default();
     }
 
