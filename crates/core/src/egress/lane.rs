@@ -75,6 +75,9 @@ pub(crate) struct LaneStats {
 /// and in the next round as more. Lower spends bandwidth on paths where the second round trip is rare, higher is a
 /// picture that stands for it.
 const LOSSY_PERMILLE: u64 = 10;
+/// And here as three, where nothing else waits for the link.
+const VERY_LOSSY_PERMILLE: u64 = 100;
+const COPIES_AMONG_OTHERS: u64 = 2;
 /// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
 const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
@@ -218,15 +221,19 @@ impl Lane {
         self.estimator.loss_permille().unwrap_or(0)
     }
 
-    /// What is sent again, of 1,000 packets.
+    /// What is sent again for 1,000 packets, whatever else waits for the link.
     pub(crate) fn repair_permille(&self) -> u64 {
-        self.loss_permille() << usize::from(self.is_lossy())
+        self.loss_permille() * self.copies().min(COPIES_AMONG_OTHERS)
     }
 
-    /// What is sent again may get lost, too: packets are lost, or it is not known yet that few are.
-    fn is_lossy(&self) -> bool {
-        let known = self.estimator.loss_permille();
-        known.is_none_or(|permille| permille > LOSSY_PERMILLE)
+    /// As how many a packet is sent again for the first time: where packets are lost, or it is not known yet that few are, what
+    /// repairs them may get lost, too.
+    fn copies(&self) -> u64 {
+        match self.estimator.loss_permille() {
+            Some(..=LOSSY_PERMILLE) => 1,
+            Some(..=VERY_LOSSY_PERMILLE) | None => 2,
+            Some(_) => 3,
+        }
     }
 
     /// Whether sound is sent twice where it can be.
@@ -301,7 +308,6 @@ impl Lane {
         let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
         let seq = wire_seq(rewritten.seq);
         let bytes = packet.payload.len() + OVERHEAD_BYTES;
-        let lossy = self.is_lossy();
         let Some(stream) = stream_of(&mut self.streams, slot) else {
             return;
         };
@@ -316,7 +322,12 @@ impl Lane {
             return;
         };
         // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
-        let copies = 1 << usize::from(lossy) << usize::from(rounds > 0);
+        let first = if self.pacer.is_empty() {
+            self.copies()
+        } else {
+            self.copies().min(COPIES_AMONG_OTHERS)
+        };
+        let copies = if rounds > 0 { first * 2 } else { first };
         for _ in 0..copies {
             if self.repair_bytes < bytes {
                 break;

@@ -66,10 +66,10 @@ impl Shard {
             return;
         };
         // What gets lost is sent again.
-        let repair = peer.lane.repair_permille();
+        let repaired = 1_000 + peer.lane.repair_permille();
         let budget = match peer.estimate_bps {
             Some(bps) => {
-                let media = bps.saturating_sub(bps.saturating_mul(repair) / 1_000);
+                let media = bps.saturating_mul(1_000) / repaired;
                 Budget::Bps(media.saturating_sub(audio_bps))
             }
             None if peer.lane.will_know() => Budget::Unknown,
@@ -115,7 +115,8 @@ impl Shard {
         let short = allocation.grants.contains(&Grant::NoBandwidth);
         let ask = Ask {
             video: !places.is_empty(),
-            wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100,
+            wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100 * repaired
+                / 1_000,
         };
         self.ask_for_bandwidth(now, key, ask);
         self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);

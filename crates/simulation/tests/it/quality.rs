@@ -159,3 +159,19 @@ fn a_longer_way_freezes_nothing() {
         assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
     });
 }
+
+#[test]
+fn what_is_lost_by_chance_is_repaired_before_it_is_seen() {
+    for name in ["loss-5", "loss-15"] {
+        play_seeds(&SEEDS[..1], name, &Encoding::ALL, |measured| {
+            assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
+        });
+    }
+}
+
+#[test]
+fn probes_look_for_the_room_that_repairs_take() {
+    play_seeds(&[1, 21], "loss-15", &[Encoding::Vp8Simulcast], |measured| {
+        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
+    });
+}
