@@ -93,6 +93,10 @@ impl World {
         self.request(seat, Request::Mute(source, muted));
     }
 
+    pub(crate) fn mute_at_server(&mut self, seat: usize, source: Source) {
+        self.request(seat, Request::Mute(source, true));
+    }
+
     pub(crate) fn page_views(&mut self, seat: usize) {
         let view = self.seat_mut(seat).page.next_view(seat);
         self.request(seat, Request::View(view));

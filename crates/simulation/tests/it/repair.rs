@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
 use madang_core::limits::NACK_ATTEMPTS_MAX;
-use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk};
+use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, MuteAtServer, Talk, Unmute};
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
@@ -93,6 +93,31 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
                     .fold(lost, |lost, track| lost.max(track.loss));
             }
             assert!(lost > 0.03, "the loss was there: {lost} at most");
+        });
+}
+
+#[test]
+fn what_came_while_the_server_had_muted_somebody_is_no_loss() {
+    Plan::new("ben is muted by somebody else, and his browser goes on sending")
+        .at(0, "two start", [Join("ben"), Join("anna")])
+        .at(
+            3_000,
+            "he is muted",
+            [MuteAtServer("ben", Camera), MuteAtServer("ben", Microphone)],
+        )
+        .at(
+            6_000,
+            "and unmuted",
+            [Unmute("ben", Camera), Unmute("ben", Microphone)],
+        )
+        .run(SEEDS, |world| {
+            for after in 1..30 {
+                world.run_until(ms(6_000 + after * 100));
+                let published = world.explain("ben").published;
+                let loss = published.iter().map(|track| track.loss);
+                let loss = loss.fold(0.0, f32::max);
+                assert!(loss < 0.01, "{loss} at {:?}", world.now());
+            }
         });
 }
 
