@@ -113,10 +113,10 @@ impl Shard {
             "allocated"
         );
         let short = allocation.grants.contains(&Grant::NoBandwidth);
+        let wanted_bps = (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100;
         let ask = Ask {
             video: !places.is_empty(),
-            wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100 * repaired
-                / 1_000,
+            wanted_bps: wanted_bps * repaired / 1_000,
         };
         self.ask_for_bandwidth(now, key, ask);
         self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);
