@@ -34,7 +34,9 @@ impl UplinkEstimator {
     pub fn on_sent(&mut self, now: Instant, number: u16, bytes: usize) {
         let probing = self.estimator.probe().is_some();
         let ours = self.estimator.on_sent(now, bytes, probing);
-        self.ahead.get_or_insert(ours.wrapping_sub(number));
+        if self.ahead.is_none() {
+            self.ahead = Some(ours.wrapping_sub(number));
+        }
     }
 
     /// Report `count` about the packets from `base` on, with the time between `reference_time`, in units of 64 ms, and the arrival of
