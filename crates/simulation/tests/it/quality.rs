@@ -89,10 +89,10 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
 
 #[test]
 fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
-    // At once, a keyframe of 6.7 KB would stand in the queue for 107 ms.
+    // At once, a keyframe of 6.7 KB would stand in the queue for 77 ms.
     let narrow = LinkConfig {
-        queue: ms(80),
-        ..LinkConfig::rate(500_000)
+        queue: ms(72),
+        ..LinkConfig::rate(700_000)
     };
     let plan = Plan::new("keyframes into a narrow link")
         .at(
@@ -100,7 +100,7 @@ fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
             "ben shows himself, and anna comes",
             [Join("ben"), JoinWith("anna", BrowserConfig::default())],
         )
-        .at(0, "over 500 kbit/s", [Downlink("anna", narrow)])
+        .at(0, "over 700 kbit/s", [Downlink("anna", narrow)])
         .at(8_000, "cleo comes and needs a keyframe", [Join("cleo")])
         .at(8_000, "at whom anna does not look", look_at("anna", "ben"))
         .at(11_000, "the end", []);
