@@ -23,10 +23,21 @@ pub struct Identity {
 impl Identity {
     /// Makes a new self-signed certificate. Takes milliseconds: once per process.
     pub fn generate() -> Result<Self, IdentityError> {
-        let provider = CryptoProvider {
-            dtls_provider: &CACHED,
-            ..str0m_aws_lc_rs::default_provider()
-        };
+        Self::with(&CACHED)
+    }
+
+    /// For simulations alone: handshakes repeat lost flights after the same time in each run. Keys stay random.
+    pub fn repeatable() -> Result<Self, IdentityError> {
+        Self::with(&REPEATABLE)
+    }
+
+    /// The same for the other side, which has identities of its own.
+    pub fn repeatable_client() -> Arc<CryptoProvider> {
+        Arc::new(cryptography(&CLIENTS))
+    }
+
+    fn with(dtls_provider: &'static dyn DtlsProvider) -> Result<Self, IdentityError> {
+        let provider = cryptography(dtls_provider);
         let certificate = provider
             .dtls_provider
             .generate_certificate()
@@ -51,6 +62,13 @@ impl Identity {
     }
 }
 
+fn cryptography(dtls_provider: &'static dyn DtlsProvider) -> CryptoProvider {
+    CryptoProvider {
+        dtls_provider,
+        ..str0m_aws_lc_rs::default_provider()
+    }
+}
+
 impl std::fmt::Debug for Identity {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Identity").finish_non_exhaustive()
@@ -64,11 +82,29 @@ pub struct IdentityError;
 
 static CACHED: CachedDtls = CachedDtls {
     config: OnceLock::new(),
+    seed: None,
+    exports: true,
+};
+
+static REPEATABLE: CachedDtls = CachedDtls {
+    config: OnceLock::new(),
+    seed: Some(1),
+    exports: true,
+};
+
+static CLIENTS: CachedDtls = CachedDtls {
+    config: OnceLock::new(),
+    seed: Some(2),
+    exports: false,
 };
 
 #[derive(Debug)]
 struct CachedDtls {
     config: OnceLock<Arc<dimpl::Config>>,
+    /// What timers and the randoms of handshakes are drawn from, where not from the system.
+    seed: Option<u64>,
+    /// Whether keys are left where [`take_exported_keys`] finds them.
+    exports: bool,
 }
 
 impl CachedDtls {
@@ -83,8 +119,12 @@ impl CachedDtls {
                 ..str0m_aws_lc_rs::dimpl_crypto_provider()
             })
             .use_server_cookie(false);
-        let config = match mtu {
+        let builder = match mtu {
             Some(mtu) => builder.mtu(mtu),
+            None => builder,
+        };
+        let config = match self.seed {
+            Some(seed) => builder.dangerously_set_rng_seed(seed),
             None => builder,
         }
         .build()
@@ -113,7 +153,10 @@ impl DtlsProvider for CachedDtls {
             DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, cert.clone(), now),
             DtlsVersion::Auto | _ => dimpl::Dtls::new_auto(config, cert.clone(), now),
         };
-        Ok(Box::new(Instance(dtls)))
+        Ok(Box::new(Instance {
+            dtls,
+            exports: self.exports,
+        }))
     }
 }
 
@@ -136,7 +179,10 @@ pub(crate) fn take_exported_keys() -> Option<Keying> {
     EXPORTED.take()
 }
 
-struct Instance(dimpl::Dtls);
+struct Instance {
+    dtls: dimpl::Dtls,
+    exports: bool,
+}
 
 impl std::fmt::Debug for Instance {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -146,50 +192,52 @@ impl std::fmt::Debug for Instance {
 
 impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
-        self.0.set_active(active);
+        self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.0.handle_packet(packet)
+        self.dtls.handle_packet(packet)
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
-        let output = self.0.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
+        let output = self.dtls.poll_output(buf);
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output
+            && self.exports
+        {
             EXPORTED.set(Some(Keying {
                 profile: *profile,
                 material: material.to_vec(),
-                active: self.0.is_active(),
+                active: self.dtls.is_active(),
             }));
         }
         output
     }
 
     fn handle_timeout(&mut self, now: Instant) -> Result<(), DtlsImplError> {
-        self.0.handle_timeout(now)
+        self.dtls.handle_timeout(now)
     }
 
     fn send_application_data(&mut self, data: &[u8]) -> Result<usize, DtlsImplError> {
-        self.0.send_application_data(data)
+        self.dtls.send_application_data(data)
     }
 
     fn is_active(&self) -> bool {
-        self.0.is_active()
+        self.dtls.is_active()
     }
 
     fn protocol_version(&self) -> Option<ProtocolVersion> {
-        self.0.protocol_version()
+        self.dtls.protocol_version()
     }
 
     fn is_closing(&self) -> bool {
-        self.0.is_closing()
+        self.dtls.is_closing()
     }
 
     fn is_closed(&self) -> bool {
-        self.0.is_closed()
+        self.dtls.is_closed()
     }
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
-        self.0.close()
+        self.dtls.close()
     }
 }

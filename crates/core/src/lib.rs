@@ -53,7 +53,7 @@ mod vp9;
 pub use allocate::Downlink;
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
-pub use egress::Wallclock;
+pub use egress::{UplinkEstimator, UplinkProbe, Wallclock};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, Format, LayerAvailable, LayerName, LayerWanted, Quality,
     QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,

@@ -16,7 +16,7 @@ use crate::layer::Layer;
 use crate::layering::Frame;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
-use crate::relay::{Elsewhere, LayerState};
+use crate::relay::{Elsewhere, LayerState, Wanted};
 use crate::{Format, LayerAvailable, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
 
 /// Place of a track in the shard.
@@ -83,7 +83,7 @@ pub(crate) struct Track {
     /// Other shards with people who may want the track.
     pub(crate) elsewhere: Vec<Elsewhere>,
     /// What the home of this mirror was last told to be wanted here.
-    pub(crate) told_wanted: u32,
+    pub(crate) told_wanted: Wanted,
     pub(crate) layers: Vec<Layer>,
     pub(crate) ladder: Ladder,
     /// Slots that this track is switched into.
@@ -134,7 +134,7 @@ impl Track {
             publisher,
             publisher_id,
             elsewhere: Vec::new(),
-            told_wanted: 0,
+            told_wanted: Wanted::default(),
             layers: Vec::new(),
             ladder: Ladder::default(),
             subscribers: Vec::new(),

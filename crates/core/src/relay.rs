@@ -60,10 +60,10 @@ pub(crate) enum Said {
         track: TrackId,
         layers: Vec<LayerState>,
     },
-    /// Which layers are wanted here, to the track's home: one bit each.
+    /// What is wanted here, to the track's home.
     Want {
         track: TrackId,
-        layers: u32,
+        wanted: Wanted,
     },
     /// Somebody here waits for a keyframe; `lost`: with a picture that stands still.
     Keyframe {
@@ -116,23 +116,43 @@ impl Media {
 /// A packet of the batch, and which track of this shard it belongs to.
 pub(crate) type Arrived = (TrackKey, Arc<Packet>);
 
-/// Another shard with people of a track's room, and the layers that it wants.
+/// Another shard with people of a track's room, and what it wants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Elsewhere {
     pub(crate) worker: u8,
+    pub(crate) wanted: Wanted,
+}
+
+/// What the people of a shard want of a track.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// One bit for each layer.
     pub(crate) layers: u32,
+    /// How many lines of these anybody looks at; none where all may be wanted.
+    pub(crate) lines: Option<u32>,
 }
 
 impl Elsewhere {
-    /// Sound goes everywhere.
-    const SOUND: u32 = u32::MAX;
-
     pub(crate) fn new(worker: u8, audio: bool) -> Self {
-        Self {
-            worker,
-            layers: if audio { Self::SOUND } else { 0 },
-        }
+        let wanted = if audio {
+            Wanted::SOUND
+        } else {
+            Wanted::default()
+        };
+        Self { worker, wanted }
     }
+
+    pub(crate) fn wants(self, layer: usize) -> bool {
+        self.wanted.wants(layer)
+    }
+}
+
+impl Wanted {
+    /// Sound goes everywhere.
+    const SOUND: Self = Self {
+        layers: u32::MAX,
+        lines: None,
+    };
 
     pub(crate) fn wants(self, layer: usize) -> bool {
         u32::try_from(layer).is_ok_and(|layer| self.layers.checked_shr(layer).unwrap_or(0) & 1 == 1)

@@ -2,12 +2,13 @@
 
 mod media;
 mod negotiation;
+mod sender;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use str0m::bwe::{Bitrate, BweKind};
+use madang_core::Identity;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -22,6 +23,7 @@ use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
 use media::Publication;
 use negotiation::Mids;
+use sender::Sender;
 
 pub use media::KeyframeAsked;
 pub use media::source_number;
@@ -131,18 +133,14 @@ pub struct Browser {
     asked_keyframe_at: BTreeMap<Mid, Duration>,
     pub connected_at: Option<Duration>,
     pub ice: Vec<(Duration, IceConnectionState)>,
-    /// What the uplink is estimated to carry, in bit/s.
-    uplink_bps: Option<u64>,
-    /// What the encoders would take if there were bandwidth, as the estimator was last told.
-    desired_bps: u64,
+    /// Where the encoders follow the uplink.
+    sender: Option<Sender>,
     /// Messages that came over the data channel.
     pub data: Vec<Vec<u8>>,
     due: Instant,
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Where browsers begin (libwebrtc's default).
-const START_BITRATE: Bitrate = Bitrate::kbps(300);
 /// Between two checks of a pair that works (libwebrtc's default).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 /// How often a receiver asks for a keyframe at the most.
@@ -156,12 +154,7 @@ impl Browser {
         start: Instant,
         (now, seed): (Duration, u64),
     ) -> Self {
-        let builder = if config.adaptive {
-            Rtc::builder().enable_bwe(Some(START_BITRATE))
-        } else {
-            Rtc::builder()
-        };
-        let mut builder = builder
+        let mut builder = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, config.red)
@@ -170,6 +163,8 @@ impl Browser {
             .enable_vp9(true)
             .enable_av1(true)
             .set_extension_map(extensions(&config))
+            .enable_raw_packets(config.adaptive)
+            .set_crypto_provider(Identity::repeatable_client())
             .set_stats_interval(None);
         builder.set_max_stun_rto(CHECK_INTERVAL);
         if config.constrained_h264 {
@@ -201,8 +196,7 @@ impl Browser {
             asked_keyframe_at: BTreeMap::new(),
             connected_at: None,
             ice: Vec::new(),
-            uplink_bps: None,
-            desired_bps: 0,
+            sender: config.adaptive.then(|| Sender::new(start, now)),
             data: Vec::new(),
             due: start + now,
             outgoing: Vec::new(),
@@ -219,7 +213,7 @@ impl Browser {
 
     /// What the browser believes that its uplink carries, in bit/s; `None` where it does not ask.
     pub fn uplink_bps(&self) -> Option<u64> {
-        self.uplink_bps
+        self.sender.as_ref().map(Sender::estimate_bps)
     }
 
     pub fn take_outgoing(&mut self) -> Vec<(SocketAddr, Vec<u8>)> {
@@ -241,8 +235,9 @@ impl Browser {
 
     /// Captures, encodes and sends what is due, and lets the receivers give up and ask.
     pub fn tick(&mut self, now: Duration) {
-        let wrote = self.capture(now);
-        if wrote || self.due <= self.start + now {
+        self.capture(now);
+        self.pace(now);
+        if self.due <= self.start + now {
             self.input(now, Input::Timeout(self.start + now));
         }
         self.supervise_receivers(now);
@@ -297,10 +292,7 @@ impl Browser {
             Event::KeyframeRequest(request) => {
                 self.keyframe_requested(now, request.mid, request.rid);
             }
-            Event::EgressBitrateEstimate(BweKind::Twcc { estimate, .. }) => {
-                self.uplink_bps = Some(estimate.as_u64());
-                self.share_uplink();
-            }
+            Event::RawPacket(packet) => self.note(now, *packet),
             Event::RtpPacket(packet) => self.receive_rtp(now, packet),
             Event::SenderFeedback(feedback) => {
                 let info = feedback.sender_info;

@@ -59,6 +59,7 @@ impl Encoding {
             svc,
             adaptive: true,
             dtx: true,
+            red: true,
             ..BrowserConfig::default()
         }
     }

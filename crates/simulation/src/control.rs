@@ -93,6 +93,10 @@ impl World {
         self.request(seat, Request::Mute(source, muted));
     }
 
+    pub(crate) fn mute_at_server(&mut self, seat: usize, source: Source) {
+        self.request(seat, Request::Mute(source, true));
+    }
+
     pub(crate) fn page_views(&mut self, seat: usize) {
         let view = self.seat_mut(seat).page.next_view(seat);
         self.request(seat, Request::View(view));
@@ -407,7 +411,10 @@ impl World {
                 let source = told.map(|known| known.source);
                 page.layers.insert(track, layers.clone());
                 if let Some(source) = source {
-                    self.seat_mut(seat).browser.want_layers(source, &layers);
+                    let now = self.now();
+                    self.seat_mut(seat)
+                        .browser
+                        .want_layers(now, source, &layers);
                 }
             }
             Event::NeedSlots { audio, video, .. } => page.slots_needed = Some((audio, video)),

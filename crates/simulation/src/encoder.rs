@@ -27,6 +27,22 @@ pub struct EncodedPacket {
     pub payload: Vec<u8>,
 }
 
+impl EncodedPacket {
+    /// Bytes that mean nothing, on an m-line that carries nothing else.
+    pub(crate) fn padding(sequence: u64, now: Duration, bytes: usize) -> Self {
+        Self {
+            rid: None,
+            sequence,
+            timestamp: 0,
+            marker: false,
+            captured: now,
+            level: None,
+            descriptor: None,
+            payload: vec![0; bytes],
+        }
+    }
+}
+
 /// How a browser encodes its camera.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Encoding {

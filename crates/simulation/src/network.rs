@@ -158,7 +158,7 @@ impl Link {
         if let Some(log) = &mut self.log {
             log.push(Passage {
                 at: now,
-                bytes: datagram.len() + UDP_IP_HEADER_BYTES,
+                bytes: wire_bytes(datagram),
                 rtp: rtp_ssrc(datagram).zip(rtp_sequence(datagram)),
                 fate,
             });
@@ -177,7 +177,7 @@ impl Link {
     }
 
     fn fate(&mut self, now: Duration, datagram: &[u8]) -> Fate {
-        let bytes = datagram.len() + UDP_IP_HEADER_BYTES;
+        let bytes = wire_bytes(datagram);
         let bursts = self.config.bursts;
         if self.takes_scripted(now, datagram)
             || self.config.outage
@@ -279,6 +279,21 @@ impl Link {
 
 /// What a datagram takes on the wire beside its payload.
 const UDP_IP_HEADER_BYTES: usize = 28;
+/// Signatures vary by some bytes from run to run, and the datagrams of a handshake with them: they count as multiples of this.
+const HANDSHAKE_BYTES: usize = 64;
+
+fn wire_bytes(datagram: &[u8]) -> usize {
+    // RFC 7983: DTLS, of which application data (23) has the length of what it holds.
+    let is_handshake = datagram
+        .first()
+        .is_some_and(|first| (20..=63).contains(first) && *first != 23);
+    let bytes = if is_handshake {
+        datagram.len().next_multiple_of(HANDSHAKE_BYTES)
+    } else {
+        datagram.len()
+    };
+    bytes + UDP_IP_HEADER_BYTES
+}
 
 /// The SSRC of an RTP packet; `None` for everything else, RTCP included (RFC 5761: payload types
 /// 64 to 95 with the marker bit are RTCP).

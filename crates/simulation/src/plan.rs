@@ -44,6 +44,8 @@ pub enum Action {
     Publish(Name, Source),
     Unpublish(Name, Source),
     Mute(Name, Source),
+    /// The server mutes them, and their browser goes on sending.
+    MuteAtServer(Name, Source),
     Unmute(Name, Source),
     /// Starts to speak, at a level in dBov (0 is the loudest, -127 is silence).
     Talk(Name, i8),

@@ -116,6 +116,10 @@ const SAMPLE_INTERVAL_MS: u128 = 100;
 /// A shard whose timeout is due more often than this at one moment is in a busy loop.
 const TIMEOUTS_PER_TICK_MAX: usize = 10_000;
 
+/// sctp-proto reads the real clock when an association begins, and sets a timer by it. So much ahead, that is always the past:
+/// nothing depends on how fast a run goes.
+const AHEAD: Duration = Duration::from_secs(24 * 3_600);
+
 /// The server's wall clock when a run starts: some day in 2026.
 const WALLCLOCK_START: Duration = Duration::from_secs(1_790_000_000);
 
@@ -135,8 +139,8 @@ impl World {
     pub fn new(config: WorldConfig) -> Self {
         // str0m draws SSRCs, mids and ICE credentials from this generator.
         fastrand::seed(config.seed);
-        let start = Instant::now();
-        let identity = Identity::generate().expect("the crypto library makes a certificate");
+        let start = Instant::now() + AHEAD;
+        let identity = Identity::repeatable().expect("the crypto library makes a certificate");
         let shard = |worker| ShardConfig {
             worker,
             workers: config.workers,

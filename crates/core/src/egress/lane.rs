@@ -71,9 +71,13 @@ pub(crate) struct LaneStats {
     pub(crate) dropped: u64,
 }
 
-/// Of 1,000 packets so many are lost where what is sent again is sent twice. Lower spends bandwidth on paths where the
-/// second round trip is rare, higher is a picture that stands for a third one.
-const RESEND_TWICE_PERMILLE: u64 = 30;
+/// Of 1,000 packets so many are lost where repairs get lost, too, often enough to be seen: every packet is sent again as two,
+/// and in the next round as more. Lower spends bandwidth on paths where the second round trip is rare, higher is a
+/// picture that stands for it.
+const LOSSY_PERMILLE: u64 = 10;
+/// And here as three, where nothing else waits for the link.
+const VERY_LOSSY_PERMILLE: u64 = 100;
+const COPIES_AMONG_OTHERS: u64 = 2;
 /// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
 const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
@@ -212,9 +216,24 @@ impl Lane {
         self.estimator.rtt()
     }
 
-    /// How many of 1,000 packets were lost lately.
+    /// How many of 1,000 packets were lost lately, as far as that is known.
     pub(crate) fn loss_permille(&self) -> u64 {
-        self.estimator.loss_permille()
+        self.estimator.loss_permille().unwrap_or(0)
+    }
+
+    /// What is sent again for 1,000 packets, whatever else waits for the link.
+    pub(crate) fn repair_permille(&self) -> u64 {
+        self.loss_permille() * self.copies().min(COPIES_AMONG_OTHERS)
+    }
+
+    /// As how many a packet is sent again for the first time: where packets are lost, or it is not known yet that few are, what
+    /// repairs them may get lost, too.
+    fn copies(&self) -> u64 {
+        match self.estimator.loss_permille() {
+            Some(..=LOSSY_PERMILLE) => 1,
+            Some(..=VERY_LOSSY_PERMILLE) | None => 2,
+            Some(_) => 3,
+        }
     }
 
     /// Whether sound is sent twice where it can be.
@@ -289,21 +308,28 @@ impl Lane {
         let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
         let seq = wire_seq(rewritten.seq);
         let bytes = packet.payload.len() + OVERHEAD_BYTES;
-        let possible = payload_types.rtx.is_some()
-            && self.repair_bytes >= bytes
-            && stream_of(&mut self.streams, slot).is_some_and(|stream| {
-                stream.rtx.is_some()
-                    && rewritten.seq >= stream.given_up_before
-                    && stream.may_resend(now, seq, round_trip)
-            });
-        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
-        let copies = if self.loss_permille() > RESEND_TWICE_PERMILLE {
-            2
-        } else {
-            1
+        let Some(stream) = stream_of(&mut self.streams, slot) else {
+            return;
         };
+        let possible = payload_types.rtx.is_some()
+            && stream.rtx.is_some()
+            && self.repair_bytes >= bytes
+            && rewritten.seq >= stream.given_up_before;
+        if !possible {
+            return;
+        }
+        let Some(rounds) = stream.resend(now, seq, round_trip) else {
+            return;
+        };
+        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
+        let first = if self.pacer.is_empty() {
+            self.copies()
+        } else {
+            self.copies().min(COPIES_AMONG_OTHERS)
+        };
+        let copies = if rounds > 0 { first * 2 } else { first };
         for _ in 0..copies {
-            if !possible || self.repair_bytes < bytes {
+            if self.repair_bytes < bytes {
                 break;
             }
             self.repair_bytes -= bytes;

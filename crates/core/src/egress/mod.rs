@@ -13,6 +13,7 @@ mod rtcp;
 mod srtp;
 mod stream;
 mod twcc;
+mod uplink;
 mod wallclock;
 
 use str0m::media::Pt;
@@ -20,6 +21,7 @@ use str0m::media::Pt;
 pub(crate) use lane::{Heard, Lane, Route};
 pub(crate) use pacer::OVERHEAD_BYTES;
 pub(crate) use rtcp::is_rtcp;
+pub use uplink::{UplinkEstimator, UplinkProbe};
 pub use wallclock::Wallclock;
 
 use crate::publish::Packet;

@@ -23,14 +23,25 @@ pub(super) struct Stream {
     pub(super) report: Report,
     /// The newest sound, while it is sent twice.
     pub(super) sound: Option<Sound>,
-    /// What has been sent again lately, and when.
-    pub(super) resent: VecDeque<(u16, Instant)>,
+    /// What has been sent again lately, the longest ago first.
+    pub(super) resent: VecDeque<Resent>,
     /// Some packets before this number have been given up; none of them is sent again.
     pub(super) given_up_before: u64,
 }
 
+/// A packet that has been sent again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Resent {
+    seq: u16,
+    at: Instant,
+    rounds: u8,
+}
+
 /// A receiver's NACKs name no more packets than this within a round trip, unless its picture is lost anyway.
 const RESENT_MAX: usize = 256;
+/// For so long it is remembered that a packet has been sent again: receivers ask about ten times, a round trip apart, or
+/// 100 ms where they do not know it.
+const RESENT_MEMORY: Duration = Duration::from_secs(1);
 
 /// What sender reports of a stream need.
 #[derive(Debug, Default)]
@@ -42,18 +53,35 @@ pub(super) struct Report {
 }
 
 impl Stream {
-    /// Notes that a packet is about to be sent again. False where that has just been done: the receiver goes on
-    /// asking until it arrives, and asks for it when it is already under way.
-    pub(super) fn may_resend(&mut self, now: Instant, seq: u16, round_trip: Duration) -> bool {
-        let under_way = |at: Instant| now.saturating_duration_since(at) < round_trip;
-        while self.resent.front().is_some_and(|(_, at)| !under_way(*at)) {
+    /// Notes that a packet is about to be sent again; how often it has been before. `None` where that has just been done: the
+    /// receiver goes on asking until it arrives, and asks for it when it is already under way.
+    pub(super) fn resend(&mut self, now: Instant, seq: u16, round_trip: Duration) -> Option<u8> {
+        let age = |resent: &Resent| now.saturating_duration_since(resent.at);
+        let memory = RESENT_MEMORY.max(round_trip);
+        while let Some(oldest) = self.resent.front()
+            && (age(oldest) >= memory
+                || (self.resent.len() >= RESENT_MAX && age(oldest) >= round_trip))
+        {
             self.resent.pop_front();
         }
-        if self.resent.len() >= RESENT_MAX || self.resent.iter().any(|(other, _)| *other == seq) {
-            return false;
+        if self.resent.len() >= RESENT_MAX {
+            return None;
         }
-        self.resent.push_back((seq, now));
-        true
+        let known = self.resent.iter().position(|resent| resent.seq == seq);
+        let rounds = match known.and_then(|at| self.resent.get(at).map(|resent| (at, *resent))) {
+            Some((_, resent)) if age(&resent) < round_trip => return None,
+            Some((at, resent)) => {
+                self.resent.remove(at);
+                resent.rounds
+            }
+            None => 0,
+        };
+        self.resent.push_back(Resent {
+            seq,
+            at: now,
+            rounds: rounds.saturating_add(1),
+        });
+        Some(rounds)
     }
 
     /// Header, index and payload of the next packet.

@@ -186,12 +186,12 @@ impl Shard {
     }
 
     /// How many lines of a layer anybody looks at; none where all may be wanted.
-    fn lines_wanted(&self, key: TrackKey, layer: usize) -> Option<u32> {
+    pub(super) fn lines_wanted(&self, key: TrackKey, layer: usize) -> Option<u32> {
         let track = self.tracks.get(key)?;
-        if track.elsewhere.iter().any(|one| one.wants(layer)) {
-            return None;
-        }
         let mut most = None;
+        for elsewhere in track.elsewhere.iter().filter(|one| one.wants(layer)) {
+            most = most.max(Some(elsewhere.wanted.lines?));
+        }
         for subscriber in &track.subscribers {
             let peer = self.peers.get(subscriber.peer)?;
             let slot = peer.slots.get(subscriber.slot)?;
@@ -216,7 +216,8 @@ impl Shard {
         let too_small = sources.filter(|source| {
             let told = |layer: &Layer| layer.max_height;
             self.tracks.get(source.track).is_some_and(|track| {
-                let mut told = track.layers.iter().filter_map(told);
+                let mirrored = track.told_wanted.lines;
+                let mut told = track.layers.iter().filter_map(told).chain(mirrored);
                 told.any(|told| told < source.tile.height)
             })
         });

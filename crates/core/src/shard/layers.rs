@@ -66,10 +66,10 @@ impl Shard {
             return;
         };
         // What gets lost is sent again.
-        let repair = peer.lane.loss_permille();
+        let repaired = 1_000 + peer.lane.repair_permille();
         let budget = match peer.estimate_bps {
             Some(bps) => {
-                let media = bps.saturating_sub(bps * repair / 1_000);
+                let media = bps.saturating_mul(1_000) / repaired;
                 Budget::Bps(media.saturating_sub(audio_bps))
             }
             None if peer.lane.will_know() => Budget::Unknown,
@@ -113,9 +113,10 @@ impl Shard {
             "allocated"
         );
         let short = allocation.grants.contains(&Grant::NoBandwidth);
+        let wanted_bps = (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100;
         let ask = Ask {
             video: !places.is_empty(),
-            wanted_bps: (allocation.wanted_bps + audio_bps) * DESIRED_PERCENT / 100,
+            wanted_bps: wanted_bps * repaired / 1_000,
         };
         self.ask_for_bandwidth(now, key, ask);
         self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);

@@ -145,6 +145,10 @@ impl Shard {
             return;
         };
         if track.spec.muted || rtp.payload.is_empty() {
+            // It has come all the same.
+            if let Some(layer) = track.layers.get_mut(stream.layer) {
+                layer.count(*rtp.seq_no);
+            }
             return;
         }
         let params = peer

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Shard;
+use crate::layer::Layer;
 use crate::publish::{Packet, PeerKey, Publisher, Track, TrackKey};
-use crate::relay::{Arrived, Carried, Elsewhere, Media, Relayed, Said};
+use crate::relay::{Arrived, Carried, Elsewhere, Media, Relayed, Said, Wanted};
 use crate::{MediaKind, PeerId, RoomId, Source, TrackId, TrackSpec};
 
 impl Shard {
@@ -51,7 +52,7 @@ impl Shard {
                 }
                 self.on_layer_started(now, key);
             }
-            Said::Want { track, layers } => self.on_want(now, from, track, layers),
+            Said::Want { track, wanted } => self.on_want(now, from, track, wanted),
             Said::Keyframe { track, layer, lost } => match self.track_keys.get(&track) {
                 Some(&key) if lost => self.want_lost_keyframe(now, key, layer),
                 Some(&key) => self.want_keyframe(now, key, layer),
@@ -61,7 +62,7 @@ impl Shard {
     }
 
     /// A mirror wants other layers than before. What it has not had yet begins with a fresh keyframe.
-    fn on_want(&mut self, now: Instant, from: u8, id: TrackId, layers: u32) {
+    fn on_want(&mut self, now: Instant, from: u8, id: TrackId, wanted: Wanted) {
         let Some(&key) = self.track_keys.get(&id) else {
             return;
         };
@@ -72,7 +73,7 @@ impl Shard {
             return;
         };
         let before = *elsewhere;
-        elsewhere.layers = layers;
+        elsewhere.wanted = wanted;
         let after = *elsewhere;
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
@@ -285,8 +286,16 @@ impl Shard {
         }
     }
 
-    /// Tells a mirror's home which layers the people here want.
+    /// Tells a mirror's home which layers the people here want, and how much of them they look at.
     pub(super) fn want_layers(&mut self, key: TrackKey, wanted: &[bool]) {
+        let sized = |track: &Track| track.layers.iter().any(Layer::has_sizes);
+        let lines = (0..).zip(wanted).filter(|(_, wanted)| **wanted);
+        let lines = lines
+            .filter(|_| self.tracks.get(key).is_some_and(sized))
+            .map(|(layer, _)| self.lines_wanted(key, layer))
+            // Who wants all of one layer says nothing about the size of any.
+            .reduce(|a, b| Some(a?.max(b?)))
+            .flatten();
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
@@ -297,11 +306,12 @@ impl Shard {
             .iter()
             .rev()
             .fold(0, |layers, wanted| (layers << 1) | u32::from(*wanted));
-        if !track.is_audio() && track.told_wanted != layers {
-            track.told_wanted = layers;
+        let wanted = Wanted { layers, lines };
+        if !track.is_audio() && track.told_wanted != wanted {
+            track.told_wanted = wanted;
             let want = Said::Want {
                 track: track.spec.id,
-                layers,
+                wanted,
             };
             self.mailboxes.say(worker, want);
         }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use madang_simulation::World;
 use madang_simulation::catalogue::Study;
+use madang_simulation::measure::freezes_of;
 use madang_simulation::network::{Fate, Link};
 
 pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()> {
@@ -39,6 +40,11 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
                 r#""frame":{number},"of":"{publisher} {source:?}","layer":{layer},"temporal":{temporal},"key":{key},"age_us":{age}"#
             );
             lines.push((frame.at, what));
+        }
+        for freeze in freezes_of(world, seat.name, publisher, *source) {
+            let length = (freeze.end - freeze.start).as_millis();
+            let what = format!(r#""freeze_ms":{length},"of":"{publisher} {source:?}""#);
+            lines.push((freeze.start, what));
         }
     }
     lines.sort_by_key(|(at, _)| *at);

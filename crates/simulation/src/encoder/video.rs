@@ -125,14 +125,15 @@ impl VideoEncoder {
     /// only where there is enough for a picture worth looking at. What is taken, in bit/s.
     pub fn share(&mut self, bps: u64) -> u64 {
         let mut left = bps;
+        let smallest = self.layers.iter().position(|layer| layer.wanted);
         for (position, layer) in self.layers.iter_mut().enumerate() {
             let full = layer.spec.bitrate_bps;
             let enough = full * LAYER_PERCENT_MIN / 100;
             let share = match left.min(full) {
                 _ if !layer.wanted => 0,
                 share if share >= enough => share,
-                // The smallest goes on whatever happens.
-                share if position == 0 => share.max(SMALLEST_BPS),
+                // The smallest that is wanted goes on whatever happens.
+                share if Some(position) == smallest => share.max(SMALLEST_BPS),
                 _ => 0,
             };
             // A layer that comes back starts with a keyframe.

@@ -36,6 +36,9 @@ pub(super) fn perform(world: &mut World, action: &Action) {
         Action::Publish(name, source) => world.page_publishes(world.position(name), *source),
         Action::Unpublish(name, source) => world.page_unpublishes(world.position(name), *source),
         Action::Mute(name, source) => world.page_mutes(world.position(name), *source, true),
+        Action::MuteAtServer(name, source) => {
+            world.mute_at_server(world.position(name), *source);
+        }
         Action::Unmute(name, source) => world.page_mutes(world.position(name), *source, false),
         Action::Talk(name, level) => world.seat_named(name).browser.talk(Some(*level)),
         Action::Hush(name) => world.seat_named(name).browser.talk(None),

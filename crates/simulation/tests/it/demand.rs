@@ -45,9 +45,9 @@ fn fault_06_no_estimate_is_not_zero() {
 fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
     let narrow = LinkConfig {
         queue: ms(500),
-        ..LinkConfig::rate(110_000)
+        ..LinkConfig::rate(55_000)
     };
-    anna_looks_at_ben("a downlink of 110 kbit/s, a lowest layer of 120 and its headers")
+    anna_looks_at_ben("a downlink of 55 kbit/s, and half the frames of the lowest layer take more")
         .at(
             3_000,
             "her downlink gets narrow",
@@ -68,7 +68,7 @@ fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
             world.run_until(ms(40_000));
             let came = packets(world) - before;
             // Of its temporal layers, the first alone makes 75.
-            assert!(came > 60, "{came} video packets in ten seconds");
+            assert!(came > 40, "{came} video packets in ten seconds");
             let frames = world.frames("anna", "ben", Camera, ms(30_000));
             assert!(frames.iter().all(|frame| frame.tag.layer == 0));
         });

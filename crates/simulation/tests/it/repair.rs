@@ -1,15 +1,18 @@
 //! What gets lost comes again: pictures by retransmission, sound by redundancy; and what a publisher loses is not held
 //! against its viewers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
 use madang_core::limits::NACK_ATTEMPTS_MAX;
-use madang_simulation::Action::{Downlink, Join, JoinWith, LoseUp, Talk, Tile};
+use madang_simulation::Action::{
+    Downlink, Join, JoinWith, LoseUp, MuteAtServer, Talk, Tile, Unmute,
+};
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
-use crate::{SEEDS, ms};
+use crate::{SEEDS, anna_looks_at_ben, ms};
 
 /// The share of ben's sound that a listener could not play from `from` to `to`.
 fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
@@ -92,6 +95,31 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
                     .fold(lost, |lost, track| lost.max(track.loss));
             }
             assert!(lost > 0.03, "the loss was there: {lost} at most");
+        });
+}
+
+#[test]
+fn what_came_while_the_server_had_muted_somebody_is_no_loss() {
+    Plan::new("ben is muted by somebody else, and his browser goes on sending")
+        .at(0, "two start", [Join("ben"), Join("anna")])
+        .at(
+            3_000,
+            "he is muted",
+            [MuteAtServer("ben", Camera), MuteAtServer("ben", Microphone)],
+        )
+        .at(
+            6_000,
+            "and unmuted",
+            [Unmute("ben", Camera), Unmute("ben", Microphone)],
+        )
+        .run(SEEDS, |world| {
+            for after in 1..30 {
+                world.run_until(ms(6_000 + after * 100));
+                let published = world.explain("ben").published;
+                let loss = published.iter().map(|track| track.loss);
+                let loss = loss.fold(0.0, f32::max);
+                assert!(loss < 0.01, "{loss} at {:?}", world.now());
+            }
         });
 }
 
@@ -262,4 +290,44 @@ fn what_never_comes_is_given_up() {
             );
             assert!(resent.iter().all(|at| *at < ms(8_500)), "{resent:?}");
         });
+}
+
+/// Loses one packet of the only picture that anna is sent, and so many of those that repair it; how many of these are sent.
+fn repairs(world: &mut World, lost: usize) -> usize {
+    let mut packets = BTreeMap::new();
+    for (ssrc, _) in world.seat("anna").down.log().iter().filter_map(|it| it.rtp) {
+        *packets.entry(ssrc).or_insert(0) += 1;
+    }
+    let media = packets.iter().max_by_key(|(_, count)| **count);
+    let media = *media.unwrap().0;
+    let down = &mut world.seat_named("anna").down;
+    for ssrc in packets.into_keys() {
+        let count = if ssrc == media { 1 } else { lost };
+        down.drop_next(ScriptedDrop { ssrc, count });
+    }
+    let now = world.now();
+    world.run_until(now + ms(400));
+    let log = world.seat("anna").down.log().iter();
+    let since = log.filter(|passage| passage.at > now);
+    since
+        .filter(|it| it.rtp.is_some_and(|(ssrc, _)| ssrc != media))
+        .count()
+}
+
+#[test]
+fn what_is_lost_again_is_sent_more_often_and_all_of_it_while_nothing_is_known_of_the_link() {
+    for seed in [1, 2, 3] {
+        let plan = anna_looks_at_ben("single packets get lost on the way to anna");
+        plan.at(5_000, "all is well", [])
+            .play(seed, 1, &["anna"], |world| {
+                assert_eq!(repairs(world, 0), 1, "on a link that loses next to nothing");
+                world.run_until(world.now() + ms(5_000));
+                assert_eq!(repairs(world, 1), 1 + 2, "the first of which was lost");
+            });
+        let plan = anna_looks_at_ben("a packet gets lost soon after anna has come");
+        plan.at(700, "she has just come", [])
+            .play(seed, 1, &["anna"], |world| {
+                assert_eq!(repairs(world, 0), 2, "on a link of which nothing is known");
+            });
+    }
 }

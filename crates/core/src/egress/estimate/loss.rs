@@ -4,8 +4,10 @@
 //! 15 % at any rate, and a policer without a queue must be heard at 5 %. What tells them apart is whether
 //! loss goes away at a lower rate: so the rate is lowered for a moment, and the answer is remembered.
 
+use std::collections::VecDeque;
+
 use super::aimd::Path;
-use super::observation::{Observation, PACKETS_MIN, Seen};
+use super::observation::{Observation, PACKETS_MIN, Seen, Share};
 
 /// Loss that is never asked about. Lower would start experiments by chance.
 const NATURAL_MIN: f64 = 0.02;
@@ -28,6 +30,12 @@ const DOUBTS_MAX: u8 = 3;
 /// An experiment is of so many packets that this many losses in a row would be seen if nothing changed. More
 /// of them take longer, fewer stay away by chance.
 const RUNS: f64 = 4.0;
+/// What was lost lately at a lower rate answers, too: at no more than this share of the present one, and no longer ago. A
+/// higher share would not show a difference, older observations may be of another path.
+const LOWER: f64 = 0.8;
+const PAST_US: i64 = 10_000_000;
+/// Observations take 250 ms and more.
+const PAST_MAX: usize = 40;
 /// Retransmissions make up for so much loss. More is a picture that stands until less is sent.
 const BEARABLE: f64 = 0.3;
 /// Share of what came through that is sent during an experiment. Nearer to 1 would not show a
@@ -53,6 +61,8 @@ const CERTAIN: f64 = 0.3;
 const SHALLOW_QUEUE_US: f64 = 40_000.0;
 /// Share of the newest observation in the loss that is reported.
 const REPORTED_WEIGHT: f64 = 0.3;
+/// What so many observations say is known, about a second of video. Fewer take chance for a path without loss.
+const KNOWN_OBSERVATIONS: u8 = 4;
 
 #[derive(Debug)]
 pub(super) struct Loss {
@@ -64,9 +74,15 @@ pub(super) struct Loss {
     limit: Option<Limit>,
     experiment: Option<Experiment>,
     observation: Observation,
+    /// The last observation, where it was unusual.
+    suspicion: Option<Seen>,
+    /// What was seen lately without a queue, and when.
+    past: VecDeque<(i64, Seen)>,
     /// What left before this was lost for a known reason.
     explained: i64,
     reported: f64,
+    /// How many observations that comes from, up to [`KNOWN_OBSERVATIONS`].
+    observations: u8,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -103,8 +119,11 @@ impl Loss {
             limit: None,
             experiment: None,
             observation: Observation::default(),
+            suspicion: None,
+            past: VecDeque::with_capacity(PAST_MAX),
             explained: 0,
             reported: 0.0,
+            observations: 0,
         }
     }
 
@@ -125,9 +144,9 @@ impl Loss {
         (self.experiment).is_some_and(|experiment| experiment.loss < BEARABLE)
     }
 
-    /// The share of packets that is lost.
-    pub(super) fn reported(&self) -> f64 {
-        self.reported
+    /// The share of packets that is lost, once it is known.
+    pub(super) fn reported(&self) -> Option<f64> {
+        (self.observations >= KNOWN_OBSERVATIONS).then_some(self.reported)
     }
 
     /// Loss that this path has at any rate.
@@ -168,35 +187,79 @@ impl Loss {
             return;
         };
         self.reported += REPORTED_WEIGHT * (seen.loss() - self.reported);
+        self.observations = (self.observations + 1).min(KNOWN_OBSERVATIONS);
         match self.experiment.take() {
             Some(experiment) => self.conclude(at, experiment, seen),
-            None if !self.unusual(seen) => self.follow(seen),
+            None if !self.unusual(seen) => {
+                self.suspicion = None;
+                self.follow(seen);
+            }
             // No need to ask: a link has become narrow, and every moment at this rate is lost picture.
             None if seen.loss() > CERTAIN && path.queue_us > SHALLOW_QUEUE_US => {
                 self.found(at, delivered(seen, path));
             }
             None if self.contradicts(seen, path) => self.learn((self.natural + seen.loss()) / 2.0),
-            None if path.limited => {}
-            None => self.experiment(at, rate, seen, path),
+            None => match self.answered(at, seen) {
+                Some(loss) => self.learn(loss),
+                None if path.limited => {}
+                None if self.suspects(seen) => self.experiment(at, rate, seen, path),
+                None => self.suspicion = Some(seen),
+            },
         }
+        self.remember(at, seen, path);
+    }
+
+    fn remember(&mut self, at: i64, seen: Seen, path: Path) {
+        if self.past.len() >= PAST_MAX {
+            self.past.pop_front();
+        }
+        if path.queue_us < SHALLOW_QUEUE_US {
+            self.past.push_back((at, seen));
+        }
+    }
+
+    /// The loss of this path, where as much was lost at lower rates, so that no experiment is needed.
+    fn answered(&self, at: i64, seen: Seen) -> Option<f64> {
+        let lower = self
+            .past
+            .iter()
+            .filter(|(then, past)| at - then < PAST_US && past.sent < seen.sent * LOWER);
+        let lower = lower.fold(Share::default(), |share, (_, past)| share.with(*past));
+        let enough = lower.packets >= f64::from(packets_for(seen));
+        (enough && !self.caused(seen.loss(), lower.loss()))
+            .then(|| (seen.loss() + lower.loss()) / 2.0)
+    }
+
+    /// Whether it has just been unusual at this rate, too: by chance it is not twice in a row, and the second time is not chosen
+    /// because much was lost, so that what an experiment shows can be compared to it.
+    fn suspects(&mut self, seen: Seen) -> bool {
+        let before = self.suspicion.take().map(|before| before.sent / seen.sent);
+        before.is_some_and(|ratio| (LOWER..=1.0 / LOWER).contains(&ratio))
+    }
+
+    /// Whether so much less is lost than was that the rate was the cause.
+    fn caused(&self, before: f64, now: f64) -> bool {
+        let excess = (before - self.natural).max(0.0);
+        now < before - excess / 2.0
     }
 
     /// Everything that has left until now went into a path that has become narrow: what gets lost of it says nothing.
     pub(super) fn explain(&mut self, at: i64) {
         self.explained = at;
         self.experiment = None;
+        self.past.clear();
+        self.suspicion = None;
         self.observation = Observation::default();
     }
 
     fn experiment(&mut self, at: i64, rate: f64, seen: Seen, path: Path) {
         let delivered = delivered(seen, path);
-        let packets = super::bps(RUNS * seen.run / seen.loss());
         self.experiment = Some(Experiment {
             since: at,
             rate: (delivered * EXPERIMENT).min(rate),
             delivered,
             loss: seen.loss(),
-            packets: u32::try_from(packets).unwrap_or(u32::MAX).max(PACKETS_MIN),
+            packets: packets_for(seen),
             shallow: path.queue_us < SHALLOW_QUEUE_US,
         });
         self.observation = Observation::default();
@@ -220,9 +283,7 @@ impl Loss {
     }
 
     fn conclude(&mut self, at: i64, experiment: Experiment, seen: Seen) {
-        let excess = (experiment.loss - self.natural).max(0.0);
-        let caused = seen.loss() < experiment.loss - excess / 2.0;
-        if caused {
+        if self.caused(experiment.loss, seen.loss()) {
             if experiment.shallow {
                 self.shallow = Some(at);
             }
@@ -299,6 +360,12 @@ impl Loss {
             self.limit = None;
         }
     }
+}
+
+/// How many packets an answer takes to what was seen.
+fn packets_for(seen: Seen) -> u32 {
+    let packets = super::bps(RUNS * seen.run / seen.loss());
+    u32::try_from(packets).unwrap_or(u32::MAX).max(PACKETS_MIN)
 }
 
 /// Bits per second that came through.

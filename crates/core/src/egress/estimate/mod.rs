@@ -269,9 +269,9 @@ impl Estimator {
         self.rtt_us.map(|rtt| Duration::from_micros(bps(rtt)))
     }
 
-    /// How many of 1,000 packets were lost lately.
-    pub(crate) fn loss_permille(&self) -> u64 {
-        bps(self.loss.reported() * 1e3)
+    /// How many of 1,000 packets were lost lately; `None` until so many have been reported that it can be said.
+    pub(crate) fn loss_permille(&self) -> Option<u64> {
+        self.loss.reported().map(|share| bps(share * 1e3))
     }
 
     fn estimate(&self) -> f64 {

@@ -43,6 +43,26 @@ pub(super) struct Seen {
     pub(super) sent: f64,
 }
 
+/// What several observations say of loss together.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Share {
+    pub(super) packets: f64,
+    lost: f64,
+}
+
+impl Share {
+    pub(super) fn with(self, seen: Seen) -> Self {
+        Self {
+            packets: self.packets + seen.packets,
+            lost: self.lost + seen.lost,
+        }
+    }
+
+    pub(super) fn loss(self) -> f64 {
+        self.lost / self.packets.max(1.0)
+    }
+}
+
 impl Seen {
     pub(super) fn loss(self) -> f64 {
         self.lost / self.packets

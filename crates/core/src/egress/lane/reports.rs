@@ -70,7 +70,7 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
-                        self.redundancy.on_loss(now, self.estimator.loss_permille());
+                        self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),

@@ -11,16 +11,26 @@ const STEP_US: i64 = 3_000;
 
 /// Sends a packet each 3 ms, of which every `one_in`th is lost, as long as `lossy` says so of the limit.
 fn run(loss: &mut Loss, from: i64, one_in: i64, lossy: impl Fn(Option<f64>) -> bool) -> i64 {
-    let path = Path {
-        acked: Some(3e6),
-        rtt_us: 50_000.0,
-        queue_us: 0.0,
-        limited: false,
-    };
+    run_sized(loss, from, (1_200, one_in), lossy)
+}
+
+/// The same with packets of this size. Small ones are less than could be sent, as is known from the last moments.
+fn run_sized(
+    loss: &mut Loss,
+    from: i64,
+    (bytes, one_in): (u16, i64),
+    lossy: impl Fn(Option<f64>) -> bool,
+) -> i64 {
     for packet in 0..600 {
+        let path = Path {
+            acked: Some(3e6),
+            rtt_us: 50_000.0,
+            queue_us: 0.0,
+            limited: bytes < 800 || (from > 0 && packet < 100),
+        };
         let at = from + packet * STEP_US;
         let lost = packet % one_in == 1 && lossy(loss.limit());
-        loss.add(at, 1_200, lost);
+        loss.add(at, bytes, lost);
         if packet % 20 == 0 {
             loss.update(at, 20 * STEP_US, 3.2e6, path);
         }
@@ -35,6 +45,25 @@ fn loss_that_stays_at_a_lower_rate_is_the_paths_nature() {
     assert!((loss.natural() - 0.125).abs() < 0.05);
     assert_eq!(loss.limit(), None);
     assert!(!loss.shallow(0));
+}
+
+#[test]
+fn loss_that_was_the_same_at_a_lower_rate_needs_no_experiment() {
+    let mut loss = Loss::new();
+    let later = run_sized(&mut loss, 0, (300, 8), |_| true);
+    run(&mut loss, later, 8, |limit| {
+        assert_eq!(limit, None, "the rate was lowered to find that out");
+        true
+    });
+    assert!((loss.natural() - 0.125).abs() < 0.05);
+}
+
+#[test]
+fn loss_that_was_not_there_at_a_lower_rate_limits_a_higher_one() {
+    let mut loss = Loss::new();
+    let later = run_sized(&mut loss, 0, (300, 600), |_| true);
+    run(&mut loss, later, 4, |limit| limit.is_none());
+    assert!(loss.limit().is_some_and(|limit| limit < 2.6e6));
 }
 
 #[test]
@@ -79,9 +108,9 @@ fn a_report_that_begins_with_an_arrival_tells_of_what_is_missing_before_it() {
         estimator.on_feedback(left(u32::from(number) * 4 + 4), &feedback);
     }
     assert!(
-        estimator.loss_permille() > 700,
+        estimator.loss_permille().unwrap() > 700,
         "{}",
-        estimator.loss_permille()
+        estimator.loss_permille().unwrap()
     );
     let estimate = estimator.estimate_bps().unwrap();
     assert!(estimate < 500_000, "{estimate} where 240,000 came through");
