@@ -280,15 +280,36 @@ async fn whip_11_ice_servers_are_links() {
             .collect::<Vec<_>>(),
         expected
     );
-    let options = request(server.address, "OPTIONS /whip/r", "").await;
-    assert_eq!(options.all("link"), expected);
+    let (ann, none) = (token("ann", json!({})), [""; 0]);
+    for (head, links) in [
+        (
+            format!("OPTIONS /whip/r\nauthorization: Bearer {ann}"),
+            &expected[..],
+        ),
+        (format!("OPTIONS /whip/r/{ann}"), &expected[..]),
+        // Its room is another one, or nobody's at all.
+        (
+            format!("OPTIONS /whip/other\nauthorization: Bearer {ann}"),
+            &[],
+        ),
+        ("OPTIONS /whip/r".into(), &[]),
+        ("OPTIONS /whip/%ff".into(), &[]),
+    ] {
+        let options = request(server.address, &head, "").await;
+        assert_eq!(
+            (options.status, options.all("link").len()),
+            (204, links.len()),
+            "{head}"
+        );
+        assert_eq!(options.all("link"), links, "{head}");
+    }
     let preflight = request(
         server.address,
         "OPTIONS /whip/r\norigin: https://a.example\naccess-control-request-method: POST",
         "",
     )
     .await;
-    assert_eq!(preflight.all("link"), [""; 0]);
+    assert_eq!(preflight.all("link"), none);
 }
 
 #[tokio::test]
@@ -376,6 +397,7 @@ async fn whip_15_who_is_sent_to_another_node_is_limited_too() {
 #[tokio::test]
 async fn whip_15_requests_are_limited_by_token() {
     let mut config = config();
+    config.trust_forwarded_for = true;
     config.limits.requests_per_second_per_address = 1;
     config.limits.requests_burst_per_address = 2;
     let server = Server::start(config).await;
@@ -385,7 +407,19 @@ async fn whip_15_requests_are_limited_by_token() {
         let response = request(server.address, &head, &offer()).await;
         assert_eq!(response.status, status);
     }
-    assert_eq!(post(&server, "/whip/r", "bob", &offer()).await.status, 201);
+    let bob = post(&server, "/whip/r", "bob", &offer()).await;
+    let path = path_of(&server, &bob);
+    // Requests about a session count, too, wherever they come from.
+    let cat = crate::harness::token("cat", json!({}));
+    let from = |host: u8| format!("authorization: Bearer {cat}\nx-forwarded-for: 192.0.2.{host}");
+    for (host, status) in [(1, 204), (2, 204), (3, 429)] {
+        let response = patch(&server, &path, &from(host), &fragment("abcd", 1)).await;
+        assert_eq!(response.status, status);
+    }
+    let head = format!("DELETE {path}\n{}", from(4));
+    assert_eq!(request(server.address, &head, "").await.status, 429);
+    let head = format!("DELETE {path}\nx-forwarded-for: 192.0.2.4");
+    assert_eq!(request(server.address, &head, "").await.status, 200);
 }
 
 #[tokio::test]
@@ -408,6 +442,11 @@ async fn whip_17_every_method_has_its_answer() {
     for path in ["/whip/r", "/whep/r", session.as_str()] {
         assert_eq!(ask("GET", path).await.status, 204, "{path}");
         assert_eq!(ask("OPTIONS", path).await.status, 204, "{path}");
+    }
+    for path in ["/whip/r", session.as_str()] {
+        let head = ask("HEAD", path).await;
+        assert_eq!(head.status, 204, "{path}");
+        assert_eq!(head.header("content-length"), None, "RFC 9110 section 8.6");
     }
     assert_eq!(
         ask("OPTIONS", "/whip/r").await.header("accept-post"),
@@ -485,6 +524,9 @@ async fn whip_19_errors_are_problem_details() {
         (401, format!("POST /whip/r\n{SDP}"), ""),
         (403, format!("POST /whip/other\n{good}"), ""),
         (404, "GET /whip/r/sessions/none".to_owned(), ""),
+        (404, format!("POST /whip\n{good}"), ""),
+        (404, format!("POST /whep/r/\n{good}"), ""),
+        (404, format!("POST {session}/events"), ""),
         (405, "PUT /whip/r".to_owned(), ""),
         (413, format!("POST /whip/r\n{good}"), large.as_str()),
         (
@@ -509,8 +551,9 @@ async fn whip_37_pages_of_other_origins_can_read_everything() {
     let server = start().await;
     let (session, created) = published(&server).await;
     let unauthorized = request(server.address, &format!("POST /whip/r\n{SDP}"), &offer()).await;
-    let nowhere = request(server.address, "DELETE /whip/r/sessions/x", "").await;
-    for response in [&created, &unauthorized, &nowhere] {
+    let ended = request(server.address, "DELETE /whip/r/sessions/x", "").await;
+    let nowhere = request(server.address, "GET /whip/r/", "").await;
+    for response in [&created, &unauthorized, &ended, &nowhere] {
         assert_eq!(response.header("access-control-allow-origin"), Some("*"));
         assert_eq!(
             response.header("access-control-expose-headers"),
