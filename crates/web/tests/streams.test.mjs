@@ -125,6 +125,20 @@ call.story('where the browser gives neither camera nor microphone, the page says
   await screenshot(cai, 'broadcast-refused');
 });
 
+call.story('a broadcast goes over to a screen and back to the camera, and who watches goes along', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea');
+  await watches(bea, 'red');
+  await ada.click('screen-toggle');
+  await eventually('Ada shares a screen', () => ada.attribute('preview', 'data-source'), (source) => source === 'screen');
+  await watches(bea, 'test picture');
+  await screenshot(bea, 'watch-screen');
+  await ada.click('screen-toggle');
+  await watches(bea, 'red');
+  await playerIs(bea, 'playing');
+  assert.equal(await countPeerConnections(bea), 1);
+});
+
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {
   await broadcast(call, red, 'Ada', { query: CAMERA });
   const bea = await watch(call, blue, 'Bea');

@@ -80,7 +80,7 @@ pub(super) fn head(purpose: Purpose) -> Response {
 
 /// Servers for ICE are named to who may come in alone: what they want to know of a client is as secret as a token (RFC 9725
 /// section 4.6 has them on authenticated requests).
-pub(super) async fn options(
+pub(super) fn options(
     purpose: Purpose,
     State(gateway): State<Arc<Gateway>>,
     ConnectInfo(connected): ConnectInfo<SocketAddr>,

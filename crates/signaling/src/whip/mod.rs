@@ -132,7 +132,7 @@ fn endpoint_routes(
     purpose: Purpose,
 ) -> MethodRouter<Arc<Gateway>> {
     let head = move || async move { endpoint::head(purpose) };
-    let options = move |gateway, from, uri, place, headers| {
+    let options = move |gateway, from, uri, place, headers| async move {
         endpoint::options(purpose, gateway, from, uri, place, headers)
     };
     posted
