@@ -78,8 +78,8 @@ pub(super) fn head(purpose: Purpose) -> Response {
     }
 }
 
-/// Servers for ICE are named to who may come in alone: what they want to know of a client is as secret as a token (RFC 9725
-/// section 4.6 has them on authenticated requests).
+/// Servers for ICE are named only to a client that would be let in: with them go credentials, and RFC 9725 section 4.6 has
+/// them on authenticated requests.
 pub(super) fn options(
     purpose: Purpose,
     State(gateway): State<Arc<Gateway>>,
