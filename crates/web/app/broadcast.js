@@ -3,7 +3,8 @@ import { WhipPublisher } from '../client/index.js';
 import { BroadcastSource } from './broadcast-source.js';
 import { makeCopyButton } from './copy-link.js';
 import { DeviceMenus } from './device-menus.js';
-import { element, part, setAttributes, setIcon, setPressed } from './dom.js';
+import { part, setAttributes, setIcon, setPressed } from './dom.js';
+import { mediaFailures, showFailures } from './failures.js';
 import { LocalMedia } from './local-media.js';
 import { Meter } from './meter.js';
 import { SentLayers } from './sent-layers.js';
@@ -12,7 +13,7 @@ import { toast } from './toast.js';
 
 /**
  * @typedef {'off' | 'connecting' | 'live' | 'reconnecting'} BroadcastState
- * @typedef {{title: string, remedy: string, code: string}} Failure
+ * @typedef {import('./failures.js').Failure} Failure
  */
 
 const TOGGLES = /** @type {const} */ ([
@@ -69,7 +70,6 @@ class BroadcastPage {
     screen.addEventListener('click', () => this.#source.toggleScreen());
     this.#source.on('change', () => this.#sourceChanged());
     this.#source.on('failed', ({ title, remedy }) => toast(`${title}.`, remedy, 'error'));
-    this.#media.on('failed', ({ words }) => this.#explain({ ...words, code: words.name }));
     part(document, 'entrance', HTMLFormElement).addEventListener('submit', (event) => {
       event.preventDefault();
       if (this.publisher) this.#stop();
@@ -190,12 +190,8 @@ class BroadcastPage {
   }
 
   #renderError() {
-    const box = part(document, 'error-box', HTMLElement);
-    box.hidden = this.#failure === null;
-    setAttributes(box, { 'data-code': this.#failure?.code ?? '' });
-    if (!this.#failure) return;
-    const { title, remedy } = this.#failure;
-    part(box, 'error-text', HTMLElement).replaceChildren(element('p', {}, element('b', {}, `${title}.`), ` ${remedy}`));
+    const failures = mediaFailures(this.#media.errors);
+    showFailures(this.#root, this.#failure ? [this.#failure, ...failures] : failures);
   }
 
   /** @param {string} name @param {string | null} value */

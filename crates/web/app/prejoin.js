@@ -1,8 +1,8 @@
 /** The page before the call: preview, devices, name. */
-import { describeMediaError } from '../client/index.js';
 import { makeCopyButton } from './copy-link.js';
 import { DeviceMenus } from './device-menus.js';
 import { elementOf, part, setAttributes, setPressed, element, setIcon } from './dom.js';
+import { mediaFailures, showFailures } from './failures.js';
 import { Meter } from './meter.js';
 import { linkTo } from './place.js';
 import { recall, remember } from './preferences.js';
@@ -10,7 +10,7 @@ import { recall, remember } from './preferences.js';
 /**
  * @typedef {import('./local-media.js').LocalMedia} LocalMedia
  * @typedef {import('./local-media.js').Kind} Kind
- * @typedef {{code: string, title: string, remedy: string}} Failure
+ * @typedef {import('./failures.js').Failure} Failure
  */
 
 const TOGGLES = /** @type {const} */ ([
@@ -102,7 +102,7 @@ export class PrejoinPage {
     }
     this.#renderPreview(tracks.camera);
     this.#meter.listenTo(tracks.microphone);
-    this.#renderErrors(this.#failure ? [this.#failure] : mediaFailures(errors));
+    showFailures(this.root, this.#failure ? [this.#failure] : mediaFailures(errors));
   }
 
   /** @param {MediaStreamTrack | null} camera */
@@ -119,26 +119,4 @@ export class PrejoinPage {
     empty.querySelector('span')?.remove();
     empty.append(element('span', {}, words));
   }
-
-  /** @param {Failure[]} failures the most important one first */
-  #renderErrors(failures) {
-    const box = part(this.root, 'error-box', HTMLElement);
-    box.hidden = failures.length === 0;
-    setAttributes(box, { 'data-code': failures[0]?.code ?? '' });
-    const paragraphs = failures.map(({ title, remedy }) => element('p', {}, element('b', {}, `${title}.`), ` ${remedy}`));
-    part(box, 'error-text', HTMLElement).replaceChildren(...paragraphs);
-  }
 }
-
-/**
- * One text where both devices fail for the same reason.
- * @param {LocalMedia['errors']} errors
- * @returns {Failure[]}
- */
-function mediaFailures({ camera, microphone }) {
-  const same = camera && camera.name === microphone?.name && SHARED_REASONS.includes(camera.name);
-  const words = same ? [describeMediaError(camera.name, 'camera and microphone')] : [camera, microphone];
-  return words.flatMap((one) => (one ? [{ ...one, code: one.name }] : []));
-}
-
-const SHARED_REASONS = ['NotAllowedError', 'NotFoundError', 'SecurityError'];

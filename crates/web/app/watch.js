@@ -24,6 +24,8 @@ class WatchPage {
   #controls;
   /** Whether somebody publishes, as far as the server says. @type {boolean | null} */
   #active = null;
+  /** When somebody began to. */
+  #activeAt = 0;
   #flowing = false;
   /** When media came last. @type {number | null} */
   #seenAt = null;
@@ -58,6 +60,7 @@ class WatchPage {
     player.on('failed', (error) => this.#failed(error));
     player.on('closed', (error) => this.#failed(error));
     player.on('active', (active) => {
+      if (active && !this.#active) this.#activeAt = performance.now();
       this.#active = active;
       this.#render();
     });
@@ -115,7 +118,8 @@ class WatchPage {
     if (this.#failure?.code === 'no_publisher') return 'waiting';
     if (state !== 'connected') return this.#seenAt !== null || this.#failure ? 'reconnecting' : 'connecting';
     if (this.#flowing) return 'playing';
-    if (this.#active) return 'connecting';
+    // The server takes 30 seconds to notice that a publisher has gone without a word.
+    if (this.#active && (this.#seenAt ?? 0) <= this.#activeAt) return 'connecting';
     const gone = this.#seenAt !== null && performance.now() - this.#seenAt > GONE_AFTER_MS;
     return gone ? 'ended' : 'waiting';
   }

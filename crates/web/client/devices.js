@@ -175,7 +175,7 @@ const MEDIA_ERRORS = {
   },
   NotFoundError: {
     title: 'No {device} was found',
-    remedy: 'Plug one in or switch it on; it is noticed by itself. You can also join without it.',
+    remedy: 'Plug one in or switch it on; it is noticed by itself. You can also go on without it.',
   },
   NotReadableError: {
     title: 'Your {device} is busy or does not answer',

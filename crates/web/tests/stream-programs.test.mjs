@@ -38,6 +38,22 @@ for (const [role, flags] of /** @type {const} */ ([['server', []], ['client', ['
   });
 }
 
+call.story('who watches a publisher that dies without a word is told that it is interrupted, before the server gives it up', async () => {
+  const before = start(ffmpeg(endpoint(call, 'whip')));
+  const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
+  await told(before, () => watches(bea, 'blue'));
+  await bea.evaluate(recordStates);
+  before.kill();
+  await playerIs(bea, 'waiting');
+  assert.match(await bea.text('curtain'), /interrupted/);
+  // No picture is promised that does not come.
+  assert.deepEqual(await bea.evaluate(recordedStates), ['playing', 'waiting']);
+  const after = start(ffmpeg(endpoint(call, 'whip')));
+  await told(after, () => playerIs(bea, 'playing'));
+  await seesMovement(bea);
+  await after.stop();
+});
+
 call.story('whip_43: who comes late to a publisher that sends keyframes when it likes sees a picture at once', async () => {
   const program = start(ffmpeg(endpoint(call, 'whip'), [], { interval: KEYFRAME_FRAMES }));
   const ada = await watch(call, chromium, 'Ada', { query: `#token=${streamToken(call, 'ada')}` });
@@ -87,6 +103,18 @@ call.story('the log says why GStreamer before 1.28 cannot connect', async () => 
   const said = () => call.server.log.some((line) => line.includes('its certificate must be one of ECDSA'));
   await told(program, () => eventually('the server gives the reason', said));
 });
+
+/** Notes every state of the player. */
+function recordStates() {
+  const player = /** @type {HTMLElement} */ (document.querySelector('[data-test="player"]'));
+  const states = [player.dataset.state];
+  new MutationObserver(() => player.dataset.state !== states.at(-1) && states.push(player.dataset.state)).observe(player, { attributes: true });
+  Object.assign(window, { states });
+}
+
+function recordedStates() {
+  return /** @type {any} */ (window).states;
+}
 
 function formatsOf() {
   /** @type {import('../client/roster.js').RemoteTrack[]} */

@@ -15,11 +15,13 @@ const call = new Call();
 /** @type {Browser} */ let red;
 /** @type {Browser} */ let blue;
 /** @type {Browser} */ let firefox;
+/** @type {Browser} */ let refusing;
 
 before(async () => {
   red = await call.chromium({ colour: COLOURS.red, hertz: 500 });
   blue = await call.chromium({ colour: COLOURS.blue, hertz: 700 });
   firefox = call.keep(await startFirefox());
+  refusing = await call.chromium({ grant: false });
 });
 
 call.story('Chromium broadcasts; Chromium and Firefox watch and hear it', async () => {
@@ -111,6 +113,30 @@ call.story('two broadcasts in one room leave each other alone', async () => {
     await watches(viewer, colour);
   }
   for (const publisher of [ada, cai]) await isLive(publisher);
+});
+
+call.story('where the browser gives neither camera nor microphone, the page says so, and what can be done', async () => {
+  const cai = await call.tab(refusing, 'Cai');
+  await cai.open(`http://127.0.0.1:${call.server.httpPort}/broadcast/${call.room}`, 'broadcast');
+  await eventually('Cai is told of both', () => cai.text('error-text'), (text) => /camera and microphone/.test(text));
+  await cai.click('live-button');
+  await eventually('Cai is told what that means', () => cai.attribute('error-box', 'data-code'), (code) => code === 'nothing');
+  assert.match(await cai.text('error-text'), /camera and microphone/);
+  await screenshot(cai, 'broadcast-refused');
+});
+
+call.story('a broadcast goes over to a screen and back to the camera, and who watches goes along', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  const bea = await watch(call, blue, 'Bea');
+  await watches(bea, 'red');
+  await ada.click('screen-toggle');
+  await eventually('Ada shares a screen', () => ada.attribute('preview', 'data-source'), (source) => source === 'screen');
+  await watches(bea, 'test picture');
+  await screenshot(bea, 'watch-screen');
+  await ada.click('screen-toggle');
+  await watches(bea, 'red');
+  await playerIs(bea, 'playing');
+  assert.equal(await countPeerConnections(bea), 1);
 });
 
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {

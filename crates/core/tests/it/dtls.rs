@@ -74,6 +74,16 @@ fn whip_29_a_client_that_is_gone_in_a_restart_is_ended() {
 }
 
 #[test]
+fn whip_25_addresses_of_before_a_restart_are_forgotten() {
+    for says_where in [true, false] {
+        let mut pair = Pair::new("actpass", |_| <[u8]>::to_vec);
+        assert!(pair.connect());
+        pair.restart(|line| says_where || !line.starts_with("a=candidate"));
+        assert_eq!(pair.is_looked_for(), says_where);
+    }
+}
+
+#[test]
 fn whip_27_28_who_is_to_go_is_told_by_dtls_at_once() {
     let mut pair = Pair::new("actpass", |_| <[u8]>::to_vec);
     assert!(pair.connect() && pair.rtc.is_alive());
@@ -176,6 +186,20 @@ impl<S: Fn(&[u8]) -> Vec<u8>> Pair<S> {
         let answer = answers.next().unwrap().sdp.to_string();
         let answer = SdpAnswer::from_sdp_string(&answer).unwrap();
         self.rtc.sdp_api().accept_answer(pending, answer).unwrap();
+    }
+
+    /// Whether the server makes connectivity checks in the next seconds, to a client that says nothing.
+    fn is_looked_for(&mut self) -> bool {
+        let mut checks = 0;
+        for _ in 0..300 {
+            self.now += Duration::from_millis(10);
+            self.shard.handle_timeout(self.now);
+            self.shard.flush(self.now);
+            let sent = self.shard.outbox().datagrams();
+            checks += sent.filter(|(_, sent)| sent.starts_with(&[0, 1])).count();
+            self.shard.outbox().clear();
+        }
+        checks > 0
     }
 
     /// Whether the server keeps the client for that many seconds.

@@ -116,9 +116,7 @@ impl Auth {
                 renewal: None,
             }),
             (Self::Keys(keys), Some(Secret(token))) => keys.check(token),
-            (Self::Keys(_), None) => Err(unauthorized(
-                "this server wants a token: send one in the field 'token'",
-            )),
+            (Self::Keys(_), None) => Err(unauthorized("this server wants a token, and none came")),
         }
     }
 }

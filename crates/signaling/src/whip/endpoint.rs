@@ -78,9 +78,25 @@ pub(super) fn head(purpose: Purpose) -> Response {
     }
 }
 
-pub(super) async fn options(State(gateway): State<Arc<Gateway>>, headers: HeaderMap) -> Response {
+/// Servers for ICE are named only to a client that would be let in: with them go credentials, and RFC 9725 section 4.6 has
+/// them on authenticated requests.
+pub(super) fn options(
+    purpose: Purpose,
+    State(gateway): State<Arc<Gateway>>,
+    ConnectInfo(connected): ConnectInfo<SocketAddr>,
+    uri: Uri,
+    place: Result<Path<Place>, Problem>,
+    headers: HeaderMap,
+) -> Response {
     let mut response = (StatusCode::NO_CONTENT, [(ACCEPT_POST, SDP)]).into_response();
-    if !cors::is_preflight(&Method::OPTIONS, &headers) {
+    if cors::is_preflight(&Method::OPTIONS, &headers) {
+        return response;
+    }
+    let from = (connected, &uri);
+    let call = place.and_then(|Path(place)| {
+        Call::new(&gateway, purpose, from, place, Asked::default(), &headers)
+    });
+    if call.and_then(|call| gateway.participant(&call)).is_ok() {
         links::add_ice_servers(response.headers_mut(), &gateway.hub.config().ice_servers);
     }
     response

@@ -17,13 +17,18 @@ mod request;
 mod resource;
 mod session;
 
+use std::convert::Infallible;
 use std::hash::RandomState;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::http::StatusCode;
-use axum::middleware::from_fn;
+use axum::body::{Body, Bytes};
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::middleware::{Next, from_fn};
+use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
+use futures_util::stream;
 
 use crate::hub::Hub;
 use problem::Problem;
@@ -83,8 +88,43 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
             stream_routes(),
         )
         .route("/whep/{room}/sessions/{id}/layers", layer_routes())
+        .merge(nowhere())
+        .layer(from_fn(without_length))
         .layer(from_fn(cors::add))
         .with_state(gateway)
+}
+
+/// What is easily asked for instead of an endpoint or a session, and told so as all else is.
+fn nowhere() -> Router<Arc<Gateway>> {
+    let paths = [
+        "/whip",
+        "/whip/",
+        "/whip/{room}/",
+        "/whip/{room}/{token}/",
+        "/whip/{room}/sessions/{id}/{*rest}",
+        "/whep",
+        "/whep/",
+        "/whep/{room}/",
+        "/whep/{room}/{token}/",
+    ];
+    let told = || {
+        MethodRouter::new()
+            .options(extension_options)
+            .fallback(|| async { Problem::no_such_address() })
+    };
+    let add = |router: Router<_>, path| router.route(path, told());
+    paths.into_iter().fold(Router::new(), add)
+}
+
+/// A 204 has no `Content-Length` (RFC 9110 section 8.6), and axum adds one to HEAD's where it knows the length of the body.
+async fn without_length(request: Request, next: Next) -> Response {
+    let is_head = request.method() == Method::HEAD;
+    let response = next.run(request).await;
+    if is_head && response.status() == StatusCode::NO_CONTENT {
+        let unknown = stream::empty::<Result<Bytes, Infallible>>();
+        return response.map(|_| Body::from_stream(unknown));
+    }
+    response
 }
 
 fn endpoint_routes(
@@ -92,10 +132,13 @@ fn endpoint_routes(
     purpose: Purpose,
 ) -> MethodRouter<Arc<Gateway>> {
     let head = move || async move { endpoint::head(purpose) };
+    let options = move |gateway, from, uri, place, headers| async move {
+        endpoint::options(purpose, gateway, from, uri, place, headers)
+    };
     posted
         .get(endpoint::get)
         .head(head)
-        .options(endpoint::options)
+        .options(options)
         .fallback(|| async { Problem::method("GET, HEAD, OPTIONS, POST") })
 }
 

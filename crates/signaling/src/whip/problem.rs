@@ -50,6 +50,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "not_found", text)
     }
 
+    /// An address below the endpoints that leads nowhere.
+    pub(crate) fn no_such_address() -> Self {
+        let text = "nothing is here: endpoints are /whip/{room} and /whep/{room}, without a slash at the end";
+        Self::new(StatusCode::NOT_FOUND, "not_found", text)
+    }
+
     /// The session is of another server, or of before this one was started: a client that looks whether its broadcast has
     /// been ended learns that it has not.
     pub(crate) fn elsewhere() -> Self {

@@ -100,6 +100,22 @@ impl Stream {
         self.stream.write_all(text.as_bytes()).await.unwrap();
     }
 
+    /// The rest of the line that is being read.
+    pub(crate) async fn line(&mut self) -> String {
+        loop {
+            if let Some((line, after)) = self.read.split_once('\n') {
+                let line = line.to_owned();
+                self.read = after.to_owned();
+                return line;
+            }
+            assert!(
+                self.read_more().await,
+                "the stream has ended: {}",
+                self.read
+            );
+        }
+    }
+
     /// Reads until this text has come; what came before it is gone. False where the stream ended first.
     pub(crate) async fn until(&mut self, wanted: &str) -> bool {
         loop {
@@ -107,15 +123,19 @@ impl Stream {
                 self.read = rest.to_owned();
                 return true;
             }
-            let mut bytes = [0; 4096];
-            let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes));
-            match read.await.unwrap().unwrap() {
-                0 => return false,
-                count => {
-                    let bytes = bytes.iter().take(count).copied().collect();
-                    self.read.push_str(&String::from_utf8(bytes).unwrap());
-                }
+            if !self.read_more().await {
+                return false;
             }
         }
+    }
+
+    /// False where the stream has ended.
+    async fn read_more(&mut self) -> bool {
+        let mut bytes = [0; 4096];
+        let read = tokio::time::timeout(PATIENCE, self.stream.read(&mut bytes));
+        let count = read.await.unwrap().unwrap();
+        let bytes = bytes.iter().take(count).copied().collect();
+        self.read.push_str(&String::from_utf8(bytes).unwrap());
+        count > 0
     }
 }

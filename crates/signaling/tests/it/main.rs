@@ -19,5 +19,6 @@ mod tokens;
 mod whep;
 mod whep_extensions;
 mod whip;
+mod whip_limits;
 mod whip_session;
 mod workers;

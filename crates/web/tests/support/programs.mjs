@@ -31,6 +31,11 @@ export class Program {
     return this.#child.exitCode;
   }
 
+  /** Ends it without a word to anybody. */
+  kill() {
+    this.#child.kill('SIGKILL');
+  }
+
   /** Asks it to leave as a person would, and waits until it has. */
   async stop() {
     if (this.exitCode !== null || this.#child.signalCode !== null) return;

@@ -122,8 +122,8 @@ impl Happenings {
                 self.tell(state.layers());
             }
             Live::Viewers(count) => {
-                state.viewers = Some(count);
-                self.tell(Some(viewers(count)));
+                let before = state.viewers.replace(count);
+                self.tell((before != Some(count)).then(|| viewers(count)));
             }
             Live::Reconnect => {
                 state.leaving = true;
@@ -329,6 +329,7 @@ mod tests {
         happenings.catch_up(&mut listening);
         assert_eq!(told(&mut listening), ["viewercount", "inactive"]);
         happenings.take(&showing(Some(TrackId(1))));
+        happenings.take_live(Live::Viewers(3));
         assert_eq!(told(&mut listening), ["active"]);
         happenings.take_live(Live::Reconnect);
         happenings.catch_up(&mut listening);
