@@ -29,7 +29,7 @@ server is started afresh for each run, the servers take turns, and each number i
 | × floor | that, divided by the cost of sealing and sending alone in the same rhythm, measured in the same call of the program. A server that lets packets of several publishers wait for each other sends more of them in one call, and can be below 1 |
 | × best other | that, divided by the best server that is not Madang |
 | delay | from the writing of a packet by the publisher to its arrival at the viewer's socket, by the kernel's clock: the viewer's own work is not in it |
-| loss | packets that never came, after repair; the worst round. A server that loses packets is overloaded, and what it costs is no longer comparable |
+| loss | packets that never came, after repair; the worst round. Where people join meanwhile, it has what a newcomer is not sent any more because a fresh keyframe has come. A server that loses packets is overloaded, and what it costs is no longer comparable |
 | link | what a viewer's narrow link carries, and what came of it: received with all headers, the share that its queue of 300 ms had no room for, payloads of video by layer (the smallest first), delay to its far end; means of the viewers |
 | connected, media | from the request to join to ICE and DTLS being connected, and to the first packet of media |
 | others | what else ran on the machine meanwhile, in percent of one core: where that is much, delays are not to be trusted |
