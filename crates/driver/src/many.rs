@@ -75,22 +75,14 @@ impl Many {
         };
         let segments = segment_size.as_ref().map(ControlMessage::UdpGsoSegments);
         match self {
-            Self::V4(headers) => {
-                let address = |to: SocketAddr| match to {
-                    SocketAddr::V4(to) => Some(to.into()),
-                    SocketAddr::V6(_) => None,
-                };
-                let messages = messages.map(|(to, contents)| (address(to), contents));
-                headers.send(socket, source, segments, messages)
-            }
-            Self::V6(headers) => {
-                let address = |to: SocketAddr| match to {
-                    SocketAddr::V6(to) => Some(to.into()),
-                    SocketAddr::V4(_) => None,
-                };
-                let messages = messages.map(|(to, contents)| (address(to), contents));
-                headers.send(socket, source, segments, messages)
-            }
+            Self::V4(headers) => headers.send(socket, source, segments, messages, |to| match to {
+                SocketAddr::V4(to) => Some(to.into()),
+                SocketAddr::V6(_) => None,
+            }),
+            Self::V6(headers) => headers.send(socket, source, segments, messages, |to| match to {
+                SocketAddr::V6(to) => Some(to.into()),
+                SocketAddr::V4(_) => None,
+            }),
         }
     }
 }
@@ -108,16 +100,17 @@ impl<Address: SockaddrLike + Copy> Headers<Address> {
         socket: impl AsFd,
         source: Option<ControlMessage<'_>>,
         segments: Option<ControlMessage<'_>>,
-        messages: impl Iterator<Item = (Option<Address>, &'a [u8])>,
+        messages: impl Iterator<Item = (SocketAddr, &'a [u8])>,
+        address_of: impl Fn(SocketAddr) -> Option<Address>,
     ) -> io::Result<usize> {
         let mut addresses = [None; SEND_BATCH];
         let mut slices = [[IoSlice::new(&[])]; SEND_BATCH];
         let places = addresses.iter_mut().zip(&mut slices);
         let count = places
             .zip(messages)
-            .map(|((address, slice), message)| {
-                *address = message.0;
-                *slice = [IoSlice::new(message.1)];
+            .map(|((address, slice), (destination, contents))| {
+                *address = address_of(destination);
+                *slice = [IoSlice::new(contents)];
             })
             .count();
         let headers = match segments {

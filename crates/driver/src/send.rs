@@ -24,6 +24,10 @@ pub(crate) async fn send_all(
     outbox: &Outbox,
     stats: &mut IoStats,
 ) {
+    // As most turns leave it.
+    if outbox.is_empty() {
+        return;
+    }
     let mut sending = Sending {
         may_wait: true,
         sockets,
@@ -193,8 +197,6 @@ impl Sending<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
 
     struct Setup {
@@ -202,25 +204,48 @@ mod tests {
         many: Vec<Many>,
         addresses: AddressMap,
         here: SocketAddr,
-        peer: std::net::UdpSocket,
-        there: SocketAddr,
     }
 
-    fn setup() -> Setup {
-        let socket = std::net::UdpSocket::bind("0.0.0.0:0").unwrap();
-        let here = SocketAddr::from(([127, 0, 0, 1], socket.local_addr().unwrap().port()));
-        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        peer.set_nonblocking(true).unwrap();
-        let there = peer.local_addr().unwrap();
-        let addresses = AddressMap::resolve(&[here], &[], &[]).unwrap();
-        Setup {
-            many: vec![Many::new(Ipv4Addr::UNSPECIFIED.into())],
-            sockets: vec![Socket::new(socket).unwrap()],
-            addresses,
-            here,
-            peer,
-            there,
+    impl Setup {
+        /// A socket that is bound to `any`, and speaks as `ip`.
+        fn new(any: &str, ip: &str) -> Self {
+            let socket = std::net::UdpSocket::bind(any).unwrap();
+            let here = SocketAddr::new(ip.parse().unwrap(), socket.local_addr().unwrap().port());
+            let socket = Socket::new(socket).unwrap();
+            Self {
+                many: vec![socket.many()],
+                sockets: vec![socket],
+                addresses: AddressMap::resolve(&[here], &[], &[]).unwrap(),
+                here,
+            }
         }
+
+        async fn send(&mut self, outbox: &Outbox) -> IoStats {
+            let mut stats = IoStats::default();
+            send_all(
+                &self.sockets,
+                &mut self.many,
+                &self.addresses,
+                outbox,
+                &mut stats,
+            )
+            .await;
+            stats
+        }
+    }
+
+    /// A socket that is bound to `any`, and its address with this `ip`.
+    fn peer(any: &str, ip: IpAddr) -> (std::net::UdpSocket, SocketAddr) {
+        let peer = std::net::UdpSocket::bind(any).unwrap();
+        peer.set_nonblocking(true).unwrap();
+        let there = SocketAddr::new(ip, peer.local_addr().unwrap().port());
+        (peer, there)
+    }
+
+    fn setup() -> (Setup, std::net::UdpSocket, SocketAddr) {
+        let setup = Setup::new("0.0.0.0:0", "127.0.0.1");
+        let (peer, there) = peer("127.0.0.1:0", setup.here.ip());
+        (setup, peer, there)
     }
 
     /// Loopback delivers within the send call, so that what has not arrived is lost.
@@ -236,14 +261,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_destination_that_fails_does_not_stop_the_others() {
-        let Setup {
-            sockets,
-            mut many,
-            addresses,
-            here,
-            peer,
-            there,
-        } = setup();
+        let (mut setup, peer, there) = setup();
+        let here = setup.here;
         let mut outbox = Outbox::default();
         let nowhere = SocketAddr::new(there.ip(), 0);
         let not_ours = SocketAddr::from(([203, 0, 113, 9], here.port()));
@@ -254,8 +273,7 @@ mod tests {
         outbox.push(not_ours, there, b"lost");
         outbox.push(no_socket, there, b"lost");
         outbox.push(here, there, b"last");
-        let mut stats = IoStats::default();
-        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer), [b"first".to_vec(), b"last".to_vec()]);
         assert_eq!((stats.datagrams_sent, stats.bytes_sent), (2, 9));
         assert_eq!(stats.datagrams_dropped_send_error, 4);
@@ -264,19 +282,12 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_takes_one_call_and_survives_an_earlier_failure_of_another() {
-        let Setup {
-            sockets,
-            mut many,
-            addresses,
-            here,
-            peer,
-            there,
-        } = setup();
+        let (mut setup, peer, there) = setup();
+        let here = setup.here;
         let mut outbox = Outbox::default();
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
-        let mut stats = IoStats::default();
-        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+        let stats = setup.send(&outbox).await;
         assert_eq!(
             (stats.gso_fallbacks, stats.datagrams_dropped_send_error),
             (1, 2)
@@ -286,8 +297,7 @@ mod tests {
         for _ in 0..20 {
             outbox.push(here, there, &[7; 1_200]);
         }
-        let mut stats = IoStats::default();
-        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer).len(), 20);
         assert_eq!((stats.send_calls, stats.datagrams_sent), (1, 20));
     }
@@ -300,34 +310,22 @@ mod tests {
             ("[::]:0", "::1"),
             ("127.0.0.1:0", "127.0.0.1"),
         ] {
-            let socket = std::net::UdpSocket::bind(any).unwrap();
-            let here = SocketAddr::new(ip.parse().unwrap(), socket.local_addr().unwrap().port());
-            let addresses = AddressMap::resolve(&[here], &[], &[]).unwrap();
-            let sockets = [Socket::new(socket).unwrap()];
-            sockets[0].writable().await.unwrap();
-            let mut many = [sockets[0].many()];
-            let peers: Vec<_> = (0..5)
-                .map(|_| {
-                    let peer = std::net::UdpSocket::bind(any).unwrap();
-                    peer.set_nonblocking(true).unwrap();
-                    peer
-                })
-                .collect();
+            let mut setup = Setup::new(any, ip);
+            let here = setup.here;
+            setup.sockets[0].writable().await.unwrap();
+            let peers: Vec<_> = (0..5).map(|_| peer(any, here.ip())).collect();
             let mut outbox = Outbox::default();
-            for peer in &peers {
-                let there = SocketAddr::new(here.ip(), peer.local_addr().unwrap().port());
-                outbox.push(here, there, &[1; 1_200]);
-                outbox.push(here, there, &[2; 1_200]);
-                outbox.push(here, there, &[3; 700]);
+            for (_, there) in &peers {
+                outbox.push(here, *there, &[1; 1_200]);
+                outbox.push(here, *there, &[2; 1_200]);
+                outbox.push(here, *there, &[3; 700]);
             }
-            for (bytes, peer) in (100..).zip(&peers) {
-                let there = SocketAddr::new(here.ip(), peer.local_addr().unwrap().port());
-                outbox.push(here, there, &vec![4; bytes]);
+            for (bytes, (_, there)) in (100..).zip(&peers) {
+                outbox.push(here, *there, &vec![4; bytes]);
             }
-            let mut stats = IoStats::default();
-            send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+            let stats = setup.send(&outbox).await;
             assert_eq!((stats.send_calls, stats.datagrams_sent), (2, 20), "{any}");
-            for (bytes, peer) in (100..).zip(&peers) {
+            for (bytes, (peer, _)) in (100..).zip(&peers) {
                 let mut buffer = [0; 2_000];
                 let (_, from) = peer.recv_from(&mut buffer).unwrap();
                 assert_eq!(from, here);
@@ -339,14 +337,8 @@ mod tests {
 
     #[tokio::test]
     async fn one_that_fails_in_the_middle_of_a_call_is_left_out_alone() {
-        let Setup {
-            sockets,
-            mut many,
-            addresses,
-            here,
-            peer,
-            there,
-        } = setup();
+        let (mut setup, peer, there) = setup();
+        let here = setup.here;
         let nowhere = SocketAddr::new(there.ip(), 0);
         let mut outbox = Outbox::default();
         for to in [there, nowhere, there, nowhere] {
@@ -355,8 +347,7 @@ mod tests {
             // Keeps apart what is for one destination.
             outbox.push(here, SocketAddr::new(there.ip(), 0), &[7; 10]);
         }
-        let mut stats = IoStats::default();
-        send_all(&sockets, &mut many, &addresses, &outbox, &mut stats).await;
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer).len(), 4);
         assert_eq!((stats.datagrams_sent, stats.bytes_sent), (4, 3_600));
         assert_eq!(stats.datagrams_dropped_send_error, 8);

@@ -74,8 +74,10 @@ impl Shard {
             // Rates have moved, or a layer has stopped.
             self.mark_subscribers_stale(key, |stale| stale.allocation = true);
             self.dynacast(now, key);
-            self.tell_available(now, key);
-            self.tell_format(now, key);
+            if at_home {
+                self.tell_available(now, key);
+                self.tell_format(now, key);
+            }
             self.try_encoder(now, key);
             active |= self.repeat_keyframe_requests(now, key);
         }
@@ -229,11 +231,7 @@ impl Shard {
 
     /// Tells which layers there are to choose from, after that has changed.
     fn tell_available(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self
-            .tracks
-            .get_mut(key)
-            .filter(|track| matches!(track.publisher, Publisher::Here(_)))
-        else {
+        let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         let layers = track.available(now);
@@ -249,11 +247,7 @@ impl Shard {
 
     /// Tells how a track is encoded and what is wrong with it, after that has changed.
     fn tell_format(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self
-            .tracks
-            .get_mut(key)
-            .filter(|track| matches!(track.publisher, Publisher::Here(_)))
-        else {
+        let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         let (room, id) = (track.room, track.spec.id);
