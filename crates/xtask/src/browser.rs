@@ -51,8 +51,8 @@ pub(crate) fn tests() -> std::result::Result<Counts, Failure> {
 pub(crate) fn chromium() -> Result<()> {
     packages::web()?;
     packages::browsers()?;
-    let server = rust::server()?;
-    let simulator = "cargo run --quiet --package madang-simulation --example chromium";
+    let server = rust::fast_server()?;
+    let simulator = "cargo run --release --quiet --package madang-simulation --example chromium";
     let simulated = Cmd::new(&format!("{simulator} -- {TESTS}/plans.json")).read()?;
     let artifacts = format!("{}/browser", target());
     let network = Network::new()?;

@@ -40,6 +40,12 @@ pub(crate) fn server() -> shell::Result<String> {
     Ok(format!("{}/debug/madang", target()))
 }
 
+/// The server as people run it: for what is measured.
+pub(crate) fn fast_server() -> shell::Result<String> {
+    Cmd::new("cargo build --release --package madang").run()?;
+    Ok(format!("{}/release/madang", target()))
+}
+
 /// Runs test runners one after the other; a runner that ran no test at all is a failure.
 pub(crate) fn counted(commands: impl IntoIterator<Item = Cmd>) -> Result<Counts, Failure> {
     let mut counts = Counts::default();
