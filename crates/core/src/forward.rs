@@ -53,6 +53,8 @@ pub(crate) struct SlotSource {
     pub(crate) target: Option<Target>,
     /// What goes out.
     pub(crate) current: Option<Current>,
+    /// Its picture stands still until a keyframe comes: going on with it would only have made that late.
+    pub(crate) halted: bool,
     /// Why nothing is sent, where nothing is.
     pub(crate) why: Why,
     pub(crate) tile: Tile,
@@ -120,6 +122,7 @@ impl Slot {
             id,
             target: None,
             current: None,
+            halted: false,
             why: Why::NoKeyframe,
             tile,
         });
@@ -235,7 +238,6 @@ impl Slot {
     fn switch(&mut self, emit: &mut impl FnMut(&Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
-            let same_track = source.current.is_some();
             let point = source.target.map_or(Point::WHOLE, |target| target.point);
             source.current = Some(Current {
                 layer: first.layer,
@@ -243,7 +245,8 @@ impl Slot {
                 point,
                 nested: first.frame.nested,
             });
-            self.rewriter.switch(first, point, source.id, same_track);
+            source.halted = false;
+            self.rewriter.switch(first, point, source.id);
             self.sent = Sent::default();
         }
         for packet in held.drain(..) {
@@ -252,10 +255,22 @@ impl Slot {
         self.held = held;
     }
 
-    /// Whether the receiver has no picture in this slot yet, and may start with one that is a moment old: what has
-    /// been shown cannot be followed by what was before it.
-    pub(crate) fn may_start_late(&self) -> bool {
-        self.rewriter.is_new()
+    /// Whether the slot sends nothing, and may start with a packet that is a moment old: what has been shown cannot be
+    /// followed by what was before it.
+    pub(crate) fn may_start_with(&self, packet: &Packet) -> bool {
+        self.carries().is_none() && self.rewriter.is_behind(packet)
+    }
+
+    /// Sends nothing more of what it carries until the keyframe comes that it waits for.
+    pub(crate) fn halt(&mut self) {
+        if let Some(source) = &mut self.source {
+            (source.current, source.halted) = (None, true);
+        }
+    }
+
+    /// Whether the slot's picture stands still until a keyframe of its target comes.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.source.as_ref().is_some_and(|source| source.halted)
     }
 
     /// Which packet left this slot under this number.
@@ -274,7 +289,7 @@ impl Slot {
         source.target = target;
         source.why = why;
         if target.is_none() {
-            source.current = None;
+            (source.current, source.halted) = (None, false);
         }
     }
 

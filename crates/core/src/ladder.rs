@@ -165,7 +165,7 @@ impl Track {
         let mut steps: Vec<Step> = Vec::new();
         let newest = self.layers.iter().filter_map(Layer::last_packet).max();
         for (index, layer) in self.layers.iter().enumerate() {
-            if !layer.paused && (!layer.is_active(now) || layer.lags(newest)) {
+            if !layer.is_to_be_had(now, newest) {
                 continue;
             }
             let choices = layer.choices(now);

@@ -54,6 +54,8 @@ pub(crate) struct Layer {
     pub(crate) store: Store,
     /// The publisher has been told that nobody wants this layer; it comes back when asked for.
     pub(crate) paused: bool,
+    /// When the publisher was last asked to go on with it.
+    resumed: Option<Instant>,
     /// Since when the layer has had no taker.
     pub(crate) unwanted_since: Option<Instant>,
     /// The publisher has been told that nobody looks at more lines of the stream.
@@ -82,6 +84,11 @@ const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 /// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
 /// for longer.
 const LAYER_LAGS: Duration = Duration::from_millis(600);
+
+/// A layer that was paused is to be had for so long before it sends: that is a round trip by signalling, and a frame. Less
+/// would give its viewers something else meanwhile, and that waits for a keyframe, too; more keeps them waiting for an
+/// encoder that has no bandwidth for it.
+const RESUME_MAX: Duration = Duration::from_secs(1);
 
 /// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
 pub(crate) const UNWANTED_HOLD: Duration = Duration::from_secs(3);
@@ -116,6 +123,7 @@ impl Layer {
             nacks: None,
             store: Store::default(),
             paused: false,
+            resumed: None,
             unwanted_since: None,
             max_height: None,
             smaller_since: None,
@@ -136,12 +144,32 @@ impl Layer {
             .is_some_and(|at| now.saturating_duration_since(at) < LAYER_ACTIVE)
     }
 
+    /// Asks the publisher to go on; true where it was paused.
+    pub(crate) fn resume(&mut self, now: Instant) -> bool {
+        let was_paused = std::mem::take(&mut self.paused);
+        if was_paused {
+            self.resumed = Some(now);
+        }
+        was_paused
+    }
+
+    /// Whether nothing may come of it because nobody wanted it.
+    fn rests(&self, now: Instant) -> bool {
+        let resumed = |at| now.saturating_duration_since(at) < RESUME_MAX;
+        self.paused || self.resumed.is_some_and(resumed)
+    }
+
+    /// Whether viewers can get it. `newest`: when any layer of the track has sent.
+    pub(crate) fn is_to_be_had(&self, now: Instant, newest: Option<Instant>) -> bool {
+        self.rests(now) || (self.is_active(now) && !self.lags(newest))
+    }
+
     pub(crate) fn last_packet(&self) -> Option<Instant> {
         self.last_packet
     }
 
     /// Whether another layer of the track has gone on for long without this one: the encoder has let it go.
-    pub(crate) fn lags(&self, newest: Option<Instant>) -> bool {
+    fn lags(&self, newest: Option<Instant>) -> bool {
         let (Some(newest), Some(last)) = (newest, self.last_packet) else {
             return false;
         };
@@ -298,7 +326,7 @@ impl Layer {
 
     /// What there is to choose from within the layer; none where it can only be had whole.
     pub(crate) fn choices(&self, now: Instant) -> Vec<Choice> {
-        let silence = if self.paused {
+        let silence = if self.rests(now) {
             Duration::MAX
         } else {
             LAYER_ACTIVE
@@ -364,6 +392,7 @@ impl Layer {
             bps: self.bps(),
             points: self.operating.states(),
             paused: self.paused,
+            resumed: self.resumed,
             ignores_requests: self.keyframes.ignored,
             last_packet: self.last_packet,
         }
@@ -374,7 +403,7 @@ impl Layer {
         merge_sizes(&mut self.sizes, &state.sizes);
         self.rate.bps = state.bps;
         self.operating.mirror(&state.points);
-        self.paused = state.paused;
+        (self.paused, self.resumed) = (state.paused, state.resumed);
         self.keyframes.ignored = state.ignores_requests;
         self.last_packet = self.last_packet.max(state.last_packet);
     }

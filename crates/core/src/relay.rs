@@ -82,6 +82,7 @@ pub(crate) struct LayerState {
     pub(crate) bps: u64,
     pub(crate) points: Vec<PointState>,
     pub(crate) paused: bool,
+    pub(crate) resumed: Option<Instant>,
     /// For keyframes.
     pub(crate) ignores_requests: bool,
     pub(crate) last_packet: Option<Instant>,

@@ -119,13 +119,8 @@ impl Rewriter {
     }
 
     /// Makes `packet`, of this track, the next one after the newest that has left.
-    pub(crate) fn switch(
-        &mut self,
-        packet: &Packet,
-        point: Point,
-        track: TrackId,
-        same_track: bool,
-    ) {
+    pub(crate) fn switch(&mut self, packet: &Packet, point: Point, track: TrackId) {
+        let same_track = self.span.source.is_some_and(|source| source.track == track);
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
         let (mut seq, mut timestamp, mut shown) = (
             u64::from(self.first_seq),
@@ -232,9 +227,9 @@ impl Rewriter {
         })
     }
 
-    /// Nothing has left yet.
-    pub(crate) fn is_new(&self) -> bool {
-        self.last.is_none()
+    /// All that has left came before the packet.
+    pub(crate) fn is_behind(&self, packet: &Packet) -> bool {
+        self.last.is_none_or(|last| last.arrived < packet.arrived)
     }
 
     /// Whether the newest frame that has left lacks its end.

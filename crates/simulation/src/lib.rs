@@ -28,11 +28,14 @@ mod page;
 pub mod payload;
 mod plan;
 mod sync;
+pub mod timeline;
 mod world;
 
 pub use browser::{Browser, BrowserConfig, KeyframeAsked, source_number};
 pub use encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, StartValues, VideoEncoder};
 pub use page::{Page, TileSize, TrackInfo};
 pub use payload::{Codec, Mode, Tag};
-pub use plan::{Action, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step};
+pub use plan::{
+    Action, EXPECTATION_WINDOW, Expectation, Plan, SEEDS_VARIABLE, Step, TRACE_VARIABLE,
+};
 pub use world::{SERVER, Sample, Seat, World, WorldConfig};

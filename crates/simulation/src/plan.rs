@@ -3,6 +3,7 @@
 mod perform;
 
 use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use madang_core::{AudioView, Source};
@@ -10,6 +11,7 @@ use madang_core::{AudioView, Source};
 use crate::browser::BrowserConfig;
 use crate::network::LinkConfig;
 use crate::page::TileSize;
+use crate::timeline;
 use crate::world::{World, WorldConfig};
 
 type Name = &'static str;
@@ -134,13 +136,8 @@ impl Plan {
         let searched = std::env::var(SEEDS_VARIABLE)
             .ok()
             .map(|range| seed_range(&range));
-        for (seed, workers) in searched
-            .as_deref()
-            .unwrap_or(seeds)
-            .iter()
-            .zip(WORKERS.into_iter().cycle())
-        {
-            self.play(*seed, workers, &[], |world| {
+        for seed in searched.as_deref().unwrap_or(seeds) {
+            self.play(*seed, &[], |world| {
                 verdict(world);
                 let complaints = world.complaints();
                 let first: Vec<&String> = complaints.iter().take(10).collect();
@@ -155,33 +152,27 @@ impl Plan {
 
     /// Runs the story once. `verdict` looks at the end; a panic there, or on the way, prints the story. What happens
     /// to the people of `watched` is recorded.
-    pub fn play(
-        &self,
-        seed: u64,
-        workers: usize,
-        watched: &[&'static str],
-        verdict: impl FnOnce(&mut World),
-    ) {
+    pub fn play(&self, seed: u64, watched: &[&'static str], verdict: impl FnOnce(&mut World)) {
         let mut config = WorldConfig::new(seed);
-        config.workers = workers;
+        config.workers = workers_of(seed);
         (self.configure)(&mut config);
-        let mut told = Told {
+        let mut run = Run {
             plan: self,
-            seed,
             done: 0,
-            now: Duration::ZERO,
+            world: World::new(config),
         };
-        let mut world = World::new(config);
-        world.watch(watched);
+        match std::env::var_os(TRACE_VARIABLE) {
+            Some(_) => run.world.watch_all(),
+            None => run.world.watch(watched),
+        }
         for step in &self.steps {
-            world.run_until(step.at);
-            told.done += 1;
-            told.now = step.at;
+            run.world.run_until(step.at);
+            run.done += 1;
             for action in &step.actions {
-                perform::perform(&mut world, action);
+                perform::perform(&mut run.world, action);
             }
         }
-        verdict(&mut world);
+        verdict(&mut run.world);
     }
 
     pub fn title(&self) -> &'static str {
@@ -196,8 +187,13 @@ impl Plan {
 /// Replaces the committed seeds in a search for new ones: `100..200`.
 pub const SEEDS_VARIABLE: &str = "MADANG_SIMULATION_SEEDS";
 
-/// Stories take turns: all people on one worker, and spread over several.
-const WORKERS: [usize; 2] = [1, 3];
+/// Where each run of a story leaves what everybody's connection carried and showed, a file of JSON lines for each of them.
+pub const TRACE_VARIABLE: &str = "MADANG_SIMULATION_TRACE";
+
+/// On how many workers a run is: with odd seeds all people are on one, with even ones they are spread over several.
+const fn workers_of(seed: u64) -> usize {
+    if seed.is_multiple_of(2) { 3 } else { 1 }
+}
 
 fn seed_range(text: &str) -> Vec<u64> {
     let range = text
@@ -210,23 +206,17 @@ fn seed_range(text: &str) -> Vec<u64> {
         .collect()
 }
 
-/// Prints the story when the run ends in a panic.
-struct Told<'a> {
+/// One run of a plan. Prints the story where it ends in a panic, and leaves its traces in either case.
+struct Run<'a> {
     plan: &'a Plan,
-    seed: u64,
     done: usize,
-    now: Duration,
+    world: World,
 }
 
-impl Drop for Told<'_> {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            return;
-        }
-        let mut story = format!(
-            "\n{} (seed {}), failed at or after {:?}:\n",
-            self.plan.title, self.seed, self.now
-        );
+impl Run<'_> {
+    fn story(&self) -> String {
+        let (title, seed, at) = (self.plan.title, self.world.seed(), self.world.now());
+        let mut story = format!("\n{title} (seed {seed}), failed at {at:?}:\n");
         for (number, step) in self.plan.steps.iter().enumerate() {
             let mark = if number < self.done { "→" } else { " " };
             story.push_str(&format!(
@@ -235,7 +225,43 @@ impl Drop for Told<'_> {
                 step.description
             ));
         }
+        // Test runners name a thread by its test.
+        if let Some(test) = std::thread::current().name() {
+            let variables = format!(
+                "{SEEDS_VARIABLE}={seed}..{} {TRACE_VARIABLE}=$PWD/target/sim",
+                seed + 1
+            );
+            story.push_str(&format!("again, with traces: {variables} cargo test --package madang-simulation --test it -- --exact {test}\n"));
+        }
+        story
+    }
+
+    fn leave_traces(&self, directory: &Path) -> std::io::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        let title = self.plan.title.replace(|c: char| !c.is_alphanumeric(), "-");
+        for seat in self.world.all_seats() {
+            let name = format!("{title}-{}-{}.jsonl", self.world.seed(), seat.name);
+            timeline::write(&self.world, &self.plan.steps, seat, &directory.join(name))?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Run<'_> {
+    fn drop(&mut self) {
+        let mut told = String::new();
+        if std::thread::panicking() {
+            told = self.story();
+        }
+        if let Some(directory) = std::env::var_os(TRACE_VARIABLE)
+            && let Err(error) = self.leave_traces(Path::new(&directory))
+        {
+            told.push_str(&format!(
+                "cannot write to {}: {error}\n",
+                directory.display()
+            ));
+        }
         // Beside the panic's own message; if that fails there is nobody to tell.
-        let _ = std::io::stderr().write_all(story.as_bytes());
+        let _ = std::io::stderr().write_all(told.as_bytes());
     }
 }

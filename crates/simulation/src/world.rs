@@ -82,8 +82,23 @@ pub struct World {
     touched: bool,
     /// How often a shard's timeout was due.
     timeouts: u64,
-    /// Those whose links and estimates are recorded.
-    watched: Vec<&'static str>,
+    watched: Watched,
+}
+
+/// Whose links and estimates are recorded.
+#[derive(Debug)]
+enum Watched {
+    These(Vec<&'static str>),
+    All,
+}
+
+impl Watched {
+    fn has(&self, name: &str) -> bool {
+        match self {
+            Self::These(names) => names.contains(&name),
+            Self::All => true,
+        }
+    }
 }
 
 /// Something on its way.
@@ -175,7 +190,7 @@ impl World {
             deliveries: 0,
             touched: true,
             timeouts: 0,
-            watched: Vec::new(),
+            watched: Watched::These(Vec::new()),
         }
     }
 
@@ -196,7 +211,7 @@ impl World {
             mappings: vec![address],
             samples: Vec::new(),
         });
-        if self.watched.contains(&name) {
+        if self.watched.has(name) {
             let seat = self.seat_mut(seat);
             seat.up.keep_log();
             seat.down.keep_log();
@@ -292,7 +307,12 @@ impl World {
 
     /// Records what happens to these people, from their coming on.
     pub(crate) fn watch(&mut self, names: &[&'static str]) {
-        self.watched = names.to_vec();
+        self.watched = Watched::These(names.to_vec());
+    }
+
+    /// The same of everybody.
+    pub(crate) fn watch_all(&mut self) {
+        self.watched = Watched::All;
     }
 
     pub(crate) fn set_uplink(&mut self, name: &str, config: LinkConfig) {
@@ -335,7 +355,7 @@ impl World {
             self.tick_browser(seat);
         }
         self.drive_shards();
-        if !self.watched.is_empty() && self.now.as_millis().is_multiple_of(SAMPLE_INTERVAL_MS) {
+        if self.now.as_millis().is_multiple_of(SAMPLE_INTERVAL_MS) {
             self.sample();
         }
     }
@@ -344,7 +364,7 @@ impl World {
         let now = self.now;
         for seat in 0..self.seats.len() {
             let name = self.seat_mut(seat).name;
-            if self.watched.contains(&name) {
+            if self.watched.has(name) {
                 let peer = peer_of(seat);
                 let downlink = self.shard_of(seat).downlink(peer).unwrap_or_default();
                 let state = self.seat_mut(seat);

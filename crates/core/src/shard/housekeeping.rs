@@ -151,7 +151,7 @@ impl Shard {
         for ((layer, wanted), lines) in track.layers.iter_mut().zip(wanted).zip(lines) {
             if wanted {
                 layer.unwanted_since = None;
-                changed |= std::mem::take(&mut layer.paused);
+                changed |= layer.resume(now);
                 changed |= layer.want_lines(now, lines);
                 continue;
             }

@@ -282,14 +282,9 @@ fn waits_in_vain(tracks: &Slab<Track>, slots: &[Slot], index: usize) -> bool {
     layer.is_some_and(|layer| layer.keyframes.ignored)
 }
 
-/// Sends nothing more of what the slot carries until the keyframe comes that it waits for.
 fn halt(peer: &mut Peer, index: usize) {
-    let source = peer
-        .slots
-        .get_mut(index)
-        .and_then(|slot| slot.source.as_mut());
-    if let Some(source) = source {
-        source.current = None;
+    if let Some(slot) = peer.slots.get_mut(index) {
+        slot.halt();
         peer.lane.give_up(index);
     }
 }

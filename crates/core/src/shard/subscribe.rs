@@ -53,19 +53,23 @@ impl Shard {
         }
     }
 
-    /// Slots that have shown nothing yet start with a keyframe that has just been sent to others.
+    /// Slots that send nothing start with a keyframe that has just been sent to others, where it is newer than what they show.
     fn start_pictures(&mut self, now: Instant, key: PeerKey, batch: &mut Vec<Arrived>) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
         for (index, slot) in peer.slots.iter().enumerate() {
-            let Some((track, layer)) = slot.awaits_keyframe().filter(|_| slot.may_start_late())
-            else {
+            let Some((track, layer)) = slot.awaits_keyframe() else {
                 continue;
             };
             let picture = self.tracks.get(track).and_then(|track| {
                 let layer = track.layers.get(layer)?;
                 layer.store.picture(now)
+            });
+            let picture = picture.filter(|picture| {
+                picture
+                    .first()
+                    .is_some_and(|first| slot.may_start_with(first))
             });
             for packet in picture.into_iter().flatten() {
                 if peer.pending.is_empty() {

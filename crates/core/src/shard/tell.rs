@@ -15,7 +15,11 @@ impl Shard {
             if self.somebody_waits(track, layer) {
                 // A layer that nobody wanted is asked for first: what is paused sends no keyframe.
                 self.dynacast(now, track);
-                self.want_keyframe(now, track, layer);
+                if self.waiting_slots(track, layer).any(Slot::is_halted) {
+                    self.want_lost_keyframe(now, track, layer);
+                } else {
+                    self.want_keyframe(now, track, layer);
+                }
                 self.schedule_track(now, track);
             }
         }
@@ -52,8 +56,12 @@ impl Shard {
     }
 
     pub(super) fn somebody_waits(&self, track: TrackKey, layer: usize) -> bool {
+        self.waiting_slots(track, layer).next().is_some()
+    }
+
+    fn waiting_slots(&self, track: TrackKey, layer: usize) -> impl Iterator<Item = &Slot> {
         self.subscribed_slots(track)
-            .any(|slot| slot.awaits_keyframe() == Some((track, layer)))
+            .filter(move |slot| slot.awaits_keyframe() == Some((track, layer)))
     }
 
     /// The slots that a track stands in.

@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::{fs, io, thread};
 
 use madang_simulation::catalogue::{Encoding, Study};
 use madang_simulation::measure::{Measured, measure};
+use madang_simulation::{World, timeline};
 
-use crate::{chart, timeline};
+use crate::chart;
 
 /// One run of one study.
 pub(crate) struct Run {
@@ -83,20 +84,23 @@ pub(crate) fn play(
     done.into_iter().map(|(_, _, run)| run).collect()
 }
 
+fn write_trace(world: &World, study: &Study, directory: &Path, name: &str) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    let viewer = world.seat(study.subject.viewer);
+    let timeline = directory.join(format!("{name}.jsonl"));
+    timeline::write(world, study.plan.steps(), viewer, &timeline)?;
+    chart::write(world, study, &directory.join(format!("{name}.svg")))
+}
+
 fn play_one(encoding: Encoding, study: &Study, seed: u64, trace: Option<&Path>) -> Outcome {
     let mut outcome = Outcome::Failed(vec!["the run did not end".to_owned()]);
     let played = catch_unwind(AssertUnwindSafe(|| {
-        study.plan.play(seed, 1, &[study.subject.viewer], |world| {
+        study.plan.play(seed, &[study.subject.viewer], |world| {
             let complaints = world.complaints();
             let measured = measure(world, &study.subject);
             if let Some(directory) = trace {
                 let name = format!("{}-{}-{seed}", study.name, encoding.name());
-                let written =
-                    timeline::write(world, study, &directory.join(format!("{name}.jsonl")))
-                        .and_then(|()| {
-                            chart::write(world, study, &directory.join(format!("{name}.svg")))
-                        });
-                match written {
+                match write_trace(world, study, directory, &name) {
                     Ok(()) => println!("wrote {}/{name}.jsonl and .svg", directory.display()),
                     Err(error) => println!("cannot write to {}: {error}", directory.display()),
                 }

@@ -8,11 +8,10 @@
 mod batch;
 mod chart;
 mod table;
-mod timeline;
 
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
@@ -32,10 +31,10 @@ struct Args {
     /// Plays only cameras that encode so
     #[arg(long, value_parser = PossibleValuesParser::new(Encoding::ALL.map(Encoding::name)))]
     codec: Option<String>,
-    /// The first seed, or the only one
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// How many seeds
+    /// The first seed, or the only one: 1, and in a search one that nobody has played yet
+    #[arg(long)]
+    seed: Option<u64>,
+    /// How many seeds. A plan runs on one worker with odd ones, on three with even ones
     #[arg(long, default_value_t = 1)]
     seeds: u64,
     /// Writes a timeline of all packets, and a picture, of each run
@@ -44,37 +43,23 @@ struct Args {
     /// Prints medians and worst of all seeds as a table in Markdown, instead of each run
     #[arg(long)]
     table: bool,
-    /// Goes on with new seeds until a run misses a target
-    #[arg(long)]
-    search: bool,
+    /// Goes on with new seeds for so many minutes, and says which runs have missed a target
+    #[arg(long, value_name = "MINUTES", num_args = 0..=1, default_missing_value = "10", conflicts_with_all = ["seeds", "table"])]
+    search: Option<u64>,
     /// Where timelines and pictures go
     #[arg(long, default_value = "target/sim")]
     directory: PathBuf,
 }
 
-/// Seeds that a search plays before it says how far it is.
-const ROUND: u64 = 20;
-
 fn main() -> ExitCode {
     let args = Args::parse();
     let studies = chosen(&args);
-    let mut seeds = args.seed..=args.seed + args.seeds.saturating_sub(1);
-    if args.search {
-        loop {
-            if let Some(run) = first_miss(&studies, seeds.clone()) {
-                print_run(&run);
-                println!("{}", run.command());
-                return ExitCode::FAILURE;
-            }
-            println!(
-                "seeds {} to {} reach every target",
-                seeds.start(),
-                seeds.end()
-            );
-            seeds = seeds.end() + 1..=seeds.end() + ROUND;
-        }
-    }
     let trace = args.trace.then_some(args.directory.as_path());
+    if let Some(minutes) = args.search {
+        return search(&studies, args.seed.unwrap_or_else(new_seed), minutes, trace);
+    }
+    let first = args.seed.unwrap_or(1);
+    let seeds = first..=first + args.seeds.saturating_sub(1);
     let runs = batch::play(&studies, seeds.clone(), trace);
     if args.table {
         print!("{}", table::markdown(&runs, &seeds));
@@ -109,10 +94,39 @@ fn chosen(args: &Args) -> Vec<(Encoding, Study)> {
         .collect()
 }
 
-fn first_miss(studies: &[(Encoding, Study)], seeds: RangeInclusive<u64>) -> Option<Run> {
-    let runs = batch::play(studies, seeds, None);
-    runs.into_iter()
-        .find(|run| !run.outcome.missed().is_empty())
+/// Plays one seed after the other. What is missed is said at once, and how to see it again.
+fn search(
+    studies: &[(Encoding, Study)],
+    first: u64,
+    minutes: u64,
+    trace: Option<&Path>,
+) -> ExitCode {
+    let began = Instant::now();
+    let (mut played, mut missed) = (0, 0);
+    for seed in first.. {
+        let runs = batch::play(studies, seed..=seed, trace);
+        played += runs.len();
+        for run in runs.iter().filter(|run| !run.outcome.missed().is_empty()) {
+            missed += 1;
+            print_run(run);
+            println!("  {}", run.command());
+        }
+        if began.elapsed() >= Duration::from_secs(60 * minutes) {
+            println!("seeds {first} to {seed}: {missed} of {played} runs missed a target");
+            break;
+        }
+    }
+    if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
+}
+
+/// A search begins somewhere else each time: at the seconds of the clock.
+fn new_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(1, |since| since.as_secs())
 }
 
 fn print_run(run: &Run) {

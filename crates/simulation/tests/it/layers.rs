@@ -158,7 +158,7 @@ fn fewer_frames(title: &'static str, camera: BrowserConfig, kbps: u64) {
 #[test]
 fn a_size_that_nobody_looks_at_is_not_sent_and_comes_back_at_once() {
     // She may be on another worker than he.
-    for (codec, workers) in [(Codec::Vp9, 1), (Codec::Av1, 1), (Codec::Vp9, 2)] {
+    for (codec, seed) in [(Codec::Vp9, 1), (Codec::Av1, 1), (Codec::Vp9, 2)] {
         let camera = BrowserConfig {
             adaptive: true,
             ..svc(codec, L3T3_KEY)
@@ -168,7 +168,7 @@ fn a_size_that_nobody_looks_at_is_not_sent_and_comes_back_at_once() {
             .at(10_000, "small", [tile("anna", "ben", (160, 90))])
             .at(17_000, "large again", [tile("anna", "ben", (1_280, 720))])
             .at(23_000, "the end", [])
-            .play(1, workers, &["ben"], |world| {
+            .play(seed, &["ben"], |world| {
                 assert_eq!(world.complaints(), [] as [String; 0]);
                 let sent = |from: u64, to: u64| {
                     let log = world.seat("ben").up.log().iter();

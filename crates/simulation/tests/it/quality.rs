@@ -4,56 +4,102 @@ use std::cell::RefCell;
 
 use madang_simulation::Action::{Downlink, Join, JoinWith, Uplink};
 use madang_simulation::catalogue::{self, Encoding};
-use madang_simulation::measure::{Measured, measure};
+use madang_simulation::measure::measure;
 use madang_simulation::network::{Fate, LinkConfig};
 use madang_simulation::{BrowserConfig, Plan};
 
 use crate::{look_at, ms};
 
+/// One with all people on one worker, and one with them on several.
 const SEEDS: [u64; 2] = [1, 2];
 
-/// Plays a study in these encodings; what it measures goes to `verdict`.
-fn play(name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
-    play_seeds(&SEEDS, name, encodings, verdict);
-}
-
-/// The same with fewer seeds, where a room is large.
-fn play_seeds(seeds: &[u64], name: &str, encodings: &[Encoding], verdict: impl Fn(&Measured)) {
-    for &encoding in encodings {
+/// A study reaches its targets with cameras of every kind.
+fn reaches_its_targets(name: &str, seeds: &[u64]) {
+    for encoding in Encoding::ALL {
         for &seed in seeds {
             let study = catalogue::find(encoding, name).unwrap();
             let viewer = [study.subject.viewer];
-            study.plan.play(seed, 1, &viewer, |world| {
+            study.plan.play(seed, &viewer, |world| {
                 let measured = measure(world, &study.subject);
                 assert_eq!(world.complaints(), [] as [String; 0]);
-                assert!(measured.torn_frames < 0.5, "{measured:?}");
-                verdict(&measured);
+                let missed = study.missed(&measured);
+                assert_eq!(missed, [] as [String; 0], "{encoding:?}: {measured:?}");
             });
         }
     }
 }
 
 #[test]
-fn one_seed_is_one_run() {
-    let [first, second] = [(), ()].map(|()| {
-        let study = catalogue::find(Encoding::Vp8Simulcast, "loss-15").unwrap();
-        let log = RefCell::new(Vec::new());
-        study.plan.play(1, 1, &["anna", "ben"], |world| {
-            let links = ["anna", "ben"].map(|name| world.seat(name));
-            let passages = links.map(|seat| (seat.down.log().to_vec(), seat.up.log().to_vec()));
-            log.borrow_mut().extend(passages);
-        });
-        log.into_inner()
-    });
-    assert!(first == second, "two runs of one seed differ");
+fn a_steady_link_is_used_and_not_overfilled() {
+    reaches_its_targets("steady-3m", &[1]);
 }
 
 #[test]
-fn fault_07_a_cap_is_lifted_and_the_top_layer_is_back_within_eight_seconds() {
-    play("cap-300k", &Encoding::ALL, |measured| {
-        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
-        assert!(measured.self_made_loss < 0.01, "{measured:?}");
-    });
+fn fault_07_a_cap_is_lifted_and_the_top_layer_is_back_soon() {
+    reaches_its_targets("cap-300k", &SEEDS);
+}
+
+#[test]
+fn a_twentieth_of_the_packets_lost_by_chance_freezes_nothing() {
+    reaches_its_targets("loss-5", &SEEDS);
+}
+
+#[test]
+fn a_seventh_of_the_packets_lost_by_chance_hardly_freezes_anything() {
+    // The last of them needs probes for the room that repairs take.
+    reaches_its_targets("loss-15", &[1, 2, 21]);
+}
+
+#[test]
+fn losses_in_bursts_cost_no_more_than_the_bursts() {
+    reaches_its_targets("burst-loss", &SEEDS);
+}
+
+#[test]
+fn a_longer_way_freezes_nothing() {
+    reaches_its_targets("delay-step", &SEEDS);
+}
+
+#[test]
+fn a_phone_on_its_way_sees_and_hears() {
+    reaches_its_targets("4g-handover", &[1]);
+}
+
+#[test]
+fn busy_neighbours_of_a_wireless_network_freeze_hardly_anything() {
+    reaches_its_targets("wifi", &[2]);
+}
+
+#[test]
+fn a_publishers_narrow_uplink_shows_a_smaller_picture() {
+    reaches_its_targets("congested-publisher", &SEEDS);
+}
+
+#[test]
+fn a_grid_of_many_pictures_moves() {
+    reaches_its_targets("grid-25", &[1]);
+}
+
+#[test]
+fn a_screen_and_nine_cameras_share_a_narrow_link() {
+    reaches_its_targets("screen-and-9", &[1]);
+}
+
+#[test]
+fn one_seed_is_one_run() {
+    for seed in SEEDS {
+        let [first, second] = [(), ()].map(|()| {
+            let study = catalogue::find(Encoding::Vp8Simulcast, "loss-15").unwrap();
+            let log = RefCell::new(Vec::new());
+            study.plan.play(seed, &["anna", "ben"], |world| {
+                let links = ["anna", "ben"].map(|name| world.seat(name));
+                let passages = links.map(|seat| (seat.down.log().to_vec(), seat.up.log().to_vec()));
+                log.borrow_mut().extend(passages);
+            });
+            log.into_inner()
+        });
+        assert!(first == second, "two runs of seed {seed} differ");
+    }
 }
 
 #[test]
@@ -72,7 +118,7 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
         )
         .at(18_000, "the end", []);
     for seed in SEEDS {
-        plan.play(seed, 1, &["anna"], |world| {
+        plan.play(seed, &["anna"], |world| {
             let estimates = |from: u64, until: u64| {
                 let samples = world.seat("anna").samples.iter();
                 let samples = samples.filter(|s| (ms(from)..ms(until)).contains(&s.at));
@@ -105,74 +151,11 @@ fn fault_12_a_keyframe_into_a_narrow_link_is_no_burst() {
         .at(8_000, "at whom anna does not look", look_at("anna", "ben"))
         .at(11_000, "the end", []);
     for seed in SEEDS {
-        plan.play(seed, 1, &["anna"], |world| {
+        plan.play(seed, &["anna"], |world| {
             let log = world.seat("anna").down.log().iter();
             let late = log.filter(|passage| passage.at > ms(8_000));
             let dropped = late.filter(|passage| passage.fate == Fate::Dropped).count();
             assert_eq!(dropped, 0, "the queue was full");
         });
     }
-}
-
-#[test]
-fn a_steady_link_is_used_and_not_overfilled() {
-    play_seeds(&SEEDS[..1], "steady-3m", &Encoding::ALL, |measured| {
-        assert!(measured.link_use.unwrap() >= 0.85, "{measured:?}");
-        assert!(measured.self_made_loss < 0.01, "{measured:?}");
-        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
-        assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
-    });
-}
-
-#[test]
-fn a_link_that_becomes_narrow_stops_the_picture_for_a_moment_alone() {
-    play("cap-300k", &Encoding::ALL, |measured| {
-        assert!(measured.frozen < 0.025, "{measured:?}");
-    });
-}
-
-#[test]
-fn the_first_picture_is_a_small_one_and_the_best_one_follows_soon() {
-    play("delay-step", &Encoding::ALL, |measured| {
-        assert!(measured.first_frame_ms.unwrap() < 100.0, "{measured:?}");
-        assert!(measured.top_layer_ms.unwrap() < 6_000.0, "{measured:?}");
-    });
-}
-
-#[test]
-fn many_first_pictures_come_at_once_and_hardly_any_is_paused() {
-    play_seeds(
-        &SEEDS[..1],
-        "grid-25",
-        &[Encoding::H264Simulcast],
-        |measured| {
-            assert!(measured.first_frame_ms.unwrap() < 400.0, "{measured:?}");
-            // Keyframes count for what pictures take at first: one of 24 may be paused for some seconds.
-            assert!(measured.paused < 0.02, "{measured:?}");
-            assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
-        },
-    );
-}
-
-#[test]
-fn a_longer_way_freezes_nothing() {
-    play("delay-step", &Encoding::ALL, |measured| {
-        assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
-    });
-}
-
-#[test]
-fn what_is_lost_by_chance_is_repaired_before_it_is_seen() {
-    for name in ["loss-5", "loss-15"] {
-        play_seeds(&SEEDS[..1], name, &Encoding::ALL, |measured| {
-            assert!(measured.freezes_per_minute < 0.1, "{measured:?}");
-        });
-    }
-}
-
-#[test]
-fn probes_look_for_the_room_that_repairs_take() {
-    play_seeds(&[1, 21], "loss-15", &[Encoding::Vp8Simulcast], |measured| {
-        assert!(measured.top_layer_ms.unwrap() < 8_000.0, "{measured:?}");
-    });
 }

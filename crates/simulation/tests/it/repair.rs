@@ -319,14 +319,14 @@ fn what_is_lost_again_is_sent_more_often_and_all_of_it_while_nothing_is_known_of
     for seed in [1, 2, 3] {
         let plan = anna_looks_at_ben("single packets get lost on the way to anna");
         plan.at(5_000, "all is well", [])
-            .play(seed, 1, &["anna"], |world| {
+            .play(seed, &["anna"], |world| {
                 assert_eq!(repairs(world, 0), 1, "on a link that loses next to nothing");
                 world.run_until(world.now() + ms(5_000));
                 assert_eq!(repairs(world, 1), 1 + 2, "the first of which was lost");
             });
         let plan = anna_looks_at_ben("a packet gets lost soon after anna has come");
         plan.at(700, "she has just come", [])
-            .play(seed, 1, &["anna"], |world| {
+            .play(seed, &["anna"], |world| {
                 assert_eq!(repairs(world, 0), 2, "on a link of which nothing is known");
             });
     }

@@ -1,21 +1,27 @@
-//! All that happened to the viewer's connection, as JSON lines in the order of time.
+//! All that happened to somebody's connection, and what they saw, as JSON lines in the order of time.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
-use madang_simulation::World;
-use madang_simulation::catalogue::Study;
-use madang_simulation::measure::freezes_of;
-use madang_simulation::network::{Fate, Link};
+use madang_core::Source;
 
-pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()> {
+use crate::measure::freezes_of;
+use crate::network::{Fate, Link};
+use crate::plan::Step;
+use crate::world::{Seat, World};
+
+/// Writes what was recorded of somebody who is watched.
+///
+/// # Errors
+///
+/// Where the file cannot be written.
+pub fn write(world: &World, steps: &[Step], seat: &Seat, path: &Path) -> io::Result<()> {
     let mut lines: Vec<(Duration, String)> = Vec::new();
-    for step in study.plan.steps() {
+    for step in steps {
         lines.push((step.at, format!(r#""step":"{}""#, step.description)));
     }
-    let seat = world.seat(study.subject.viewer);
     lines.extend(packets(&seat.down, "down"));
     lines.extend(packets(&seat.up, "up"));
     for sample in &seat.samples {
@@ -29,33 +35,45 @@ pub(crate) fn write(world: &World, study: &Study, path: &Path) -> io::Result<()>
         );
         lines.push((sample.at, what));
     }
-    for (publisher, source) in &study.subject.pictures {
-        for frame in world.frames(seat.name, publisher, *source, Duration::ZERO) {
-            let (layer, temporal, number) = (frame.tag.rank(), frame.tag.temporal, frame.tag.frame);
-            let (key, age) = (
-                frame.tag.is_keyframe(),
-                (frame.at - frame.tag.captured).as_micros(),
-            );
-            let what = format!(
-                r#""frame":{number},"of":"{publisher} {source:?}","layer":{layer},"temporal":{temporal},"key":{key},"age_us":{age}"#
-            );
-            lines.push((frame.at, what));
-        }
-        for freeze in freezes_of(world, seat.name, publisher, *source) {
-            let length = (freeze.end - freeze.start).as_millis();
-            let what = format!(r#""freeze_ms":{length},"of":"{publisher} {source:?}""#);
-            lines.push((freeze.start, what));
+    for publisher in world.all_seats() {
+        for source in [Source::Camera, Source::Screen] {
+            lines.extend(picture(world, seat.name, publisher.name, source));
         }
     }
     lines.sort_by_key(|(at, _)| *at);
-    if let Some(directory) = path.parent() {
-        fs::create_dir_all(directory)?;
-    }
     let mut file = io::BufWriter::new(fs::File::create(path)?);
     for (at, what) in lines {
         writeln!(file, r#"{{"at_us":{},{what}}}"#, at.as_micros())?;
     }
     file.flush()
+}
+
+/// The frames and freezes of one picture.
+fn picture(
+    world: &World,
+    viewer: &str,
+    publisher: &str,
+    source: Source,
+) -> Vec<(Duration, String)> {
+    let frames = world.frames(viewer, publisher, source, Duration::ZERO);
+    let frames = frames.iter().map(|frame| {
+        let (layer, temporal, number) = (frame.tag.rank(), frame.tag.temporal, frame.tag.frame);
+        let (key, age) = (
+            frame.tag.is_keyframe(),
+            (frame.at - frame.tag.captured).as_micros(),
+        );
+        let what = format!(
+            r#""frame":{number},"of":"{publisher} {source:?}","layer":{layer},"temporal":{temporal},"key":{key},"age_us":{age}"#
+        );
+        (frame.at, what)
+    });
+    let freezes = freezes_of(world, viewer, publisher, source).into_iter();
+    let freezes = freezes.map(|freeze| {
+        let length = (freeze.end - freeze.start).as_millis();
+        let what = format!(r#""freeze_ms":{length},"of":"{publisher} {source:?}""#);
+        (freeze.start, what)
+    });
+    frames.chain(freezes).collect()
 }
 
 fn packets(link: &Link, way: &'static str) -> impl Iterator<Item = (Duration, String)> {
