@@ -11,9 +11,9 @@ use str0m::Rtc;
 use str0m::format::CodecSpec;
 use str0m::media::Mid;
 
-use crate::codec;
 use crate::egress::PayloadTypes;
 use crate::layering::{Point, Target};
+use crate::negotiated::Negotiated;
 use crate::publish::{Packet, TrackKey};
 use crate::rewrite::{Rewriter, Rewritten, Wanted};
 use crate::switching::{Sent, step};
@@ -35,7 +35,7 @@ pub(crate) struct Slot {
     sent: Sent,
     /// The target's packets from its keyframe on, while a frame of the layer before is half sent.
     held: Vec<Arc<Packet>>,
-    payload_types: Option<(Arc<CodecSpec>, Option<PayloadTypes>)>,
+    negotiated: Negotiated,
 }
 
 /// How long a keyframe waits for the rest of the frame before it: a NACK and its answer fit into it;
@@ -51,6 +51,11 @@ pub(crate) struct SlotSource {
     pub(crate) id: TrackId,
     /// What the slot should carry; `None` = paused.
     pub(crate) target: Option<Target>,
+    /// The stream of which the target is at present.
+    stream: u32,
+    /// What would be carried if the receiver had its codec. It is kept going: nobody would else see that the publisher
+    /// changes to a codec that the receiver has.
+    pub(crate) unreadable: Option<usize>,
     /// What goes out.
     pub(crate) current: Option<Current>,
     /// Why nothing is sent, where nothing is.
@@ -77,6 +82,14 @@ impl SlotSource {
             layer: current.layer,
             point: current.point,
         }))
+    }
+
+    /// The slot sends nothing, or what it sent has ended and the next stream of the layer has not begun with a keyframe.
+    fn is_between_streams(&self) -> bool {
+        self.current.is_none_or(|current| {
+            let same_layer = |target: Target| target.layer == current.layer;
+            self.target.is_some_and(same_layer) && current.stream != self.stream
+        })
     }
 }
 
@@ -108,7 +121,7 @@ impl Slot {
             rewriter: Rewriter::new(first_seq, first_timestamp),
             sent: Sent::default(),
             held: Vec::new(),
-            payload_types: None,
+            negotiated: Negotiated::default(),
         }
     }
 
@@ -119,6 +132,8 @@ impl Slot {
             track,
             id,
             target: None,
+            stream: 0,
+            unreadable: None,
             current: None,
             why: Why::NoKeyframe,
             tile,
@@ -145,18 +160,26 @@ impl Slot {
         })
     }
 
+    /// Whether the layer has to be encoded for this slot.
+    pub(crate) fn needs(&self, layer: usize) -> bool {
+        let source = self.source.as_ref();
+        self.wants(layer) || source.is_some_and(|source| source.unreadable == Some(layer))
+    }
+
     /// Whether the slot waits for a keyframe of its target.
     pub(crate) fn awaits_keyframe(&self) -> Option<(TrackKey, usize)> {
         let source = self.source.as_ref()?;
         let target = source.target?;
         let reached = source.current.is_some_and(|current| {
-            current.layer == target.layer && !needs_keyframe(current, target.point)
+            current.layer == target.layer
+                && current.stream == source.stream
+                && !needs_keyframe(current, target.point)
         });
         (self.declared && self.kind == MediaKind::Video && !reached)
             .then_some((source.track, target.layer))
     }
 
-    /// Lets a packet through, or not; `emit` gets what leaves, in order.
+    /// Lets a packet through, or not; `emit` gets what leaves, in order. Some of it may have waited, and be of another codec.
     ///
     /// A switch happens on a keyframe of the target layer and on nothing else; until one comes, the
     /// layer before goes on. Layers arrive interleaved: where a frame of the layer before is half
@@ -165,7 +188,7 @@ impl Slot {
         &mut self,
         track: TrackKey,
         packet: &Arc<Packet>,
-        emit: &mut impl FnMut(&Arc<Packet>, Rewritten),
+        emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten),
     ) {
         let Some(source) = self
             .source
@@ -207,7 +230,7 @@ impl Slot {
         &mut self,
         target: Option<Target>,
         packet: &Arc<Packet>,
-        emit: &mut impl FnMut(&Arc<Packet>, Rewritten),
+        emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten),
     ) {
         let Some(current) = self.source.as_mut().and_then(|s| s.current.as_mut()) else {
             return;
@@ -227,12 +250,12 @@ impl Slot {
             if packet.frame.needed.contains(point) {
                 self.sent.note(packet);
             }
-            emit(packet, rewritten);
+            emit(&mut self.negotiated, packet, rewritten);
         }
     }
 
     /// Goes over to the layer whose keyframe is held.
-    fn switch(&mut self, emit: &mut impl FnMut(&Arc<Packet>, Rewritten)) {
+    fn switch(&mut self, emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
             let same_track = source.current.is_some();
@@ -263,8 +286,9 @@ impl Slot {
         self.rewriter.wanted(seq)
     }
 
-    /// Sends this layer from its next keyframe on; `None` stops at once, and `why` says why.
-    pub(crate) fn aim(&mut self, target: Option<Target>, why: Why) {
+    /// Sends this layer, which is of this stream at present, from its next keyframe on; `None` stops at once, and `why` says why.
+    pub(crate) fn aim(&mut self, target: Option<(Target, u32)>, why: Why) {
+        let (target, stream) = target.unzip();
         let Some(source) = self.source.as_mut() else {
             return;
         };
@@ -272,22 +296,26 @@ impl Slot {
             self.held.clear();
         }
         source.target = target;
+        source.stream = stream.unwrap_or(source.stream);
+        source.unreadable = None;
         source.why = why;
         if target.is_none() {
             source.current = None;
         }
     }
 
-    /// The payload types that the receiver negotiated on this m-line for the packet's codec, looked up once per codec.
-    pub(crate) fn payload_types(&mut self, packet: &Packet, rtc: &Rtc) -> Option<PayloadTypes> {
-        match &self.payload_types {
-            Some((codec, found)) if Arc::ptr_eq(codec, &packet.codec) => *found,
-            _ => {
-                let found = negotiated(rtc, self.mid, &packet.codec);
-                self.payload_types = Some((packet.codec.clone(), found));
-                found
-            }
-        }
+    /// The payload types that the receiver has negotiated on this m-line for a codec.
+    pub(crate) fn payload_types(
+        &mut self,
+        codec: &Arc<CodecSpec>,
+        rtc: &Rtc,
+    ) -> Option<PayloadTypes> {
+        self.negotiated.payload_types(codec, rtc, self.mid)
+    }
+
+    /// The receiver has negotiated anew.
+    pub(crate) fn forget_negotiated(&mut self) {
+        self.negotiated = Negotiated::default();
     }
 
     /// What the receiver is told about this slot's picture.
@@ -296,28 +324,10 @@ impl Slot {
             None if self.gone => Why::PublisherGone,
             None => Why::NotVisible,
             Some(source) if source.target.is_none() => source.why,
-            Some(_) if matches!(self.payload_types, Some((_, None))) => Why::NoCommonCodec,
-            Some(source) if source.current.is_none() => Why::NoKeyframe,
+            Some(source) if source.is_between_streams() => Why::NoKeyframe,
             Some(_) => Why::Live,
         }
     }
-}
-
-/// Of what the m-line negotiated the best fit for a codec, and of several that fit alike the one that the receiver
-/// likes best. The session's configuration holds what it never offered, too.
-fn negotiated(rtc: &Rtc, mid: Mid, codec: &CodecSpec) -> Option<PayloadTypes> {
-    let configured = rtc.codec_config().params();
-    let offered = rtc.media(mid)?.remote_pts().iter().rev();
-    let fitting = offered.filter_map(|pt| {
-        let params = configured.iter().find(|params| params.pt() == *pt)?;
-        Some((codec::fit(codec, &params.spec())?, params))
-    });
-    let (_, params) = fitting.max_by_key(|(fit, _)| *fit)?;
-    Some(PayloadTypes {
-        plain: params.pt(),
-        red: params.red(),
-        rtx: params.resend(),
-    })
 }
 
 /// Whether there is no way to the point but a keyframe. Temporal layers have switching points of their own.
@@ -407,13 +417,13 @@ mod tests {
     }
 
     fn aim(slot: &mut Slot, target: usize) {
-        slot.aim(Some(Target::whole(target)), Why::NoKeyframe);
+        slot.aim(Some((Target::whole(target), 0)), Why::NoKeyframe);
     }
 
     /// What leaves when this packet comes.
     fn all(slot: &mut Slot, packet: &Arc<Packet>) -> Vec<Rewritten> {
         let mut sent = Vec::new();
-        slot.forward(TRACK, packet, &mut |_, rewritten| sent.push(rewritten));
+        slot.forward(TRACK, packet, &mut |_, _, rewritten| sent.push(rewritten));
         sent
     }
 

@@ -32,12 +32,12 @@ impl Shard {
             if !slot.wants(packet.layer) {
                 continue;
             }
-            let Some(payload_types) = slot.payload_types(packet, rtc) else {
-                continue;
-            };
             let before = slot.carries();
-            slot.forward(*track, packet, &mut |packet, rewritten| {
-                lane.write(now, slot_index, payload_types, packet, rewritten, outbox);
+            let mid = slot.mid;
+            slot.forward(*track, packet, &mut |negotiated, packet, rewritten| {
+                if let Some(pts) = negotiated.payload_types(&packet.codec, rtc, mid) {
+                    lane.write(now, slot_index, pts, packet, rewritten, outbox);
+                }
             });
             switched |= slot.carries() != before;
         }
@@ -121,7 +121,7 @@ impl Shard {
                 continue;
             };
             if let (Some(payload_types), Some(rewritten)) = (
-                slot.payload_types(packet, &peer.rtc),
+                slot.payload_types(&packet.codec, &peer.rtc),
                 wanted.span.rewrite(packet),
             ) {
                 peer.lane

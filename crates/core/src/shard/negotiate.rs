@@ -149,6 +149,7 @@ impl Shard {
         let restarted = self.follow_restart(now, key, &before);
         let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         for slot in &mut peer.slots {
+            slot.forget_negotiated();
             slot.open = negotiated.slots.iter().any(|(mid, _)| *mid == slot.mid);
         }
         let added = add_slots(
