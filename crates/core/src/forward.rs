@@ -7,13 +7,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use str0m::Rtc;
-use str0m::format::CodecSpec;
 use str0m::media::Mid;
 
-use crate::egress::PayloadTypes;
+use crate::formats::Formats;
 use crate::layering::{Point, Target};
-use crate::negotiated::Negotiated;
 use crate::publish::{Packet, TrackKey};
 use crate::rewrite::{Rewriter, Rewritten, Wanted};
 use crate::switching::{Sent, step};
@@ -35,7 +32,8 @@ pub(crate) struct Slot {
     sent: Sent,
     /// The target's packets from its keyframe on, while a frame of the layer before is half sent.
     held: Vec<Arc<Packet>>,
-    negotiated: Negotiated,
+    /// What the receiver can decode.
+    pub(crate) formats: Formats,
 }
 
 /// How long a keyframe waits for the rest of the frame before it: a NACK and its answer fit into it;
@@ -121,7 +119,7 @@ impl Slot {
             rewriter: Rewriter::new(first_seq, first_timestamp),
             sent: Sent::default(),
             held: Vec::new(),
-            negotiated: Negotiated::default(),
+            formats: Formats::default(),
         }
     }
 
@@ -188,7 +186,7 @@ impl Slot {
         &mut self,
         track: TrackKey,
         packet: &Arc<Packet>,
-        emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten),
+        emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten),
     ) {
         let Some(source) = self
             .source
@@ -230,7 +228,7 @@ impl Slot {
         &mut self,
         target: Option<Target>,
         packet: &Arc<Packet>,
-        emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten),
+        emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten),
     ) {
         let Some(current) = self.source.as_mut().and_then(|s| s.current.as_mut()) else {
             return;
@@ -250,12 +248,12 @@ impl Slot {
             if packet.frame.needed.contains(point) {
                 self.sent.note(packet);
             }
-            emit(&mut self.negotiated, packet, rewritten);
+            emit(&mut self.formats, packet, rewritten);
         }
     }
 
     /// Goes over to the layer whose keyframe is held.
-    fn switch(&mut self, emit: &mut impl FnMut(&mut Negotiated, &Arc<Packet>, Rewritten)) {
+    fn switch(&mut self, emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
             let same_track = source.current.is_some();
@@ -302,20 +300,6 @@ impl Slot {
         if target.is_none() {
             source.current = None;
         }
-    }
-
-    /// The payload types that the receiver has negotiated on this m-line for a codec.
-    pub(crate) fn payload_types(
-        &mut self,
-        codec: &Arc<CodecSpec>,
-        rtc: &Rtc,
-    ) -> Option<PayloadTypes> {
-        self.negotiated.payload_types(codec, rtc, self.mid)
-    }
-
-    /// The receiver has negotiated anew.
-    pub(crate) fn forget_negotiated(&mut self) {
-        self.negotiated = Negotiated::default();
     }
 
     /// What the receiver is told about this slot's picture.

@@ -70,11 +70,12 @@ impl Shard {
         };
         // What gets lost is sent again.
         let repaired = 1_000 + peer.lane.repair_permille();
+        let media = |bps: u64| (bps.saturating_mul(1_000) / repaired).saturating_sub(audio_bps);
         let budget = match peer.estimate_bps {
-            Some(bps) => {
-                let media = bps.saturating_mul(1_000) / repaired;
-                Budget::Bps(media.saturating_sub(audio_bps))
-            }
+            Some(bps) => Budget::Bps {
+                now: media(bps),
+                steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
+            },
             None if peer.lane.will_know() => Budget::Unknown,
             None => Budget::Unlimited,
         };
@@ -102,7 +103,7 @@ impl Shard {
             aim(&self.tracks, &mut peer.slots, *index, target, why);
         }
         let queued = peer.lane.is_queued();
-        if let (true, Budget::Bps(bps)) = (queued, budget) {
+        if let (true, Budget::Bps { now: bps, .. }) = (queued, budget) {
             for index in too_large(&places, &demands, &allocation, bps) {
                 if !waits_in_vain(&self.tracks, &peer.slots, index) {
                     halt(peer, index);
@@ -159,7 +160,8 @@ impl Shard {
                 let (tile, current) = (source.tile, source.standing());
                 let smallest = ladder.first().map(|rung| rung.layer.layer);
                 track.keep_codecs(&mut ladder, current, |codec| {
-                    slot.payload_types(codec, &peer.rtc).is_some()
+                    let formats = &mut slot.formats;
+                    formats.payload_types(codec, &peer.rtc, slot.mid).is_some()
                 });
                 if let Some(layer) = smallest.filter(|_| ladder.is_empty()) {
                     found.hidden.push((index, Why::NoCommonCodec));

@@ -12,12 +12,12 @@ use crate::egress::PayloadTypes;
 
 /// Payload types by codec, as they have been looked up.
 #[derive(Debug, Default)]
-pub(crate) struct Negotiated(VecDeque<(Arc<CodecSpec>, Option<PayloadTypes>)>);
+pub(crate) struct Formats(VecDeque<(Arc<CodecSpec>, Option<PayloadTypes>)>);
 
 /// Each layer of a track may be of another codec; no browser sends more than three.
 const KEPT_MAX: usize = 4;
 
-impl Negotiated {
+impl Formats {
     /// `None` where the receiver cannot decode it.
     pub(crate) fn payload_types(
         &mut self,
