@@ -69,7 +69,8 @@ const CLIMB_TOTAL_PERCENT: u64 = 105;
 /// What there is to share out: the estimate less audio and what resent packets take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Budget {
-    Bps(u64),
+    /// In bit/s: what there is `now`, to stay within, and what has been there for some seconds, to climb with.
+    Bps { now: u64, steady: u64 },
     /// It will be known in a moment, which is not the same as zero: small pictures come soonest whatever it is.
     Unknown,
     /// It will never be known.
@@ -78,11 +79,12 @@ pub(crate) enum Budget {
 
 /// Gives each tile what it can have of the budget.
 pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
-    let budget = match budget {
-        Budget::Bps(bps) => bps,
+    let (now, steady) = match budget {
+        Budget::Bps { now, steady } => (now, steady.min(now)),
         Budget::Unknown => return smallest(demands),
-        Budget::Unlimited => u64::MAX,
+        Budget::Unlimited => (u64::MAX, u64::MAX),
     };
+    let budget = Share { now, steady };
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(priority(demands, at)));
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
@@ -141,6 +143,13 @@ fn priority(demands: &[Demand], at: usize) -> u8 {
     demands.get(at).map_or(0, |demand| demand.priority)
 }
 
+/// What all tiles share, in bit/s.
+#[derive(Debug, Clone, Copy)]
+struct Share {
+    now: u64,
+    steady: u64,
+}
+
 /// A tile on its way up the ladder.
 struct Climber<'a> {
     demand: &'a Demand,
@@ -154,11 +163,11 @@ impl<'a> Climber<'a> {
     }
 
     /// Takes the base layer if it fits beside what is used, or `anyway`; what it costs.
-    fn base(&mut self, used: u64, budget: u64, anyway: bool) -> Option<u64> {
+    fn base(&mut self, used: u64, budget: Share, anyway: bool) -> Option<u64> {
         let cost = self.demand.ladder.first()?.bps;
-        let asked = match self.demand.current {
-            Some(_) => used + cost,
-            None => percent(used + cost, CLIMB_TOTAL_PERCENT),
+        let (asked, budget) = match self.demand.current {
+            Some(_) => (used + cost, budget.now),
+            None => (percent(used + cost, CLIMB_TOTAL_PERCENT), budget.steady),
         };
         if !anyway && asked > budget {
             return None;
@@ -178,7 +187,7 @@ impl<'a> Climber<'a> {
     }
 
     /// Climbs one rung if that is wanted and fits beside what is used; what it costs on top.
-    fn climb(&mut self, used: u64, budget: u64, floor: bool) -> Option<u64> {
+    fn climb(&mut self, used: u64, budget: Share, floor: bool) -> Option<u64> {
         let at = self.at?;
         let here = self.demand.ladder.get(at)?;
         let next = self.demand.ladder.get(at + 1)?;
@@ -192,11 +201,12 @@ impl<'a> Climber<'a> {
         }
         let more = next.bps.saturating_sub(here.bps);
         let stands = self.stands().is_some_and(|stands| stands > at);
-        let asked = if stands {
-            used + more
+        let (asked, budget) = if stands {
+            (used + more, budget.now)
         } else {
             let own = used + percent(next.bps, CLIMB_PERCENT).saturating_sub(here.bps);
-            own.max(percent(used + more, CLIMB_TOTAL_PERCENT))
+            let asked = own.max(percent(used + more, CLIMB_TOTAL_PERCENT));
+            (asked, budget.steady)
         };
         if asked > budget {
             return None;

@@ -1,6 +1,9 @@
 //! The steps of a track's quality, from the smallest to the best: layers, and operating points within them.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use str0m::format::CodecSpec;
 
 use crate::layer::Layer;
 use crate::layering::{Point, Target};
@@ -96,6 +99,38 @@ impl Track {
             }
         }
         ladder
+    }
+
+    /// Leaves what a receiver can decode, and one codec for each size: where several show the same, a tile stays with the one
+    /// that it has unless another takes clearly less.
+    pub(crate) fn keep_codecs(
+        &self,
+        ladder: &mut Vec<Rung>,
+        current: Option<Target>,
+        mut decodes: impl FnMut(&Arc<CodecSpec>) -> bool,
+    ) {
+        let spec = |target: Target| self.layers.get(target.layer)?.codec.as_ref();
+        // What has sent nothing yet may be of any codec.
+        ladder.retain(|rung| spec(rung.layer).is_none_or(&mut decodes));
+        let codec = |rung: &Rung| spec(rung.layer).map(|spec| spec.codec);
+        let carried = ladder
+            .iter()
+            .find(|rung| current.is_some_and(|current| rung.layer.shows_as_much_as(current)))
+            .copied();
+        let kept: Vec<Rung> = ladder
+            .chunk_by(|a, b| a.height == b.height)
+            .filter_map(|same| {
+                let cheapest = same.first()?;
+                let stays = carried.filter(|carried| {
+                    carried.height == cheapest.height
+                        && carried.bps * CHEAPER_PERCENT / 100 <= cheapest.bps
+                });
+                Some((same, codec(&stays.unwrap_or(*cheapest))))
+            })
+            .flat_map(|(same, kept)| same.iter().filter(move |rung| codec(rung) == kept))
+            .copied()
+            .collect();
+        *ladder = kept;
     }
 
     /// Leaves what a receiver has chosen. A choice of which there is nothing to be had leaves the ladder as it is: another
@@ -214,6 +249,10 @@ fn pictures(ladder: &[Rung]) -> impl Iterator<Item = Rung> {
         .chunk_by(same)
         .filter_map(|rungs| rungs.last().copied())
 }
+
+/// Another codec has to take less than this share for the same size, to be worth a keyframe. Higher would go to and fro
+/// between two that encode the same to the same rate.
+const CHEAPER_PERCENT: u64 = 80;
 
 /// To the first two binary digits.
 fn rounded(bps: u64) -> u64 {

@@ -18,6 +18,7 @@ use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
 use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
 use crate::publish::Packet;
+use crate::rate::Rate;
 use crate::relay::LayerState;
 use crate::store::Store;
 use crate::unread::Unread;
@@ -29,6 +30,8 @@ pub(crate) struct Layer {
     pub(crate) stream: u32,
     /// What the newest packet was encoded with.
     pub(crate) codec: Option<Arc<CodecSpec>>,
+    /// As it was negotiated, whatever the stream tells of its profile.
+    negotiated: Option<CodecSpec>,
     /// The `profile-level-id` that the encoder has written into an H.264 stream.
     pub(crate) profile: Option<u32>,
     pub(crate) sizes: Sizes,
@@ -108,6 +111,7 @@ impl Layer {
             rid,
             stream: 0,
             codec: None,
+            negotiated: None,
             profile: None,
             sizes: Sizes::default(),
             rate: Rate::default(),
@@ -199,6 +203,29 @@ impl Layer {
         self.newest_timestamp = None;
     }
 
+    /// Whether a packet of this codec may come now. Where the publisher has changed it, what comes from now on is a stream
+    /// of its own: it takes a keyframe, and the layers in it are others. What is late of the codec before is of no use
+    /// to anybody.
+    pub(crate) fn may_be_encoded_with(&mut self, codec: CodecSpec, seq: u64) -> bool {
+        let before = self.negotiated.get_or_insert(codec);
+        if *before == codec || codec.codec.is_audio() {
+            return true;
+        }
+        if self.highest_seq.is_some_and(|highest| seq <= highest) {
+            return false;
+        }
+        *before = codec;
+        self.profile = None;
+        self.sizes = Sizes::default();
+        self.operating = Operating::default();
+        self.sizes_of_frames = FrameSizes::default();
+        // Clock and sender reports are those of the SSRC.
+        let report = self.report;
+        self.restart();
+        self.report = report;
+        true
+    }
+
     /// No packet of this stream has come yet.
     pub(crate) fn is_new(&self) -> bool {
         self.highest_seq.is_none()
@@ -256,7 +283,12 @@ impl Layer {
     }
 
     /// Reads a dependency descriptor, and remembers what later ones refer to.
-    pub(crate) fn descriptor(&mut self, raw: &Raw, seq: u64) -> Result<Descriptor, Unreadable> {
+    pub(crate) fn descriptor(
+        &mut self,
+        raw: &Raw,
+        seq: u64,
+        now: Instant,
+    ) -> Result<Descriptor, Unreadable> {
         let known = self
             .structure
             .as_ref()
@@ -269,7 +301,7 @@ impl Layer {
         if descriptor.begins_sequence && newest {
             let known = self.structure.as_ref().map(|(known, _)| known);
             self.has_new_structure |= known != Some(&descriptor.structure);
-            self.operating.begin(&descriptor.structure);
+            self.operating.begin(&descriptor.structure, now);
             for (size, spatial) in self.sizes.iter_mut().zip(0..) {
                 *size = descriptor.structure.size(spatial).or(*size);
             }
@@ -388,6 +420,7 @@ impl Layer {
         LayerState {
             rid: self.rid,
             stream: self.stream,
+            codec: self.codec.clone(),
             sizes: self.sizes,
             bps: self.bps(),
             points: self.operating.states(),
@@ -399,7 +432,10 @@ impl Layer {
     }
 
     pub(crate) fn mirror(&mut self, state: &LayerState) {
-        self.stream = state.stream;
+        if std::mem::replace(&mut self.stream, state.stream) != state.stream {
+            self.sizes = Sizes::default();
+        }
+        self.codec.clone_from(&state.codec);
         merge_sizes(&mut self.sizes, &state.sizes);
         self.rate.bps = state.bps;
         self.operating.mirror(&state.points);
@@ -458,51 +494,6 @@ impl Layer {
         self.highest_seq = self.highest_seq.max(Some(seq));
     }
 }
-
-/// A smoothed rate, measured between ticks.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rate {
-    bytes: u64,
-    since: Option<Instant>,
-    bps: u64,
-}
-
-impl Rate {
-    pub(crate) fn add(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// In bit/s, with headers.
-    pub(crate) fn bps(&self) -> u64 {
-        self.bps
-    }
-
-    /// Takes in what has come since the last tick. An encoder that stood still says nothing about
-    /// what it takes when it runs.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        let bytes = std::mem::take(&mut self.bytes);
-        let elapsed = self
-            .since
-            .replace(now)
-            .map(|since| now.saturating_duration_since(since));
-        let Some(elapsed) = elapsed.filter(|elapsed| bytes > 0 && *elapsed < RATE_WINDOW_MAX)
-        else {
-            return;
-        };
-        let micros = u64::try_from(elapsed.as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let bps = bytes.saturating_mul(8_000_000) / micros;
-        self.bps = if self.bps == 0 {
-            bps
-        } else {
-            (self.bps + bps) / 2
-        };
-    }
-}
-
-/// A longer time than this between ticks holds a pause.
-const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {

@@ -6,8 +6,8 @@ use str0m::rtp::vla::SimulcastStreamAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::Structure;
-use crate::layer::Rate;
 use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
+use crate::rate::Rate;
 
 /// The operating points of a stream, smallest first. None where the stream has no layers, or nobody says so.
 #[derive(Debug, Clone, Default)]
@@ -71,15 +71,16 @@ pub(crate) struct PointState {
 const POINTS_MAX: usize = SPATIAL_LAYERS as usize * TEMPORAL_LAYERS as usize;
 
 impl Operating {
-    /// The stream begins anew with this structure. What stays has been measured already.
-    pub(crate) fn begin(&mut self, structure: &Structure) {
+    /// The stream begins anew with this structure. What stays has been measured already; what is new is taken to come:
+    /// who starts with less of the keyframe needs another one for the rest.
+    pub(crate) fn begin(&mut self, structure: &Structure, now: Instant) {
         let mut points: Vec<Point> = structure.operating_points().collect();
         points.sort_unstable();
         points.dedup();
         self.points
             .retain(|measured| points.contains(&measured.point));
         for point in points {
-            self.add(point);
+            self.add(point, now);
         }
     }
 
@@ -98,7 +99,7 @@ impl Operating {
             return;
         }
         if !structured {
-            self.add(frame.layer);
+            self.add(frame.layer, now);
         }
         for measured in &mut self.points {
             if frame.needed.contains(measured.point) {
@@ -183,14 +184,16 @@ impl Operating {
         choices
     }
 
-    fn add(&mut self, point: Point) {
+    fn add(&mut self, point: Point, now: Instant) {
         let place = self
             .points
             .binary_search_by_key(&point, |measured| measured.point);
         if let Err(at) = place
             && self.points.len() < POINTS_MAX
         {
-            self.points.insert(at, Measured::new(point));
+            let mut measured = Measured::new(point);
+            measured.last_packet = Some(now);
+            self.points.insert(at, measured);
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::egress::{Lane, Route};
 use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
+use crate::trembling::Troughs;
 use crate::{CloseReason, LayerChoice, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
 
 pub(crate) struct Peer {
@@ -40,6 +41,8 @@ pub(crate) struct Peer {
     pub(crate) pending: Vec<(usize, usize)>,
     /// The bandwidth estimate in bit/s.
     pub(crate) estimate_bps: Option<u64>,
+    /// To what it has fallen lately.
+    pub(crate) troughs: Troughs,
     /// There was a picture to be had when the estimator was last asked.
     pub(crate) video_asked: bool,
     /// What the estimator was last asked to look for, in bit/s.
@@ -180,6 +183,7 @@ impl Peer {
             choices: Vec::new(),
             pending: Vec::new(),
             estimate_bps: None,
+            troughs: Troughs::default(),
             video_asked: false,
             desired_bps: 0,
             downlink: Downlink::default(),

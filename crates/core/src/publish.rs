@@ -296,9 +296,12 @@ pub(crate) fn read(
     if !layer.follows(seq) {
         return Read::Refused;
     }
+    if !layer.may_be_encoded_with(encoding.codec, seq) {
+        return Read::Refused;
+    }
     let begins = layer.is_new();
     let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
-    let descriptor = match raw.map(|raw| layer.descriptor(&raw, seq)) {
+    let descriptor = match raw.map(|raw| layer.descriptor(&raw, seq, rtp.timestamp)) {
         Some(Err(Unreadable::NoStructure)) => return Read::Later(rtp),
         Some(Ok(descriptor)) => Some(Box::new(descriptor)),
         Some(Err(Unreadable::Malformed)) | None => None,

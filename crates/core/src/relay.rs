@@ -10,6 +10,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
+use str0m::format::CodecSpec;
 use str0m::media::Rid;
 
 use crate::codec::Sizes;
@@ -78,6 +79,7 @@ pub(crate) enum Said {
 pub(crate) struct LayerState {
     pub(crate) rid: Option<Rid>,
     pub(crate) stream: u32,
+    pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) sizes: Sizes,
     pub(crate) bps: u64,
     pub(crate) points: Vec<PointState>,

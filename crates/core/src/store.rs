@@ -44,8 +44,11 @@ impl Store {
         if patient && !self.ring.is_empty() {
             self.widen();
         }
-        if self.ring.is_empty() || self.stream != packet.stream {
+        if self.ring.is_empty() || (self.stream != packet.stream && !self.goes_on_with(packet)) {
             self.start_over(packet);
+        }
+        if self.stream != packet.stream {
+            (self.stream, self.keyframe) = (packet.stream, None);
         }
         if packet.seq < self.oldest {
             return;
@@ -102,6 +105,11 @@ impl Store {
         self.ring = Vec::new();
         self.bytes = 0;
         self.keyframe = None;
+    }
+
+    /// Whether a stream begins that goes on counting where the one before it has ended: some of that is still missed.
+    fn goes_on_with(&self, first: &Packet) -> bool {
+        first.seq > self.newest && first.seq - self.newest <= LATE_MAX
     }
 
     fn start_over(&mut self, first: &Packet) {

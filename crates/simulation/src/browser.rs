@@ -33,6 +33,10 @@ pub use media::source_number;
 pub struct BrowserConfig {
     /// Codec of camera and screen.
     pub video_codec: Codec,
+    /// Codecs of the camera's streams, smallest first, where each has its own.
+    pub layer_codecs: Option<[Codec; 3]>,
+    /// Offers no other video codec.
+    pub only: Option<Codec>,
     /// Sends the camera as one stream with these layers.
     pub svc: Option<Mode>,
     /// Temporal layers of each stream of a camera that is sent as several; `None`: as browsers do.
@@ -63,6 +67,8 @@ impl Default for BrowserConfig {
     fn default() -> Self {
         Self {
             video_codec: Codec::Vp8,
+            layer_codecs: None,
+            only: None,
             svc: None,
             temporal_layers: None,
             descriptors: true,
@@ -83,19 +89,23 @@ impl Default for BrowserConfig {
 impl BrowserConfig {
     /// How the camera is encoded. A shared screen is one stream without layers.
     pub(crate) fn encoding(&self) -> Encoding {
-        let simulcast = Encoding::simulcast(self.video_codec);
+        self.encoding_with(self.video_codec)
+    }
+
+    pub(crate) fn encoding_with(&self, codec: Codec) -> Encoding {
+        let simulcast = Encoding::simulcast(codec);
         Encoding {
             svc: self.svc,
             temporal: self.temporal_layers.unwrap_or(simulcast.temporal),
-            descriptors: self.sends_descriptors(),
+            descriptors: self.sends_descriptors(codec),
             opaque: self.opaque,
             ..simulcast
         }
     }
 
     /// Chromium sends them for layers and for several streams alike, but not of VP8 and H.264.
-    fn sends_descriptors(&self) -> bool {
-        let always = matches!(self.video_codec, Codec::Vp9 | Codec::Av1);
+    fn sends_descriptors(&self, codec: Codec) -> bool {
+        let always = matches!(codec, Codec::Vp9 | Codec::Av1);
         self.descriptors && (always || self.temporal_layers.is_some() || self.opaque)
     }
 }
@@ -154,14 +164,15 @@ impl Browser {
         start: Instant,
         (now, seed): (Duration, u64),
     ) -> Self {
+        let offers = |codec| config.only.is_none_or(|only| only == codec);
         let mut builder = Rtc::builder()
             .set_rtp_mode(true)
             .clear_codecs()
             .enable_opus(true, config.red)
-            .enable_vp8(true)
-            .enable_h264(!config.constrained_h264)
-            .enable_vp9(true)
-            .enable_av1(true)
+            .enable_vp8(offers(Codec::Vp8))
+            .enable_h264(!config.constrained_h264 && offers(Codec::H264))
+            .enable_vp9(offers(Codec::Vp9))
+            .enable_av1(offers(Codec::Av1))
             .set_extension_map(extensions(&config))
             .enable_raw_packets(config.adaptive)
             .set_crypto_provider(Identity::repeatable_client())

@@ -15,6 +15,7 @@ pub use video::VideoEncoder;
 /// A packet that is ready to be written as RTP.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EncodedPacket {
+    pub codec: Codec,
     pub rid: Option<Rid>,
     pub sequence: u64,
     pub timestamp: u32,
@@ -31,6 +32,7 @@ impl EncodedPacket {
     /// Bytes that mean nothing, on an m-line that carries nothing else.
     pub(crate) fn padding(sequence: u64, now: Duration, bytes: usize) -> Self {
         Self {
+            codec: Codec::Opus,
             rid: None,
             sequence,
             timestamp: 0,

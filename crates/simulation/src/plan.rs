@@ -11,6 +11,7 @@ use madang_core::{AudioView, Source};
 use crate::browser::BrowserConfig;
 use crate::network::LinkConfig;
 use crate::page::TileSize;
+use crate::payload::{Codec, Mode};
 use crate::timeline;
 use crate::world::{World, WorldConfig};
 
@@ -49,6 +50,8 @@ pub enum Action {
     /// The server mutes them, and their browser goes on sending.
     MuteAtServer(Name, Source),
     Unmute(Name, Source),
+    /// Encodes the camera with another codec, and in these layers where it is one stream.
+    Encode(Name, Codec, Option<Mode>),
     /// Starts to speak, at a level in dBov (0 is the loudest, -127 is silence).
     Talk(Name, i8),
     Hush(Name),

@@ -131,7 +131,7 @@ impl Shard {
                     .elsewhere
                     .iter()
                     .any(|elsewhere| elsewhere.wants(layer))
-                    || self.subscribed_slots(key).any(|slot| slot.wants(layer))
+                    || self.subscribed_slots(key).any(|slot| slot.needs(layer))
             })
             .collect();
         if let Publisher::At(_) = track.publisher {
@@ -197,7 +197,7 @@ impl Shard {
         for subscriber in &track.subscribers {
             let peer = self.peers.get(subscriber.peer)?;
             let slot = peer.slots.get(subscriber.slot)?;
-            if !slot.wants(layer) {
+            if !slot.needs(layer) {
                 continue;
             }
             // Who chooses for himself need not go by the size of a tile.

@@ -32,12 +32,12 @@ impl Shard {
             if !slot.wants(packet.layer) {
                 continue;
             }
-            let Some(payload_types) = slot.payload_types(packet, rtc) else {
-                continue;
-            };
             let before = slot.carries();
-            slot.forward(*track, packet, &mut |packet, rewritten| {
-                lane.write(now, slot_index, payload_types, packet, rewritten, outbox);
+            let mid = slot.mid;
+            slot.forward(*track, packet, &mut |formats, packet, rewritten| {
+                if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
+                    lane.write(now, slot_index, pts, packet, rewritten, outbox);
+                }
             });
             switched |= slot.carries() != before;
         }
@@ -65,7 +65,7 @@ impl Shard {
             peer.lane_scheduled = Some(at);
             self.timers.schedule(at, Timer::Lane(key));
         }
-        self.take_estimate(key);
+        self.take_estimate(now, key);
     }
 
     pub(super) fn lane_due(&mut self, now: Instant, key: PeerKey, at: Instant) {
@@ -121,7 +121,8 @@ impl Shard {
                 continue;
             };
             if let (Some(payload_types), Some(rewritten)) = (
-                slot.payload_types(packet, &peer.rtc),
+                slot.formats
+                    .payload_types(&packet.codec, &peer.rtc, slot.mid),
                 wanted.span.rewrite(packet),
             ) {
                 peer.lane
@@ -131,16 +132,19 @@ impl Shard {
     }
 
     /// Takes over what the lane has found out about the bandwidth.
-    fn take_estimate(&mut self, key: PeerKey) {
+    fn take_estimate(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
         let (before, estimate) = (peer.estimate_bps, peer.lane.estimate_bps());
         let moved = match (before, estimate) {
-            (Some(before), Some(now)) => before.abs_diff(now) * ESTIMATE_STEP > before,
-            (before, now) => before != now,
+            (Some(before), Some(after)) => before.abs_diff(after) * ESTIMATE_STEP > before,
+            (before, after) => before != after,
         };
         if moved && !peer.lane.is_experimenting() {
+            if let (Some(before), Some(after)) = (before, estimate) {
+                peer.troughs.note(now, before, after);
+            }
             peer.estimate_bps = estimate;
             self.mark_stale(key, |stale| stale.allocation = true);
         }

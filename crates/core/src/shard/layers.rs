@@ -33,6 +33,8 @@ pub(super) struct Demands {
     pub(super) demands: Vec<Demand>,
     /// Slots that get nothing, whatever the bandwidth.
     hidden: Vec<(usize, Why)>,
+    /// Of those the ones that would show this layer if the receiver had its codec.
+    unreadable: Vec<(usize, usize)>,
     pub(super) audio_bps: u64,
 }
 
@@ -60,6 +62,7 @@ impl Shard {
             places,
             demands,
             hidden,
+            unreadable,
             audio_bps,
         } = self.demands(now, key);
         let Some(peer) = self.peers.get_mut(key) else {
@@ -67,11 +70,12 @@ impl Shard {
         };
         // What gets lost is sent again.
         let repaired = 1_000 + peer.lane.repair_permille();
+        let media = |bps: u64| (bps.saturating_mul(1_000) / repaired).saturating_sub(audio_bps);
         let budget = match peer.estimate_bps {
-            Some(bps) => {
-                let media = bps.saturating_mul(1_000) / repaired;
-                Budget::Bps(media.saturating_sub(audio_bps))
-            }
+            Some(bps) => Budget::Bps {
+                now: media(bps),
+                steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
+            },
             None if peer.lane.will_know() => Budget::Unknown,
             None => Budget::Unlimited,
         };
@@ -82,7 +86,13 @@ impl Shard {
             wanted_bps: allocation.wanted_bps,
         };
         for (index, why) in hidden {
-            aim(&mut peer.slots, index, None, why);
+            aim(&self.tracks, &mut peer.slots, index, None, why);
+        }
+        for (index, layer) in unreadable {
+            let source = peer.slots.get_mut(index).and_then(|s| s.source.as_mut());
+            if let Some(source) = source {
+                source.unreadable = Some(layer);
+            }
         }
         for (index, grant) in places.iter().zip(&allocation.grants) {
             let (target, why) = match grant {
@@ -90,10 +100,10 @@ impl Shard {
                 Grant::NoBandwidth => (None, Why::NoBandwidth),
                 Grant::Nothing => (None, Why::NoKeyframe),
             };
-            aim(&mut peer.slots, *index, target, why);
+            aim(&self.tracks, &mut peer.slots, *index, target, why);
         }
         let queued = peer.lane.is_queued();
-        if let (true, Budget::Bps(bps)) = (queued, budget) {
+        if let (true, Budget::Bps { now: bps, .. }) = (queued, budget) {
             for index in too_large(&places, &demands, &allocation, bps) {
                 if !waits_in_vain(&self.tracks, &peer.slots, index) {
                     halt(peer, index);
@@ -119,17 +129,18 @@ impl Shard {
             wanted_bps: wanted_bps * repaired / 1_000,
         };
         self.ask_for_bandwidth(now, key, ask);
+        self.wake_unreadable(now, key);
         self.rate_downlink(now, key, short, allocation.used_bps, allocation.wanted_bps);
     }
 
     /// The visible tiles of a peer and what else wants bandwidth.
     pub(super) fn demands(&mut self, now: Instant, key: PeerKey) -> Demands {
         let mut found = Demands::default();
-        let Some(peer) = self.peers.get(key) else {
+        let Some(peer) = self.peers.get_mut(key) else {
             return found;
         };
         let repeats_sound = peer.lane.repeats_sound();
-        for (index, slot) in peer.slots.iter().enumerate() {
+        for (index, slot) in peer.slots.iter_mut().enumerate() {
             let Some((source, track)) = slot
                 .source
                 .as_ref()
@@ -145,22 +156,52 @@ impl Shard {
             } else if source.tile.height == 0 {
                 found.hidden.push((index, Why::NotVisible));
             } else {
-                found.places.push(index);
                 let mut ladder = track.ladder(now).to_vec();
+                let (tile, current) = (source.tile, source.standing());
+                let smallest = ladder.first().map(|rung| rung.layer.layer);
+                track.keep_codecs(&mut ladder, current, |codec| {
+                    let formats = &mut slot.formats;
+                    formats.payload_types(codec, &peer.rtc, slot.mid).is_some()
+                });
+                if let Some(layer) = smallest.filter(|_| ladder.is_empty()) {
+                    found.hidden.push((index, Why::NoCommonCodec));
+                    found.unreadable.push((index, layer));
+                    continue;
+                }
+                found.places.push(index);
                 let choice = peer.choices.iter().find(|choice| choice.slot == slot.mid);
                 if let Some(choice) = choice {
                     track.restrict(&mut ladder, choice);
                 }
                 found.demands.push(Demand {
                     ladder,
-                    height: source.tile.height,
-                    min_height: source.tile.min_height,
-                    priority: source.tile.priority,
-                    current: source.standing(),
+                    height: tile.height,
+                    min_height: tile.min_height,
+                    priority: tile.priority,
+                    current,
                 });
             }
         }
         found
+    }
+
+    /// What stands still because of its codec goes on, so that a change of the codec is seen.
+    fn wake_unreadable(&mut self, now: Instant, key: PeerKey) {
+        let slots = self.peers.get(key).map(|peer| peer.slots.as_slice());
+        let sources = slots
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|slot| slot.source.as_ref());
+        let paused = sources.filter_map(|source| {
+            let layers = &self.tracks.get(source.track)?.layers;
+            layers
+                .get(source.unreadable?)?
+                .paused
+                .then_some(source.track)
+        });
+        for track in paused.collect::<Vec<_>>() {
+            self.dynacast(now, track);
+        }
     }
 
     /// Tells the estimator what there is to gain, so that it probes when there is something. It is left
@@ -289,8 +330,14 @@ fn halt(peer: &mut Peer, index: usize) {
     }
 }
 
-fn aim(slots: &mut [Slot], index: usize, target: Option<Target>, why: Why) {
+fn aim(tracks: &Slab<Track>, slots: &mut [Slot], index: usize, target: Option<Target>, why: Why) {
     if let Some(slot) = slots.get_mut(index) {
-        slot.aim(target, why);
+        let track = slot.source.as_ref().map(|source| source.track);
+        let layers = track.and_then(|track| tracks.get(track));
+        let stream = |target: Target| Some(layers?.layers.get(target.layer)?.stream);
+        slot.aim(
+            target.map(|target| (target, stream(target).unwrap_or_default())),
+            why,
+        );
     }
 }

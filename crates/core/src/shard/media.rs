@@ -183,10 +183,9 @@ impl Shard {
             layer.map_or(0, |layer| layer.reordered)
         };
         let reordered_before = reordered(track);
-        let was_active = track
-            .layers
-            .get(stream.layer)
-            .is_some_and(|layer| layer.is_active(now));
+        let before = track.layers.get(stream.layer);
+        let was_active = before.is_some_and(|layer| layer.is_active(now));
+        let stream_before = before.map(|layer| layer.stream);
         let packet = match publish::read(rtp, stream, track, encoding, &peer.clock) {
             Read::Packet(packet) => packet,
             Read::Later(rtp) => return Some(rtp),
@@ -209,8 +208,9 @@ impl Shard {
             _ => (Vec::new(), false),
         };
         let stopped = std::mem::take(&mut track.stopped);
+        let begins = stream_before != Some(packet.stream);
         self.work.batch.push((stream.track, Arc::new(packet)));
-        if !was_active || stopped || restructured {
+        if !was_active || stopped || restructured || begins {
             self.on_layer_started(now, stream.track);
         }
         if is_audio {

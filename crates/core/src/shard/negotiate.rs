@@ -12,6 +12,7 @@ use str0m::{Candidate, IceCreds, Rtc, RtcConfig};
 use super::Shard;
 use crate::demux::Ufrag;
 use crate::egress::Lane;
+use crate::formats::Formats;
 use crate::forward::Slot;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::PeerKey;
@@ -149,6 +150,7 @@ impl Shard {
         let restarted = self.follow_restart(now, key, &before);
         let peer = self.peers.get_mut(key).ok_or_else(gone)?;
         for slot in &mut peer.slots {
+            slot.formats = Formats::default();
             slot.open = negotiated.slots.iter().any(|(mid, _)| *mid == slot.mid);
         }
         let added = add_slots(

@@ -13,7 +13,7 @@ use super::Browser;
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
-use crate::payload::{Codec, parse_vp8};
+use crate::payload::{Codec, Mode, parse_vp8};
 
 /// A keyframe request that reached a publisher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub(super) struct Publication {
 
 #[derive(Debug)]
 enum Encoder {
-    Video(VideoEncoder, Codec),
+    Video(VideoEncoder),
     Audio(AudioEncoder),
 }
 
@@ -64,7 +64,7 @@ impl Browser {
             .expect("the first offer has all sources");
         if let Some(publication) = self.publications.get_mut(&mid) {
             publication.muted = false;
-            if let Encoder::Video(encoder, _) = &mut publication.encoder {
+            if let Encoder::Video(encoder) = &mut publication.encoder {
                 encoder.request_keyframe(None);
             }
             return;
@@ -72,10 +72,8 @@ impl Browser {
         let name = source_number(self.number, source);
         let seed = self.seed ^ u64::from(name);
         let start = self.config.start;
-        let codec = self.config.video_codec;
-        let video = |encoding, specs| {
-            Encoder::Video(VideoEncoder::new(name, encoding, specs, start, seed), codec)
-        };
+        let video =
+            |encoding, specs| Encoder::Video(VideoEncoder::new(name, encoding, specs, start, seed));
         let encoding = self.config.encoding();
         let screen = Encoding {
             svc: None,
@@ -85,7 +83,14 @@ impl Browser {
             Source::Camera if encoding.svc.is_some() => {
                 video(encoding, LayerSpec::layered_camera())
             }
-            Source::Camera => video(encoding, LayerSpec::camera()),
+            Source::Camera => {
+                let mut camera =
+                    VideoEncoder::new(name, encoding, LayerSpec::camera(), start, seed);
+                for (layer, codec) in self.config.layer_codecs.into_iter().flatten().enumerate() {
+                    camera.change_layer(layer, self.config.encoding_with(codec));
+                }
+                Encoder::Video(camera)
+            }
             Source::Screen => video(screen, LayerSpec::screen()),
             Source::Microphone | Source::ScreenAudio => {
                 let (dtx, level) = (self.config.dtx, self.config.audio_level);
@@ -100,6 +105,21 @@ impl Browser {
                 muted: false,
             },
         );
+    }
+
+    /// Encodes the camera with another codec, in each stream as it is there, as `setParameters` has it: SSRCs and numbers go on.
+    pub fn change_codec(&mut self, codec: Codec, svc: Option<Mode>) {
+        (self.config.video_codec, self.config.svc) = (codec, svc);
+        self.config.layer_codecs = None;
+        let encoding = self.config.encoding();
+        let mid = self.mid_of(Source::Camera);
+        if let Some(Publication {
+            encoder: Encoder::Video(encoder),
+            ..
+        }) = mid.and_then(|mid| self.publications.get_mut(&mid))
+        {
+            encoder.change(encoding);
+        }
     }
 
     /// Sends nothing from this source, or goes on.
@@ -126,7 +146,7 @@ impl Browser {
     pub(crate) fn want_layers(&mut self, now: Duration, source: Source, layers: &[LayerWanted]) {
         let mid = self.mid_of(source);
         if let Some(Publication {
-            encoder: Encoder::Video(encoder, _),
+            encoder: Encoder::Video(encoder),
             ..
         }) = mid.and_then(|mid| self.publications.get_mut(&mid))
             && self.config.adaptive
@@ -150,7 +170,7 @@ impl Browser {
         let mut desired = 0;
         let videos = self.publications.values_mut().rev();
         for publication in videos.filter(|publication| !publication.muted) {
-            if let Encoder::Video(encoder, _) = &mut publication.encoder {
+            if let Encoder::Video(encoder) = &mut publication.encoder {
                 left = left.saturating_sub(encoder.share(left));
                 desired += encoder.desired_bps();
             }
@@ -178,8 +198,8 @@ impl Browser {
 
     /// Sends what waits and may leave now, and what probes want beside it.
     pub(super) fn pace(&mut self, now: Duration) {
-        while let Some((mid, codec, packet)) = self.sender.as_mut().and_then(|s| s.pop(now)) {
-            self.write(now, mid, codec, packet);
+        while let Some((mid, packet)) = self.sender.as_mut().and_then(|s| s.pop(now)) {
+            self.write(now, mid, packet);
         }
         let Some(mid) = self.unused_mid() else {
             return;
@@ -188,7 +208,7 @@ impl Browser {
             let Some(packet) = self.sender.as_mut().and_then(|s| s.padding(now)) else {
                 return;
             };
-            self.write(now, mid, Codec::Opus, packet);
+            self.write(now, mid, packet);
         }
     }
 
@@ -211,14 +231,13 @@ impl Browser {
         let connected = self.connected_at.is_some();
         let mut packets = Vec::new();
         for (mid, publication) in &mut self.publications {
-            let codec = publication.encoder.codec();
             let due = publication.capture(now, connected);
-            packets.extend(due.into_iter().map(|packet| (*mid, codec, packet)));
+            packets.extend(due.into_iter().map(|packet| (*mid, packet)));
         }
-        for (mid, codec, packet) in packets {
+        for (mid, packet) in packets {
             match &mut self.sender {
-                Some(sender) if codec != Codec::Opus => sender.push(mid, codec, packet),
-                _ => self.write(now, mid, codec, packet),
+                Some(sender) if packet.codec != Codec::Opus => sender.push(mid, packet),
+                _ => self.write(now, mid, packet),
             }
         }
     }
@@ -226,7 +245,7 @@ impl Browser {
     pub(super) fn keyframe_requested(&mut self, at: Duration, mid: Mid, rid: Option<Rid>) {
         self.keyframes_asked.push(KeyframeAsked { at, mid, rid });
         if let Some(Publication {
-            encoder: Encoder::Video(encoder, _),
+            encoder: Encoder::Video(encoder),
             ..
         }) = self.publications.get_mut(&mid)
         {
@@ -318,7 +337,8 @@ impl Browser {
     }
 
     /// Packets are handed to the engine one by one: it has no order for what several streams have to send.
-    fn write(&mut self, now: Duration, mid: Mid, codec: Codec, packet: EncodedPacket) {
+    fn write(&mut self, now: Duration, mid: Mid, packet: EncodedPacket) {
+        let codec = packet.codec;
         let Some(pt) = self.payload_type(codec) else {
             return;
         };
@@ -413,10 +433,10 @@ impl Publication {
                 return packets;
             }
             match &mut self.encoder {
-                Encoder::Video(encoder, _) if sends => {
+                Encoder::Video(encoder) if sends => {
                     packets.extend(encoder.encode_frame(captured));
                 }
-                Encoder::Video(encoder, _) => encoder.skip_frame(),
+                Encoder::Video(encoder) => encoder.skip_frame(),
                 Encoder::Audio(encoder) if sends => packets.extend(encoder.encode_packet(captured)),
                 Encoder::Audio(encoder) => encoder.skip_packet(),
             }
@@ -425,16 +445,9 @@ impl Publication {
 }
 
 impl Encoder {
-    fn codec(&self) -> Codec {
-        match self {
-            Self::Video(_, codec) => *codec,
-            Self::Audio(_) => Codec::Opus,
-        }
-    }
-
     fn next_capture(&self) -> Duration {
         match self {
-            Self::Video(encoder, _) => encoder.next_capture(),
+            Self::Video(encoder) => encoder.next_capture(),
             Self::Audio(encoder) => encoder.next_capture(),
         }
     }

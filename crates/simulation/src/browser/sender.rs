@@ -13,14 +13,13 @@ use str0m::rtp::rtcp::{Rtcp, Twcc};
 use str0m::rtp::{RawPacket, RtpHeader};
 
 use crate::encoder::EncodedPacket;
-use crate::payload::Codec;
 
 #[derive(Debug)]
 pub(super) struct Sender {
     start: Instant,
     estimator: UplinkEstimator,
     /// Pictures that wait, and their bytes.
-    queue: VecDeque<(Mid, Codec, EncodedPacket)>,
+    queue: VecDeque<(Mid, EncodedPacket)>,
     queued_bytes: usize,
     /// When all that has left would be through.
     free_at: Duration,
@@ -84,19 +83,19 @@ impl Sender {
         }
     }
 
-    pub(super) fn push(&mut self, mid: Mid, codec: Codec, packet: EncodedPacket) {
+    pub(super) fn push(&mut self, mid: Mid, packet: EncodedPacket) {
         self.queued_bytes += packet.payload.len();
-        self.queue.push_back((mid, codec, packet));
+        self.queue.push_back((mid, packet));
     }
 
     /// The next packet of a picture that may leave now.
-    pub(super) fn pop(&mut self, now: Duration) -> Option<(Mid, Codec, EncodedPacket)> {
+    pub(super) fn pop(&mut self, now: Duration) -> Option<(Mid, EncodedPacket)> {
         self.estimator.on_timeout(self.start + now);
         if self.free_at > now + BURST {
             return None;
         }
         let next = self.queue.pop_front()?;
-        self.queued_bytes -= next.2.payload.len();
+        self.queued_bytes -= next.1.payload.len();
         Some(next)
     }
 

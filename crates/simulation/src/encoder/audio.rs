@@ -5,7 +5,7 @@ use std::time::Duration;
 use fastrand::Rng;
 
 use super::{EncodedPacket, StartValues, media_ticks};
-use crate::payload::{Tag, write_opus};
+use crate::payload::{Codec, Tag, write_opus};
 
 /// A microphone.
 #[derive(Debug)]
@@ -94,6 +94,7 @@ impl AudioEncoder {
             captured,
         };
         let packet = EncodedPacket {
+            codec: Codec::Opus,
             rid: None,
             sequence: self.sequence,
             timestamp: self

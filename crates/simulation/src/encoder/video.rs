@@ -107,6 +107,22 @@ impl VideoEncoder {
         }
     }
 
+    /// Encodes otherwise from the next frame on; streams go on counting.
+    pub fn change(&mut self, encoding: Encoding) {
+        for layer in 0..self.layers.len() {
+            self.change_layer(layer, encoding);
+        }
+    }
+
+    /// The same for one stream.
+    pub fn change_layer(&mut self, layer: usize, encoding: Encoding) {
+        if let Some(layer) = self.layers.get_mut(layer) {
+            layer.encoding = encoding;
+            (layer.spec, layer.full.1) = (layer.full.0, encoding.mode().spatial);
+            layer.wants_keyframe = true;
+        }
+    }
+
     /// Pauses a layer, or goes on with it; a stream of several sizes has only those that so many lines need.
     pub fn want(&mut self, rid: Option<Rid>, wanted: bool, max_height: Option<u32>) {
         for layer in self.layers.iter_mut().filter(|layer| layer.rid() == rid) {
@@ -306,6 +322,7 @@ impl VideoLayer {
                 captured,
             };
             EncodedPacket {
+                codec: self.encoding.codec,
                 rid: self.rid(),
                 sequence: self.sequence + u64::from(packet),
                 timestamp,

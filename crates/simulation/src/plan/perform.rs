@@ -40,6 +40,9 @@ pub(super) fn perform(world: &mut World, action: &Action) {
             world.mute_at_server(world.position(name), *source);
         }
         Action::Unmute(name, source) => world.page_mutes(world.position(name), *source, false),
+        Action::Encode(name, codec, svc) => {
+            world.seat_named(name).browser.change_codec(*codec, *svc);
+        }
         Action::Talk(name, level) => world.seat_named(name).browser.talk(Some(*level)),
         Action::Hush(name) => world.seat_named(name).browser.talk(None),
         Action::Uplink(name, config) => world.set_uplink(name, config.clone()),

@@ -3,6 +3,7 @@
 
 mod bandwidth;
 mod calls;
+mod codecs;
 mod continuity;
 mod demand;
 mod garbage;
