@@ -70,15 +70,7 @@ impl Shard {
         };
         // What gets lost is sent again.
         let repaired = 1_000 + peer.lane.repair_permille();
-        let media = |bps: u64| (bps.saturating_mul(1_000) / repaired).saturating_sub(audio_bps);
-        let budget = match peer.estimate_bps {
-            Some(bps) => Budget::Bps {
-                now: media(bps),
-                steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
-            },
-            None if peer.lane.will_know() => Budget::Unknown,
-            None => Budget::Unlimited,
-        };
+        let budget = budget(peer, now, repaired, audio_bps);
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -281,6 +273,22 @@ impl Shard {
                 quality,
             });
         }
+    }
+}
+
+/// What there is for pictures beside audio and what is sent again.
+fn budget(peer: &mut Peer, now: Instant, repaired_permille: u64, audio_bps: u64) -> Budget {
+    let media = |bps: u64| {
+        let media = bps.saturating_mul(1_000) / repaired_permille;
+        media.saturating_sub(audio_bps)
+    };
+    match peer.estimate_bps {
+        Some(bps) => Budget::Bps {
+            now: media(bps),
+            steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
+        },
+        None if peer.lane.will_know() => Budget::Unknown,
+        None => Budget::Unlimited,
     }
 }
 
