@@ -285,7 +285,7 @@ fn budget(peer: &mut Peer, now: Instant, repaired_permille: u64, audio_bps: u64)
     match peer.estimate_bps {
         Some(bps) => Budget::Bps {
             now: media(bps),
-            steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
+            steady: media(peer.troughs.steady(now, bps)),
         },
         None if peer.lane.will_know() => Budget::Unknown,
         None => Budget::Unlimited,
