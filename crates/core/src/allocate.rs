@@ -62,8 +62,8 @@ pub(crate) struct Allocation {
 const CLIMB_PERCENT: u64 = 123;
 /// And for this much of what all tiles take together then: where there are many, a rung is little, and so is its margin.
 /// A tile that shows nothing yet, or was paused, asks for as much before it gets its base layer. Lower would move tiles up
-/// and down with what an estimate trembles by on a steady link, 1 to 2 %; 123 here, too, would stand still under 10 %, and used 74 % of
-/// a link of 3 Mbit/s for nine tiles instead of 94 %.
+/// and down with what an estimate moves by between two troughs, 1 to 2 %; 123 here, too, used 74 % of a link of 3 Mbit/s for
+/// nine tiles instead of 94 %.
 const CLIMB_TOTAL_PERCENT: u64 = 105;
 
 /// What there is to share out: the estimate less audio and what resent packets take.

@@ -1,7 +1,7 @@
 //! What the control plane tells a shard. Commands are never dropped: a full queue pushes back.
 
 use bytes::Bytes;
-use str0m::media::Mid;
+use str0m::media::{Mid, Rid};
 
 use crate::sdp::{Offer, RemoteAnswer, RemoteCandidate};
 use crate::{LayerChoice, MediaKind, PeerId, RoomId, Source, TrackId, View};
@@ -98,6 +98,8 @@ pub struct TrackSpec {
     /// Size of the full picture in pixels, where the publisher said so.
     pub width: Option<u32>,
     pub height: Option<u32>,
+    /// What each stream takes at the most, in bit/s, where the publisher said so.
+    pub max_bps: Vec<(Option<Rid>, u64)>,
     /// The payload is encrypted from end to end: it tells nothing, and is not touched.
     pub encrypted: bool,
 }

@@ -87,7 +87,7 @@ impl Track {
                     layer: *layer,
                     height: step.height,
                     bps: if *bps == 0 {
-                        guess_rate(step.height)
+                        self.expected_bps(*layer, step.height)
                     } else {
                         *bps
                     },
@@ -99,6 +99,19 @@ impl Track {
             }
         }
         ladder
+    }
+
+    /// What stands in for a rate that has not been measured: what the publisher said at the most, of all that a stream has.
+    fn expected_bps(&self, target: Target, height: u32) -> u64 {
+        let guess = guess_rate(height);
+        let layer = self.layers.get(target.layer);
+        let mut declared = self.spec.max_bps.iter();
+        let most = declared.find(|(rid, _)| layer.is_some_and(|layer| layer.rid == *rid));
+        match most.map(|(_, bps)| (*bps).min(DECLARED_BPS_MAX)) {
+            None | Some(0) => guess,
+            Some(most) if target.point == Point::WHOLE => most,
+            Some(most) => guess.min(most),
+        }
     }
 
     /// Leaves what a receiver can decode, and one codec for each size: where several show the same, a tile stays with the one
@@ -260,6 +273,9 @@ fn rounded(bps: u64) -> u64 {
     bps - bps % (1 << digits.saturating_sub(1))
 }
 
+/// No publisher is believed to send more: sums must not wrap.
+const DECLARED_BPS_MAX: u64 = 1_000_000_000;
+
 /// What browsers spend on a picture of this height; it stands in until the rate has been measured.
 fn guess_rate(height: u32) -> u64 {
     match height {
@@ -267,5 +283,50 @@ fn guess_rate(height: u32) -> u64 {
         181..=360 => 500_000,
         361..=720 => 1_500_000,
         _ => 3_000_000,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::publish::Publisher;
+    use crate::{MediaKind, PeerId, RoomId, Source, TrackId, TrackSpec};
+
+    #[test]
+    fn what_a_publisher_declares_stands_in_until_it_is_measured() {
+        let rids = ["q", "h", "f"].map(str0m::media::Rid::from);
+        let spec = TrackSpec {
+            id: TrackId(1),
+            mid: "0".into(),
+            kind: MediaKind::Video,
+            source: Source::Camera,
+            muted: false,
+            width: None,
+            height: None,
+            max_bps: vec![
+                (Some(rids[0]), 90_000),
+                (Some(rids[1]), 0),
+                (Some(rids[2]), u64::MAX),
+            ],
+            encrypted: false,
+        };
+        let mut track = Track::new(spec, RoomId(1), Publisher::Here(0), PeerId(1));
+        for (rid, height) in rids.into_iter().zip([180, 360, 720]) {
+            let mut layer = Layer::new(Some(rid));
+            // It will come when it is asked for.
+            layer.paused = true;
+            layer.sizes[0] = Some((height * 16 / 9, height));
+            track.layers.push(layer);
+        }
+        let rates = |track: &mut Track| -> Vec<u64> {
+            let ladder = track.ladder(Instant::now());
+            ladder.iter().map(|rung| rung.bps).collect()
+        };
+        assert_eq!(
+            rates(&mut track),
+            [90_000, guess_rate(360), DECLARED_BPS_MAX]
+        );
+        track.layers[2].rate.bps = 1_200_000;
+        assert_eq!(rates(&mut track), [90_000, guess_rate(360), 1_200_000]);
     }
 }

@@ -70,4 +70,5 @@ pub use outbox::{Outbox, Transmit};
 pub use relay::{Control, Media, Relayed};
 pub use shard::{Address, Datagram, Shard, ShardConfig, ShardStats};
 pub use str0m::format::Codec;
+pub use str0m::media::Rid;
 pub use view::{AudioView, AutoView, LayerChoice, MediaKind, Source, TileView, View};

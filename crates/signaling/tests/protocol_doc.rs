@@ -135,7 +135,7 @@ fn client_samples() -> Value {
         "offer": {"gen": 1, "sdp": "v=0", "restart": true},
         "candidate": {"gen": 0, "candidate": null},
         "publish": {"tracks": [{"cid": "c", "mid": "0", "kind": "audio", "source": "microphone", "muted": false,
-                                "rids": ["q"], "w": 1, "h": 1, "codec": "vp8"}]},
+                                "rids": ["q"], "w": 1, "h": 1, "codec": "vp8", "max_bps": [1]}]},
         "unpublish": {"tracks": ["t1"]},
         "mute": {"track": "t1", "muted": true},
         "view": {"rev": 1, "video": [{"track": "t1", "slot": "5", "w": 1, "h": 1, "prio": 1, "min_h": 1, "fps": 1}],

@@ -296,6 +296,7 @@ impl World {
             muted: false,
             width,
             height,
+            max_bps: Vec::new(),
             encrypted: self.seat_mut(seat).browser.config().opaque,
         };
         self.command(

@@ -261,6 +261,7 @@ export class Publisher {
     const kind = source === 'camera' || source === 'screen' ? 'video' : 'audio';
     const { width, height } = track?.getSettings() ?? {};
     const { codecs, encodings } = sender.getParameters();
+    const limits = (encodings ?? []).map(({ maxBitrate }) => maxBitrate ?? 0);
     const rids = (encodings ?? []).flatMap(({ rid }) => (rid ? [rid] : []));
     const names = (codecs ?? []).map(codecName).filter((name) => name !== 'red' && name !== 'rtx');
     const preferred = source === 'camera' && names.find((name) => name === this.#peer?.videoCodec);
@@ -274,6 +275,7 @@ export class Publisher {
       ...(rids.length > 0 && { rids }),
       ...(kind === 'video' && width && height && { w: width, h: height }),
       ...(codec && { codec }),
+      ...(kind === 'video' && limits.some((bps) => bps > 0) && { max_bps: limits }),
     };
   }
 }

@@ -69,7 +69,7 @@ impl Shard {
             return;
         };
         let repaired = 1_000 + peer.lane.repair_permille();
-        let budget = budget(now, peer, repaired, audio_bps);
+        let budget = budget(peer, now, repaired, audio_bps);
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -275,13 +275,16 @@ impl Shard {
     }
 }
 
-/// What there is for pictures, where what gets lost is sent again, and sound goes first.
-fn budget(now: Instant, peer: &mut Peer, repaired: u64, audio_bps: u64) -> Budget {
-    let media = |bps: u64| (bps.saturating_mul(1_000) / repaired).saturating_sub(audio_bps);
+/// What there is for pictures beside audio and what is sent again.
+fn budget(peer: &mut Peer, now: Instant, repaired_permille: u64, audio_bps: u64) -> Budget {
+    let media = |bps: u64| {
+        let media = bps.saturating_mul(1_000) / repaired_permille;
+        media.saturating_sub(audio_bps)
+    };
     match peer.estimate_bps {
         Some(bps) => Budget::Bps {
             now: media(bps),
-            steady: media(peer.troughs.lowest(now).unwrap_or(bps).min(bps)),
+            steady: media(peer.troughs.steady(now, bps)),
         },
         None if peer.lane.will_know() => Budget::Unknown,
         None => Budget::Unlimited,

@@ -104,6 +104,7 @@ pub(crate) fn publish(shard: &mut Shard, now: Instant, peer: u64, track: u64, mi
         muted: false,
         width: Some(1280),
         height: Some(720),
+        max_bps: Vec::new(),
         encrypted: false,
     };
     shard.handle_command(

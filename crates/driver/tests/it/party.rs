@@ -122,6 +122,7 @@ impl Party {
             muted: false,
             width: Some(1_280),
             height: Some(720),
+            max_bps: Vec::new(),
             encrypted: false,
         };
         self.command(

@@ -141,6 +141,9 @@ pub struct Publication {
     pub h: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub codec: Option<String>,
+    /// What each rid takes at the most, in bit/s, in the order of `rids`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_bps: Option<Vec<u64>>,
 }
 
 /// A tile of a view.

@@ -60,6 +60,7 @@ fn microphone(mid: &str) -> Publication {
         w: None,
         h: None,
         codec: None,
+        max_bps: None,
     }
 }
 

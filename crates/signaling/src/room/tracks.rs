@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use madang_core::{Command, PeerId, TrackId, TrackSpec};
+use madang_core::{Command, PeerId, Rid, TrackId, TrackSpec};
 
 use super::{Effects, Room, Track, TrackIds, bad_request};
 use crate::limits::{Limits, MID_BYTES_MAX, RID_BYTES_MAX, RIDS_PER_TRACK_MAX};
@@ -296,6 +296,12 @@ fn check_fields(publication: &Publication, limits: &Limits) -> Result<(), Fault>
         return Err(bad_request(format!("a mid has 1 to {MID_BYTES_MAX} bytes")));
     }
     let rids = publication.rids.as_deref().unwrap_or_default();
+    let limits = publication.max_bps.as_ref().map_or(0, Vec::len);
+    if limits > rids.len().max(1) {
+        return Err(bad_request(
+            "max_bps has one number for each rid".to_owned(),
+        ));
+    }
     if rids.len() > RIDS_PER_TRACK_MAX
         || rids
             .iter()
@@ -308,6 +314,19 @@ fn check_fields(publication: &Publication, limits: &Limits) -> Result<(), Fault>
     Ok(())
 }
 
+/// What is said of each stream, in the order of the rids.
+fn limits(publication: &Publication) -> Vec<(Option<Rid>, u64)> {
+    let limits = publication.max_bps.iter().flatten().copied();
+    match publication.rids.as_deref() {
+        None | Some([]) => limits.take(1).map(|bps| (None, bps)).collect(),
+        Some(rids) => rids
+            .iter()
+            .map(|rid| Some(Rid::from(rid.as_str())))
+            .zip(limits)
+            .collect(),
+    }
+}
+
 fn spec(id: TrackId, publication: &Publication, encrypted: bool) -> TrackSpec {
     TrackSpec {
         id,
@@ -317,6 +336,7 @@ fn spec(id: TrackId, publication: &Publication, encrypted: bool) -> TrackSpec {
         muted: publication.muted,
         width: publication.w,
         height: publication.h,
+        max_bps: limits(publication),
         encrypted,
     }
 }

@@ -465,6 +465,7 @@ fn publications(call: &Call, offer: &OfferText) -> Vec<Publication> {
             w: None,
             h: None,
             codec: None,
+            max_bps: None,
         }
     });
     media.collect()

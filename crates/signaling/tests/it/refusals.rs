@@ -267,6 +267,7 @@ async fn what_is_not_there_is_not_found_and_what_is_wrong_says_so() {
         publish("mid", json!("x".repeat(17))),
         publish("rids", json!(["a", "b", "c", "d", "e"])),
         publish("rids", json!([""])),
+        publish("max_bps", json!([1, 2])),
         json!({"t": "publish", "tracks": [mic, mic]}),
         json!({"t": "mute", "track": "p1", "muted": true}),
         json!({"t": "admin", "op": "kick"}),

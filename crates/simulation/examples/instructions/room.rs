@@ -125,6 +125,7 @@ impl Room {
             muted: false,
             width: size(1_280),
             height: size(720),
+            max_bps: Vec::new(),
             encrypted: false,
         };
         self.tracks.push(id);
