@@ -78,6 +78,11 @@ impl SlotSource {
             point: current.point,
         }))
     }
+
+    /// Nothing is sent since even the base layer does not fit.
+    pub(crate) fn is_short(&self) -> bool {
+        self.target.is_none() && self.why == Why::NoBandwidth
+    }
 }
 
 impl Current {

@@ -13,8 +13,10 @@ pub(crate) struct Rung {
     pub(crate) layer: Target,
     /// In pixels.
     pub(crate) height: u32,
-    /// Measured rate in bit/s.
+    /// In bit/s: measured, or what the publisher says.
     pub(crate) bps: u64,
+    /// Neither has come yet: the rate is what such pictures usually take.
+    pub(crate) guessed: bool,
 }
 
 /// The rungs of one picture size: they differ in frames per second.
@@ -88,6 +90,7 @@ impl Track {
                     } else {
                         *bps
                     },
+                    guessed: *bps == 0,
                 };
                 let last = at + 1 == rungs.len();
                 if last || ladder.last().is_none_or(|below| rung.bps > below.bps) {

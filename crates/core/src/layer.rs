@@ -11,13 +11,13 @@ use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
-use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
 use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
 use crate::publish::Packet;
+use crate::rate::{Part, Rate};
 use crate::relay::LayerState;
 use crate::store::Store;
 use crate::unread::Unread;
@@ -61,6 +61,8 @@ pub(crate) struct Layer {
     /// Since when fewer would do.
     smaller_since: Option<Instant>,
     last_packet: Option<Instant>,
+    /// Of the newest keyframe.
+    keyframe_timestamp: Option<u64>,
     pub(crate) report: Option<(SystemTime, u32)>,
     highest_seq: Option<u64>,
     /// Of the frame that is shown last of all that have begun.
@@ -120,6 +122,7 @@ impl Layer {
             max_height: None,
             smaller_since: None,
             last_packet: None,
+            keyframe_timestamp: None,
             report: None,
             highest_seq: None,
             newest_timestamp: None,
@@ -169,6 +172,7 @@ impl Layer {
         self.structure = None;
         self.unread.clear();
         self.newest_timestamp = None;
+        self.keyframe_timestamp = None;
     }
 
     /// No packet of this stream has come yet.
@@ -372,7 +376,7 @@ impl Layer {
     pub(crate) fn mirror(&mut self, state: &LayerState) {
         self.stream = state.stream;
         merge_sizes(&mut self.sizes, &state.sizes);
-        self.rate.bps = state.bps;
+        self.rate.mirror(state.bps);
         self.operating.mirror(&state.points);
         self.paused = state.paused;
         self.keyframes.ignored = state.ignores_requests;
@@ -410,13 +414,19 @@ impl Layer {
         loss
     }
 
+    /// Whether a packet is of a keyframe, given whether one starts with it: all packets of a picture share their timestamp.
+    pub(crate) fn is_of_keyframe(&mut self, timestamp: u64, starts: bool) -> bool {
+        if starts {
+            self.keyframe_timestamp = Some(timestamp);
+        }
+        self.keyframe_timestamp == Some(timestamp)
+    }
+
     /// Takes a packet into the rates, once it has been read.
-    pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, now: Instant) {
-        self.last_packet = Some(now);
-        let bytes = bytes + OVERHEAD_BYTES;
-        self.rate.add(bytes);
-        let structured = self.structure.is_some();
-        self.operating.count(frame, structured, bytes, now);
+    pub(crate) fn measure(&mut self, frame: &Frame, part: Part) {
+        self.last_packet = Some(part.at);
+        self.rate.add(part);
+        self.operating.count(frame, self.structure.is_some(), part);
     }
 
     /// Takes a packet into the losses, readable or not.
@@ -429,51 +439,6 @@ impl Layer {
         self.highest_seq = self.highest_seq.max(Some(seq));
     }
 }
-
-/// A smoothed rate, measured between ticks.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Rate {
-    bytes: u64,
-    since: Option<Instant>,
-    bps: u64,
-}
-
-impl Rate {
-    pub(crate) fn add(&mut self, bytes: usize) {
-        self.bytes += bytes as u64;
-    }
-
-    /// In bit/s, with headers.
-    pub(crate) fn bps(&self) -> u64 {
-        self.bps
-    }
-
-    /// Takes in what has come since the last tick. An encoder that stood still says nothing about
-    /// what it takes when it runs.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        let bytes = std::mem::take(&mut self.bytes);
-        let elapsed = self
-            .since
-            .replace(now)
-            .map(|since| now.saturating_duration_since(since));
-        let Some(elapsed) = elapsed.filter(|elapsed| bytes > 0 && *elapsed < RATE_WINDOW_MAX)
-        else {
-            return;
-        };
-        let micros = u64::try_from(elapsed.as_micros())
-            .unwrap_or(u64::MAX)
-            .max(1);
-        let bps = bytes.saturating_mul(8_000_000) / micros;
-        self.bps = if self.bps == 0 {
-            bps
-        } else {
-            (self.bps + bps) / 2
-        };
-    }
-}
-
-/// A longer time than this between ticks holds a pause.
-const RATE_WINDOW_MAX: Duration = Duration::from_secs(1);
 
 #[cfg(test)]
 mod tests {
@@ -580,9 +545,7 @@ mod tests {
         assert_eq!(layer.bps(), 0, "which of the streams it is, is not known");
         layer.declare(&declared(1, &[&[100], &[300, 500]]), true);
         assert_eq!((layer.bps(), layer.size()), (500_000, Some((640, 360))));
-        layer.measure(&Frame::PLAIN, 1_000, now);
-        layer.tick(now);
-        layer.measure(&Frame::PLAIN, 12_500 - OVERHEAD_BYTES, now);
+        layer.measure(&Frame::PLAIN, Part::of_frame(12_500, now));
         layer.tick(now + Duration::from_millis(250));
         assert_eq!(layer.bps(), 400_000);
     }
@@ -591,7 +554,7 @@ mod tests {
     fn a_layer_that_is_declared_to_have_stopped_is_not_waited_for() {
         let now = Instant::now();
         let mut layer = Layer::new(None);
-        layer.measure(&Frame::PLAIN, 1_000, now);
+        layer.measure(&Frame::PLAIN, Part::of_frame(1_000, now));
         assert!(!layer.declare(&declared(0, &[&[100], &[500]]), true));
         assert!(layer.is_active(now));
         assert!(layer.declare(&declared(1, &[&[], &[500]]), false));

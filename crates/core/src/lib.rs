@@ -38,6 +38,7 @@ mod operating;
 mod outbox;
 mod peer;
 mod publish;
+mod rate;
 mod relay;
 mod rewrite;
 pub mod sdp;

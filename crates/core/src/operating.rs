@@ -6,8 +6,8 @@ use str0m::rtp::vla::SimulcastStreamAllocation;
 
 use crate::codec::Sizes;
 use crate::dependency::Structure;
-use crate::layer::Rate;
 use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
+use crate::rate::{Part, Rate};
 
 /// The operating points of a stream, smallest first. None where the stream has no layers, or nobody says so.
 #[derive(Debug, Clone, Default)]
@@ -93,7 +93,7 @@ impl Operating {
     }
 
     /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
-    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, bytes: usize, now: Instant) {
+    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, part: Part) {
         if *frame == Frame::PLAIN && self.points.is_empty() {
             return;
         }
@@ -102,10 +102,10 @@ impl Operating {
         }
         for measured in &mut self.points {
             if frame.needed.contains(measured.point) {
-                measured.rate.add(bytes);
+                measured.rate.add(part);
             }
             if frame.layer.spatial == measured.point.spatial {
-                measured.last_packet = Some(now);
+                measured.last_packet = Some(part.at);
             }
         }
     }

@@ -75,6 +75,9 @@ impl Shard {
             None if peer.lane.will_know() => Budget::Unknown,
             None => Budget::Unlimited,
         };
+        if let Budget::Bps(bps) = budget {
+            peer.lasting.note(now, bps);
+        }
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -157,6 +160,7 @@ impl Shard {
                     min_height: source.tile.min_height,
                     priority: source.tile.priority,
                     current: source.standing(),
+                    paused: source.is_short().then(|| peer.lasting.bps()),
                 });
             }
         }
