@@ -120,7 +120,8 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
             break;
         };
         used += cost;
-        served = true;
+        // Of what has not been measured nobody knows that it is any.
+        served |= cost > 0;
     }
     let held: u64 = climbers.iter().map(Climber::held).sum();
     for &at in &order {

@@ -78,6 +78,8 @@ pub struct Study {
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Targets {
     pub freezes_per_minute: Option<f64>,
+    /// Of the picture that is paused most often.
+    pub pauses_per_minute: Option<f64>,
     pub link_use: Option<f64>,
     pub self_made_loss: Option<f64>,
     pub top_layer_ms: Option<f64>,
@@ -93,6 +95,11 @@ impl Study {
                 "freezes a minute",
                 Some(measured.freezes_per_minute),
                 targets.freezes_per_minute,
+            ),
+            (
+                "pauses a minute",
+                Some(measured.pauses_per_minute),
+                targets.pauses_per_minute,
             ),
             (
                 "self-made loss",
@@ -256,6 +263,7 @@ fn steady(encoding: Encoding) -> Study {
         },
         targets: Targets {
             freezes_per_minute: Some(0.0),
+            pauses_per_minute: Some(0.0),
             link_use: Some(0.85),
             self_made_loss: Some(0.01),
             top_layer_ms: Some(8_000.0),
