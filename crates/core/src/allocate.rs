@@ -8,8 +8,8 @@
 //!
 //! Layers change by two rates: a tile stays on its rung as long as that fits, and climbs where more would fit.
 //!
-//! What a base layer takes that has just begun is a guess, for half a second. It gets what is left beside all that has been
-//! measured, and stops none of it.
+//! What a base layer takes that has just begun is a guess, for half a second. It gets what is left beside the base layers
+//! that have been measured, and beside what those have that are as important: it stops none of them.
 
 mod lasting;
 
@@ -123,13 +123,21 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
         // Of what has not been measured nobody knows that it is any.
         served |= cost > 0;
     }
-    let held: u64 = climbers.iter().map(Climber::held).sum();
-    for &at in &order {
-        if let Some(climber) = climbers.get_mut(at) {
-            used += climber.guess(budget.saturating_sub(used.saturating_add(held)));
+    let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
+    let mut held = 0;
+    for peers in order.chunk_by(as_important) {
+        let climbers_of = |at: &usize| climbers.get(*at);
+        held += peers
+            .iter()
+            .filter_map(climbers_of)
+            .map(Climber::held)
+            .sum::<u64>();
+        for &at in peers {
+            if let Some(climber) = climbers.get_mut(at) {
+                used += climber.guess(budget.saturating_sub(used.saturating_add(held)));
+            }
         }
     }
-    let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
     for floor in [true, false] {
         for peers in order.chunk_by(as_important) {
             let mut climbed = true;

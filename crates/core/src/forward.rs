@@ -98,6 +98,8 @@ pub(crate) struct Tile {
     pub(crate) height: u32,
     pub(crate) min_height: u32,
     pub(crate) priority: u8,
+    /// Frames a second that are enough.
+    pub(crate) max_fps: Option<u32>,
 }
 
 impl Slot {

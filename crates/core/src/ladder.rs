@@ -130,21 +130,14 @@ impl Track {
             ladder.truncate(1);
         }
         if let Some(most) = choice.max_temporal {
-            self.slow_down(ladder, most);
+            slow_down(ladder, |_, _| Some(most), &self.layers);
         }
     }
 
-    /// Takes temporal layers above this one out of the rungs.
-    fn slow_down(&self, ladder: &mut Vec<Rung>, most: u8) {
-        for rung in ladder.iter_mut() {
-            let point = &mut rung.layer.point;
-            if most < point.temporal {
-                *point = Point::new(point.spatial, most);
-                let layer = self.layers.get(rung.layer.layer);
-                rung.bps = layer.map_or(rung.bps, |layer| layer.bps_of(rung.layer.point));
-            }
-        }
-        ladder.dedup_by_key(|rung| rung.layer);
+    /// Leaves out the temporal layers that have more frames a second than are enough.
+    pub(crate) fn limit_frames(&self, ladder: &mut Vec<Rung>, fps: u32) {
+        let most = |layer: &Layer, point| layer.enough_frames(point, fps);
+        slow_down(ladder, most, &self.layers);
     }
 
     /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
@@ -216,6 +209,21 @@ fn pictures(ladder: &[Rung]) -> impl Iterator<Item = Rung> {
     ladder
         .chunk_by(same)
         .filter_map(|rungs| rungs.last().copied())
+}
+
+/// Takes the temporal layers above the one that is the most out of each rung.
+fn slow_down(ladder: &mut Vec<Rung>, most: impl Fn(&Layer, Point) -> Option<u8>, layers: &[Layer]) {
+    for rung in ladder.iter_mut() {
+        let Some(layer) = layers.get(rung.layer.layer) else {
+            continue;
+        };
+        let point = rung.layer.point;
+        if let Some(most) = most(layer, point).filter(|most| *most < point.temporal) {
+            rung.layer.point = Point::new(point.spatial, most);
+            rung.bps = layer.bps_of(rung.layer.point);
+        }
+    }
+    ladder.dedup_by_key(|rung| rung.layer);
 }
 
 /// To the first two binary digits.

@@ -9,6 +9,7 @@ use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::vla::VideoLayersAllocation;
 
+use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
 use crate::evidence::FrameSizes;
@@ -56,10 +57,9 @@ pub(crate) struct Layer {
     pub(crate) paused: bool,
     /// Since when the layer has had no taker.
     pub(crate) unwanted_since: Option<Instant>,
-    /// The publisher has been told that nobody looks at more lines of the stream.
-    pub(crate) max_height: Option<u32>,
-    /// Since when fewer would do.
-    smaller_since: Option<Instant>,
+    /// Nobody looks at more lines of the stream, or at more frames a second.
+    pub(crate) lines: Ceiling,
+    pub(crate) frames: Ceiling,
     last_packet: Option<Instant>,
     /// Of the newest keyframe.
     keyframe_timestamp: Option<u64>,
@@ -84,9 +84,6 @@ const LAYER_ACTIVE: Duration = Duration::from_millis(2_500);
 /// largest layer from one frame to the next. Lower would take a burst of loss for that, higher is a picture that stands
 /// for longer.
 const LAYER_LAGS: Duration = Duration::from_millis(600);
-
-/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
-pub(crate) const UNWANTED_HOLD: Duration = Duration::from_secs(3);
 
 /// An encoder that has sent no B-frame for this long has been set otherwise. A picture that stands still has few of them.
 const REORDERS_HOLD: Duration = Duration::from_secs(10);
@@ -119,8 +116,8 @@ impl Layer {
             store: Store::default(),
             paused: false,
             unwanted_since: None,
-            max_height: None,
-            smaller_since: None,
+            lines: Ceiling::default(),
+            frames: Ceiling::default(),
             last_packet: None,
             keyframe_timestamp: None,
             report: None,
@@ -300,6 +297,22 @@ impl Layer {
         self.operating.bps_of(point).unwrap_or_else(|| self.bps())
     }
 
+    /// Frames a second that a receiver of this operating point gets, and the number of its temporal layer; nothing where
+    /// that is not known.
+    pub(crate) fn fps_of(&self, point: Point) -> Option<u32> {
+        let rate = self.operating.rate_of(point).unwrap_or(&self.rate);
+        rate.fps()
+    }
+
+    pub(crate) fn temporal_of(&self, point: Point) -> Option<u8> {
+        self.operating.temporal_of(point)
+    }
+
+    /// The temporal layer that has so many frames a second, if the point has more.
+    pub(crate) fn enough_frames(&self, point: Point, fps: u32) -> Option<u8> {
+        self.operating.enough_frames(point, fps)
+    }
+
     /// What there is to choose from within the layer; none where it can only be had whole.
     pub(crate) fn choices(&self, now: Instant) -> Vec<Choice> {
         let silence = if self.paused {
@@ -336,15 +349,7 @@ impl Layer {
     /// Takes over how many lines anybody looks at, none for all of them; true where the publisher has to be told.
     pub(crate) fn want_lines(&mut self, now: Instant, lines: Option<u32>) -> bool {
         let enough = lines.and_then(|lines| self.enough_for(lines));
-        let rank = |height: Option<u32>| height.unwrap_or(u32::MAX);
-        if rank(enough) < rank(self.max_height) {
-            let since = *self.smaller_since.get_or_insert(now);
-            if now.saturating_duration_since(since) < UNWANTED_HOLD {
-                return false;
-            }
-        }
-        self.smaller_since = None;
-        std::mem::replace(&mut self.max_height, enough) != enough
+        self.lines.want(now, enough)
     }
 
     /// Whether the stream has pictures of several sizes.
@@ -366,6 +371,7 @@ impl Layer {
             stream: self.stream,
             sizes: self.sizes,
             bps: self.bps(),
+            pace: self.rate.pace(),
             points: self.operating.states(),
             paused: self.paused,
             ignores_requests: self.keyframes.ignored,
@@ -376,7 +382,7 @@ impl Layer {
     pub(crate) fn mirror(&mut self, state: &LayerState) {
         self.stream = state.stream;
         merge_sizes(&mut self.sizes, &state.sizes);
-        self.rate.mirror(state.bps);
+        self.rate = Rate::mirrored(state.bps, state.pace);
         self.operating.mirror(&state.points);
         self.paused = state.paused;
         self.keyframes.ignored = state.ignores_requests;

@@ -15,6 +15,7 @@
 
 mod allocate;
 mod audio;
+mod ceiling;
 mod codec;
 mod command;
 mod crypto;

@@ -327,6 +327,7 @@ pub(crate) fn read(
     let part = Part {
         bytes: rtp.payload.len() + OVERHEAD_BYTES,
         at: rtp.timestamp,
+        timestamp,
         of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
     };
     layer.measure(&frame, part);

@@ -8,8 +8,14 @@ pub(crate) struct Part {
     /// With headers.
     pub(crate) bytes: usize,
     pub(crate) at: Instant,
+    /// RTP time, which packets of one picture share.
+    pub(crate) timestamp: u64,
     pub(crate) of_keyframe: bool,
 }
+
+/// Frames in a thousand seconds; 0 until they have been counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Pace(u64);
 
 /// A smoothed rate, measured between ticks. A keyframe counts over a longer time than it comes in: it is as large as many
 /// frames, is asked for when pictures come and go, and must not make them go again.
@@ -19,9 +25,12 @@ pub(crate) struct Rate {
     bytes: u64,
     /// Of keyframes, as far as they have not counted yet.
     keyframe_bytes: u64,
-    has_come: bool,
+    /// Since the last tick, and the time of the newest.
+    frames: u64,
+    newest: Option<u64>,
     since: Option<Instant>,
     bps: u64,
+    pace: Pace,
 }
 
 /// What a keyframe is larger than other frames counts over this time. Higher is slow to notice an encoder that sends
@@ -37,7 +46,7 @@ impl Rate {
         let paused = |since| part.at.saturating_duration_since(since) > WINDOW_MAX;
         if self.since.is_none_or(paused) {
             self.since = Some(part.at);
-            self.bytes = 0;
+            (self.bytes, self.frames) = (0, 0);
         }
         let counter = if part.of_keyframe {
             &mut self.keyframe_bytes
@@ -45,7 +54,8 @@ impl Rate {
             &mut self.bytes
         };
         *counter += part.bytes as u64;
-        self.has_come = true;
+        let is_new = self.newest.replace(part.timestamp) != Some(part.timestamp);
+        self.frames += u64::from(is_new);
     }
 
     /// In bit/s, with headers; 0 until it has been measured.
@@ -53,9 +63,24 @@ impl Rate {
         self.bps
     }
 
-    /// Takes over what has been measured elsewhere.
-    pub(crate) fn mirror(&mut self, bps: u64) {
-        self.bps = bps;
+    /// Frames a second, rounded; nothing until they have been counted.
+    pub(crate) fn fps(&self) -> Option<u32> {
+        let Pace(pace) = self.pace;
+        let fps = u32::try_from((pace + 500) / 1_000).unwrap_or(u32::MAX);
+        (pace > 0).then_some(fps)
+    }
+
+    pub(crate) fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// What has been measured elsewhere.
+    pub(crate) fn mirrored(bps: u64, pace: Pace) -> Self {
+        Self {
+            bps,
+            pace,
+            ..Self::default()
+        }
     }
 
     /// Takes in what has come since the last tick. An encoder that stood still says nothing about
@@ -66,7 +91,8 @@ impl Rate {
             return;
         };
         self.since = Some(now);
-        if !std::mem::take(&mut self.has_come) {
+        let frames = std::mem::take(&mut self.frames);
+        if frames == 0 {
             return;
         }
         let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(1);
@@ -81,6 +107,12 @@ impl Rate {
         } else {
             (self.bps + bps) / 2
         };
+        let pace = frames.saturating_mul(1_000_000_000) / micros(elapsed);
+        self.pace = match self.pace {
+            Pace(0) => Pace(pace),
+            // Half a second has 7 frames of 15 a second, or 8.
+            Pace(known) => Pace((3 * known + pace) / 4),
+        };
     }
 }
 
@@ -90,6 +122,7 @@ impl Part {
         Self {
             bytes,
             at,
+            timestamp: 0,
             of_keyframe: false,
         }
     }
@@ -112,6 +145,7 @@ mod tests {
             rate.add(Part {
                 bytes,
                 at,
+                timestamp: frame.into(),
                 of_keyframe,
             });
             if frame % 15 == 14 {
@@ -143,18 +177,44 @@ mod tests {
     }
 
     #[test]
+    fn pictures_of_several_packets_count_once() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        assert_eq!(rate.fps(), None);
+        for packet in 0..90 {
+            let frame = packet / 3;
+            rate.add(Part {
+                bytes: 1_000,
+                at: start + Duration::from_secs(1) * frame / 15,
+                timestamp: frame.into(),
+                of_keyframe: false,
+            });
+            if packet == 20 {
+                rate.tick(start + Duration::from_millis(500));
+            }
+        }
+        assert_eq!(rate.fps(), Some(14), "7 in half a second");
+        rate.tick(start + Duration::from_secs(2));
+        assert_eq!(rate.fps(), Some(14));
+    }
+
+    #[test]
     fn a_few_frames_and_a_pause_tell_nothing() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
+        let frame = |bytes, ms| Part {
+            timestamp: ms,
+            ..Part::of_frame(bytes, at(ms))
+        };
         let mut rate = Rate::default();
         rate.tick(at(0));
-        rate.add(Part::of_frame(1_000, at(0)));
+        rate.add(frame(1_000, 0));
         rate.tick(at(100));
         assert_eq!(rate.bps(), 0);
-        rate.add(Part::of_frame(24_000, at(300)));
+        rate.add(frame(24_000, 300));
         rate.tick(at(500));
         assert_eq!(rate.bps(), 400_000);
-        rate.add(Part::of_frame(10_000, at(9_700)));
+        rate.add(frame(10_000, 9_700));
         rate.tick(at(9_900));
         assert_eq!(rate.bps(), 400_000);
     }

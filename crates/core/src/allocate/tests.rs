@@ -151,11 +151,25 @@ fn a_guess_pauses_nothing_that_has_been_measured() {
 }
 
 #[test]
-fn a_guess_takes_nothing_from_what_is_shown() {
-    let demands = [new_screen(), shown(2, 0), shown(1, 0)];
-    let allocation = allocate(&demands, Budget::Bps(2_100_000));
-    let shown = [0, 2, 1].map(|layer| Grant::Layer(Target::whole(layer)));
-    assert_eq!(allocation.grants, shown);
+fn a_guess_takes_nothing_from_who_is_as_important() {
+    let rungs = |demands: &[Demand]| {
+        let grants = allocate(demands, Budget::Bps(2_100_000)).grants;
+        grants
+            .into_iter()
+            .map(|grant| match grant {
+                Grant::Layer(target) => target.layer,
+                Grant::NoBandwidth | Grant::Nothing => panic!("{grant:?}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    let mut demands = [new_screen(), shown(2, 128), shown(1, 128)];
+    assert_eq!(rungs(&demands), [0, 2, 1]);
+    demands[1].priority = 0;
+    assert_eq!(
+        rungs(&demands),
+        [0, 0, 1],
+        "who is less important makes room"
+    );
     // What there is plenty of, a guess takes.
     let allocation = allocate(&demands, Budget::Bps(10_000_000));
     assert_eq!(allocation.used_bps, 3_000_000 + 2 * 1_500_000);
@@ -247,20 +261,29 @@ prop_compose! {
 /// and how far in the end.
 fn achieved(demands: &[Demand], budget: u64) -> (usize, Vec<usize>, Vec<usize>) {
     let grants = allocate(demands, Budget::Bps(budget)).grants;
-    let rungs = demands.iter().zip(&grants).map(|(demand, grant)| match grant {
-        Grant::Layer(target) => {
-            let mut ladder = demand.ladder.iter();
-            1 + ladder.position(|rung| rung.layer == *target).unwrap()
-        }
-        Grant::NoBandwidth | Grant::Nothing => 0,
-    });
+    let rungs = demands
+        .iter()
+        .zip(&grants)
+        .map(|(demand, grant)| match grant {
+            Grant::Layer(target) => {
+                let mut ladder = demand.ladder.iter();
+                1 + ladder.position(|rung| rung.layer == *target).unwrap()
+            }
+            Grant::NoBandwidth | Grant::Nothing => 0,
+        });
     let rungs: Vec<usize> = rungs.collect();
     let floor = |demand: &Demand| {
-        let below = demand.ladder.iter().take_while(|rung| rung.height < demand.min_height);
+        let below = demand
+            .ladder
+            .iter()
+            .take_while(|rung| rung.height < demand.min_height);
         // With all frames of the first size that is large enough.
         (below.count() / 3 + 1) * 3
     };
-    let floors = demands.iter().zip(&rungs).map(|(demand, rung)| floor(demand).min(*rung));
+    let floors = demands
+        .iter()
+        .zip(&rungs)
+        .map(|(demand, rung)| floor(demand).min(*rung));
     let served = rungs.iter().filter(|rung| **rung > 0).count();
     (served, floors.collect(), rungs)
 }
@@ -344,6 +367,7 @@ proptest! {
         let before = allocate(&demands, Budget::Bps(budget)).grants;
         let mut screen = new_screen();
         screen.ladder[0].bps = guess;
+        screen.priority = 0;
         demands.push(screen);
         let after = allocate(&demands, Budget::Bps(budget)).grants;
         prop_assert_eq!(&after[..before.len()], &before[..]);

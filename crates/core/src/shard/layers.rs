@@ -154,6 +154,9 @@ impl Shard {
                 if let Some(choice) = choice {
                     track.restrict(&mut ladder, choice);
                 }
+                if let Some(fps) = source.tile.max_fps {
+                    track.limit_frames(&mut ladder, fps);
+                }
                 found.demands.push(Demand {
                     ladder,
                     height: source.tile.height,
