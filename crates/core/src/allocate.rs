@@ -232,11 +232,12 @@ impl<'a> Climber<'a> {
         Some(cost)
     }
 
-    /// What the rung that the slot carries now takes on top of the base layer.
+    /// What the rung that the slot carries now takes on top of the base layer, as far as that is known.
     fn held(&self) -> u64 {
         let stands = self.at.and(self.stands());
         let rung = stands.and_then(|stands| self.demand.ladder.get(stands));
-        rung.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
+        let known = rung.filter(|rung| !rung.guessed);
+        known.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
     }
 
     /// Counts a base layer of which nothing is known for so much at the most; what it counts for.

@@ -61,8 +61,8 @@ pub use event::{
     QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,
 };
 pub use explain::{
-    Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
-    PublishedLayer,
+    Change, ExplainedAudio, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack,
+    Explanation, Heard, Limit, PublishedLayer,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

@@ -170,6 +170,8 @@ fn a_guess_takes_nothing_from_who_is_as_important() {
         [0, 0, 1],
         "who is less important makes room"
     );
+    demands[0].current = Some(Target::whole(0));
+    assert_eq!(rungs(&demands), [0, 0, 1], "also when it has begun");
     // What there is plenty of, a guess takes.
     let allocation = allocate(&demands, Budget::Bps(10_000_000));
     assert_eq!(allocation.used_bps, 3_000_000 + 2 * 1_500_000);
