@@ -8,6 +8,10 @@
 //!
 //! Layers change by two rates: a tile stays on its rung as long as that fits, and climbs where more would fit.
 //!
+//! More bandwidth never pauses a tile, and else it is monotone by importance: the first rung, in the order in which rungs
+//! are handed out, that one of two budgets affords and the other does not is had of the larger one. A less important
+//! tile may stand lower then than of the smaller budget, and so may all together, by the margin that climbing leaves.
+//!
 //! What a base layer takes that has just begun is a guess, for half a second. It gets what is left beside the base layers
 //! that have been measured, and beside what those have that are as important: it stops none of them.
 

@@ -263,7 +263,8 @@ fn steady(encoding: Encoding) -> Study {
         },
         targets: Targets {
             freezes_per_minute: Some(0.0),
-            pauses_per_minute: Some(0.0),
+            // Once, before more is known of the link than that it carries the first pictures.
+            pauses_per_minute: Some(2.1),
             link_use: Some(0.85),
             self_made_loss: Some(0.01),
             top_layer_ms: Some(8_000.0),
@@ -460,6 +461,7 @@ fn grid(encoding: Encoding) -> Study {
         },
         targets: Targets {
             freezes_per_minute: Some(0.0),
+            pauses_per_minute: Some(3.5),
             self_made_loss: Some(0.01),
             ..Targets::default()
         },
@@ -490,6 +492,7 @@ fn screen_share(encoding: Encoding) -> Study {
             ..subject(12..32)
         },
         targets: Targets {
+            pauses_per_minute: Some(10.0),
             self_made_loss: Some(0.01),
             ..Targets::default()
         },
