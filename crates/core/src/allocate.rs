@@ -7,9 +7,20 @@
 //! the estimate says: a wrong estimate would else never be found out.
 //!
 //! Layers change by two rates: a tile stays on its rung as long as that fits, and climbs where more would fit.
+//!
+//! More bandwidth never pauses a tile, and else it is monotone by importance: the first rung, in the order in which rungs
+//! are handed out, that one of two budgets affords and the other does not is had of the larger one. A less important
+//! tile may stand lower then than of the smaller budget, and so may all together, by the margin that climbing leaves.
+//!
+//! What a base layer takes that has just begun is a guess, for half a second. It gets what is left beside the base layers
+//! that have been measured, and beside what those have that are as important: it stops none of them.
+
+mod lasting;
 
 use crate::ladder::Rung;
 use crate::layering::Target;
+
+pub(crate) use lasting::Lasting;
 
 /// One visible tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +34,9 @@ pub(crate) struct Demand {
     pub(crate) priority: u8,
     /// What the slot carries now.
     pub(crate) current: Option<Target>,
+    /// The slot has been paused for want of bandwidth: the least that there has been to share out for a while, which
+    /// is what the tile may count on.
+    pub(crate) paused: Option<u64>,
 }
 
 /// What one tile gets.
@@ -66,6 +80,10 @@ const CLIMB_PERCENT: u64 = 123;
 /// nine tiles instead of 94 %.
 const CLIMB_TOTAL_PERCENT: u64 = 105;
 
+/// A tile that was paused comes back at once where there is so much more than all take then. Estimates of a link that is
+/// full sink and rise by a fifth, as its queue is filled and probed; lower would let pictures come and go with that.
+const RETURN_PERCENT: u64 = 125;
+
 /// What there is to share out: the estimate less audio and what resent packets take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Budget {
@@ -90,21 +108,42 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
     let mut used = 0;
     let mut served = false;
-    for &at in &order {
+    let last_shown = order.iter().rposition(|at| is_shown(demands, *at));
+    for (place, &at) in order.iter().enumerate() {
         let Some(climber) = climbers
             .get_mut(at)
             .filter(|climber| !climber.demand.ladder.is_empty())
         else {
             continue;
         };
-        let Some(cost) = climber.base(used, budget, !served) else {
+        let room = Room {
+            used,
+            budget,
+            given_way: last_shown.is_some_and(|last| place < last),
+        };
+        let Some(cost) = climber.base(room, !served) else {
             // Nobody less important slips in: more bandwidth must never pause a tile that had some.
             break;
         };
         used += cost;
-        served = true;
+        // Of what has not been measured nobody knows that it is any.
+        served |= cost > 0;
     }
     let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
+    let mut held = 0;
+    for peers in order.chunk_by(as_important) {
+        let climbers_of = |at: &usize| climbers.get(*at);
+        held += peers
+            .iter()
+            .filter_map(climbers_of)
+            .map(Climber::held)
+            .sum::<u64>();
+        for &at in peers {
+            if let Some(climber) = climbers.get_mut(at) {
+                used += climber.guess(now.saturating_sub(used.saturating_add(held)));
+            }
+        }
+    }
     for floor in [true, false] {
         for peers in order.chunk_by(as_important) {
             let mut climbed = true;
@@ -144,10 +183,25 @@ fn priority(demands: &[Demand], at: usize) -> u8 {
 }
 
 /// What all tiles share, in bit/s.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 struct Share {
     now: u64,
     steady: u64,
+}
+
+fn is_shown(demands: &[Demand], at: usize) -> bool {
+    demands
+        .get(at)
+        .is_some_and(|demand| demand.current.is_some())
+}
+
+/// What there is for the next base layer.
+#[derive(Clone, Copy)]
+struct Room {
+    used: u64,
+    budget: Share,
+    /// Somebody less important is shown, and gives way: no margin is needed to come in his place.
+    given_way: bool,
 }
 
 /// A tile on its way up the ladder.
@@ -155,25 +209,57 @@ struct Climber<'a> {
     demand: &'a Demand,
     /// The rung it stands on.
     at: Option<usize>,
+    /// What that counts for.
+    cost: u64,
 }
 
 impl<'a> Climber<'a> {
     fn new(demand: &'a Demand) -> Self {
-        Self { demand, at: None }
+        Self {
+            demand,
+            at: None,
+            cost: 0,
+        }
     }
 
-    /// Takes the base layer if it fits beside what is used, or `anyway`; what it costs.
-    fn base(&mut self, used: u64, budget: Share, anyway: bool) -> Option<u64> {
-        let cost = self.demand.ladder.first()?.bps;
-        let (asked, budget) = match self.demand.current {
-            Some(_) => (used + cost, budget.now),
-            None => (percent(used + cost, CLIMB_TOTAL_PERCENT), budget.steady),
+    /// Takes the base layer if it fits beside what is used, or `anyway`; what it costs. Of a guess, that comes later.
+    fn base(&mut self, room: Room, anyway: bool) -> Option<u64> {
+        let base = self.demand.ladder.first()?;
+        let cost = if base.guessed { 0 } else { base.bps };
+        let all = room.used + cost;
+        let fits = |percents: u64, budget: u64| percent(all, percents) <= budget;
+        let goes_on = self.demand.current.is_some() || base.guessed || room.given_way;
+        let Share { now, steady } = room.budget;
+        let fits = match self.demand.paused {
+            _ if goes_on => fits(100, now),
+            None => fits(CLIMB_TOTAL_PERCENT, steady),
+            Some(lasting) => {
+                fits(RETURN_PERCENT, steady) || fits(CLIMB_TOTAL_PERCENT, lasting.min(steady))
+            }
         };
-        if !anyway && asked > budget {
+        if !anyway && !fits {
             return None;
         }
         self.at = Some(0);
+        self.cost = cost;
         Some(cost)
+    }
+
+    /// What the rung that the slot carries now takes on top of the base layer, as far as that is known.
+    fn held(&self) -> u64 {
+        let stands = self.at.and(self.stands());
+        let rung = stands.and_then(|stands| self.demand.ladder.get(stands));
+        let known = rung.filter(|rung| !rung.guessed);
+        known.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
+    }
+
+    /// Counts a base layer of which nothing is known for so much at the most; what it counts for.
+    fn guess(&mut self, most: u64) -> u64 {
+        let base = self.at.and(self.demand.ladder.first());
+        let guessed = base.filter(|base| base.guessed);
+        let cost = guessed.map_or(0, |base| base.bps.min(most));
+        self.cost += cost;
+        cost
     }
 
     /// Takes the best rung of the smallest picture; what it costs.
@@ -183,7 +269,8 @@ impl<'a> Climber<'a> {
         self.at = ladder
             .iter()
             .rposition(|rung| rung.layer.shows_as_much_as(size));
-        ladder.get(self.at?).map(|rung| rung.bps)
+        self.cost = ladder.get(self.at?)?.bps;
+        Some(self.cost)
     }
 
     /// Climbs one rung if that is wanted and fits beside what is used; what it costs on top.
@@ -199,12 +286,12 @@ impl<'a> Climber<'a> {
         if here.height >= enough && !next.layer.shows_as_much_as(here.layer) {
             return None;
         }
-        let more = next.bps.saturating_sub(here.bps);
+        let more = next.bps.saturating_sub(self.cost);
         let stands = self.stands().is_some_and(|stands| stands > at);
         let (asked, budget) = if stands {
             (used + more, budget.now)
         } else {
-            let own = used + percent(next.bps, CLIMB_PERCENT).saturating_sub(here.bps);
+            let own = used + percent(next.bps, CLIMB_PERCENT).saturating_sub(self.cost);
             let asked = own.max(percent(used + more, CLIMB_TOTAL_PERCENT));
             (asked, budget.steady)
         };
@@ -212,6 +299,7 @@ impl<'a> Climber<'a> {
             return None;
         }
         self.at = Some(at + 1);
+        self.cost += more;
         Some(more)
     }
 

@@ -12,8 +12,9 @@ use crate::{LayerName, MediaKind, TrackId, VideoSlot, Why};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Explanation {
     pub downlink: ExplainedDownlink,
-    /// The video slots, in m-line order.
+    /// The video slots, and the audio slots, in m-line order.
     pub slots: Vec<ExplainedSlot>,
+    pub audio: Vec<ExplainedAudio>,
     pub published: Vec<ExplainedTrack>,
     /// The newest changes of the slots, oldest first.
     pub changes: Vec<Change<SystemTime>>,
@@ -40,6 +41,8 @@ pub struct ExplainedSlot {
     pub mid: Mid,
     pub track: Option<TrackId>,
     pub why: Why,
+    /// Why the picture is no larger; nothing where there is none to be had at any bandwidth.
+    pub limit: Option<Limit>,
     /// Height of the tile in pixels, 0 where it is hidden.
     pub tile_height: u32,
     pub priority: u8,
@@ -51,11 +54,59 @@ pub struct ExplainedSlot {
     pub sent: Option<ExplainedLayer>,
 }
 
-/// A layer and its measured rate.
+/// What keeps a picture from being larger, or from having more frames.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Limit {
+    /// The estimate, or that it is not known yet.
+    Bandwidth,
+    /// The receiver wants no more: it fills the tile, has as many frames as were asked for, or is the layer that was chosen.
+    Chosen,
+    /// The publisher sends nothing larger, though the tile is.
+    Publisher,
+    /// What the slot has been given has not begun yet: it takes a keyframe, or a switching point.
+    Switching,
+}
+
+/// An audio slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExplainedAudio {
+    pub mid: Mid,
+    pub track: Option<TrackId>,
+    pub why: Heard,
+    /// Last level, 0 (silent) to 127 (loudest).
+    pub level: u8,
+}
+
+/// Why a voice is heard in a slot, or none is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Heard {
+    /// It is one of the loudest of the room.
+    Loud,
+    /// The receiver's view names it.
+    Chosen,
+    Muted,
+    /// There are fewer voices than slots.
+    Empty,
+    PublisherGone,
+    NoCommonCodec,
+}
+
+/// A layer and what has been measured of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainedLayer {
     pub name: LayerName,
     pub bps: u64,
+    /// The number of the last temporal layer that it has; nothing where the stream has none.
+    pub temporal: Option<u8>,
+    /// Frames a second; nothing until they have been counted.
+    pub fps: Option<u32>,
+}
+
+impl ExplainedLayer {
+    /// The same size and the same frames.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        (&self.name, self.temporal) == (&other.name, other.temporal)
+    }
 }
 
 /// What the peer publishes, as it arrives.

@@ -91,6 +91,11 @@ impl SlotSource {
             self.target.is_some_and(same_layer) && current.stream != self.stream
         })
     }
+
+    /// Nothing is sent since even the base layer does not fit.
+    pub(crate) fn is_short(&self) -> bool {
+        self.target.is_none() && self.why == Why::NoBandwidth
+    }
 }
 
 impl Current {
@@ -106,6 +111,8 @@ pub(crate) struct Tile {
     pub(crate) height: u32,
     pub(crate) min_height: u32,
     pub(crate) priority: u8,
+    /// Frames a second that are enough.
+    pub(crate) max_fps: Option<u32>,
 }
 
 impl Slot {

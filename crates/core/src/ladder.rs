@@ -16,8 +16,10 @@ pub(crate) struct Rung {
     pub(crate) layer: Target,
     /// In pixels.
     pub(crate) height: u32,
-    /// Measured rate in bit/s.
+    /// In bit/s: measured, or what the publisher says.
     pub(crate) bps: u64,
+    /// Neither has come yet: the rate is what such pictures usually take.
+    pub(crate) guessed: bool,
 }
 
 /// The rungs of one picture size: they differ in frames per second.
@@ -91,6 +93,7 @@ impl Track {
                     } else {
                         *bps
                     },
+                    guessed: *bps == 0,
                 };
                 let last = at + 1 == rungs.len();
                 if last || ladder.last().is_none_or(|below| rung.bps > below.bps) {
@@ -175,21 +178,14 @@ impl Track {
             ladder.truncate(1);
         }
         if let Some(most) = choice.max_temporal {
-            self.slow_down(ladder, most);
+            slow_down(ladder, |_, _| Some(most), &self.layers);
         }
     }
 
-    /// Takes temporal layers above this one out of the rungs.
-    fn slow_down(&self, ladder: &mut Vec<Rung>, most: u8) {
-        for rung in ladder.iter_mut() {
-            let point = &mut rung.layer.point;
-            if most < point.temporal {
-                *point = Point::new(point.spatial, most);
-                let layer = self.layers.get(rung.layer.layer);
-                rung.bps = layer.map_or(rung.bps, |layer| layer.bps_of(rung.layer.point));
-            }
-        }
-        ladder.dedup_by_key(|rung| rung.layer);
+    /// Leaves out the temporal layers that have more frames a second than are enough.
+    pub(crate) fn limit_frames(&self, ladder: &mut Vec<Rung>, fps: u32) {
+        let most = |layer: &Layer, point| layer.enough_frames(point, fps);
+        slow_down(ladder, most, &self.layers);
     }
 
     /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
@@ -266,6 +262,20 @@ fn pictures(ladder: &[Rung]) -> impl Iterator<Item = Rung> {
 /// Another codec has to take less than this share for the same size, to be worth a keyframe. Higher would go to and fro
 /// between two that encode the same to the same rate.
 const CHEAPER_PERCENT: u64 = 80;
+/// Takes the temporal layers above the one that is the most out of each rung.
+fn slow_down(ladder: &mut Vec<Rung>, most: impl Fn(&Layer, Point) -> Option<u8>, layers: &[Layer]) {
+    for rung in ladder.iter_mut() {
+        let Some(layer) = layers.get(rung.layer.layer) else {
+            continue;
+        };
+        let point = rung.layer.point;
+        if let Some(most) = most(layer, point).filter(|most| *most < point.temporal) {
+            rung.layer.point = Point::new(point.spatial, most);
+            rung.bps = layer.bps_of(rung.layer.point);
+        }
+    }
+    ladder.dedup_by_key(|rung| rung.layer);
+}
 
 /// To the first two binary digits.
 fn rounded(bps: u64) -> u64 {
@@ -290,6 +300,7 @@ fn guess_rate(height: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::publish::Publisher;
+    use crate::rate::{Pace, Rate};
     use crate::{MediaKind, PeerId, RoomId, Source, TrackId, TrackSpec};
 
     #[test]
@@ -326,7 +337,7 @@ mod tests {
             rates(&mut track),
             [90_000, guess_rate(360), DECLARED_BPS_MAX]
         );
-        track.layers[2].rate.bps = 1_200_000;
+        track.layers[2].rate = Rate::mirrored(1_200_000, Pace::default());
         assert_eq!(rates(&mut track), [90_000, guess_rate(360), 1_200_000]);
     }
 }

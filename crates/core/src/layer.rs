@@ -9,16 +9,16 @@ use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::vla::VideoLayersAllocation;
 
+use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
-use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
 use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
 use crate::publish::Packet;
-use crate::rate::Rate;
+use crate::rate::{Part, Rate};
 use crate::relay::LayerState;
 use crate::store::Store;
 use crate::unread::Unread;
@@ -61,11 +61,12 @@ pub(crate) struct Layer {
     resumed: Option<Instant>,
     /// Since when the layer has had no taker.
     pub(crate) unwanted_since: Option<Instant>,
-    /// The publisher has been told that nobody looks at more lines of the stream.
-    pub(crate) max_height: Option<u32>,
-    /// Since when fewer would do.
-    smaller_since: Option<Instant>,
+    /// Nobody looks at more lines of the stream, or at more frames a second.
+    pub(crate) lines: Ceiling,
+    pub(crate) frames: Ceiling,
     last_packet: Option<Instant>,
+    /// Of the newest keyframe.
+    keyframe_timestamp: Option<u64>,
     pub(crate) report: Option<(SystemTime, u32)>,
     highest_seq: Option<u64>,
     /// Of the frame that is shown last of all that have begun.
@@ -92,9 +93,6 @@ const LAYER_LAGS: Duration = Duration::from_millis(600);
 /// would give its viewers something else meanwhile, and that waits for a keyframe, too; more keeps them waiting for an
 /// encoder that has no bandwidth for it.
 const RESUME_MAX: Duration = Duration::from_secs(1);
-
-/// A layer that nobody wants goes on for this long: tiles that come and go cost no restart.
-pub(crate) const UNWANTED_HOLD: Duration = Duration::from_secs(3);
 
 /// An encoder that has sent no B-frame for this long has been set otherwise. A picture that stands still has few of them.
 const REORDERS_HOLD: Duration = Duration::from_secs(10);
@@ -129,9 +127,10 @@ impl Layer {
             paused: false,
             resumed: None,
             unwanted_since: None,
-            max_height: None,
-            smaller_since: None,
+            lines: Ceiling::default(),
+            frames: Ceiling::default(),
             last_packet: None,
+            keyframe_timestamp: None,
             report: None,
             highest_seq: None,
             newest_timestamp: None,
@@ -201,6 +200,7 @@ impl Layer {
         self.structure = None;
         self.unread.clear();
         self.newest_timestamp = None;
+        self.keyframe_timestamp = None;
     }
 
     /// Whether a packet of this codec may come now. Where the publisher has changed it, what comes from now on is a stream
@@ -356,6 +356,22 @@ impl Layer {
         self.operating.bps_of(point).unwrap_or_else(|| self.bps())
     }
 
+    /// Frames a second that a receiver of this operating point gets, and the number of its temporal layer; nothing where
+    /// that is not known.
+    pub(crate) fn fps_of(&self, point: Point) -> Option<u32> {
+        let rate = self.operating.rate_of(point).unwrap_or(&self.rate);
+        rate.fps()
+    }
+
+    pub(crate) fn temporal_of(&self, point: Point) -> Option<u8> {
+        self.operating.temporal_of(point)
+    }
+
+    /// The temporal layer that has so many frames a second, if the point has more.
+    pub(crate) fn enough_frames(&self, point: Point, fps: u32) -> Option<u8> {
+        self.operating.enough_frames(point, fps)
+    }
+
     /// What there is to choose from within the layer; none where it can only be had whole.
     pub(crate) fn choices(&self, now: Instant) -> Vec<Choice> {
         let silence = if self.rests(now) {
@@ -392,15 +408,7 @@ impl Layer {
     /// Takes over how many lines anybody looks at, none for all of them; true where the publisher has to be told.
     pub(crate) fn want_lines(&mut self, now: Instant, lines: Option<u32>) -> bool {
         let enough = lines.and_then(|lines| self.enough_for(lines));
-        let rank = |height: Option<u32>| height.unwrap_or(u32::MAX);
-        if rank(enough) < rank(self.max_height) {
-            let since = *self.smaller_since.get_or_insert(now);
-            if now.saturating_duration_since(since) < UNWANTED_HOLD {
-                return false;
-            }
-        }
-        self.smaller_since = None;
-        std::mem::replace(&mut self.max_height, enough) != enough
+        self.lines.want(now, enough)
     }
 
     /// Whether the stream has pictures of several sizes.
@@ -423,6 +431,7 @@ impl Layer {
             codec: self.codec.clone(),
             sizes: self.sizes,
             bps: self.bps(),
+            pace: self.rate.pace(),
             points: self.operating.states(),
             paused: self.paused,
             resumed: self.resumed,
@@ -437,7 +446,7 @@ impl Layer {
         }
         self.codec.clone_from(&state.codec);
         merge_sizes(&mut self.sizes, &state.sizes);
-        self.rate.bps = state.bps;
+        self.rate = Rate::mirrored(state.bps, state.pace);
         self.operating.mirror(&state.points);
         (self.paused, self.resumed) = (state.paused, state.resumed);
         self.keyframes.ignored = state.ignores_requests;
@@ -475,13 +484,19 @@ impl Layer {
         loss
     }
 
+    /// Whether a packet is of a keyframe, given whether one starts with it: all packets of a picture share their timestamp.
+    pub(crate) fn is_of_keyframe(&mut self, timestamp: u64, starts: bool) -> bool {
+        if starts {
+            self.keyframe_timestamp = Some(timestamp);
+        }
+        self.keyframe_timestamp == Some(timestamp)
+    }
+
     /// Takes a packet into the rates, once it has been read.
-    pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, now: Instant) {
-        self.last_packet = Some(now);
-        let bytes = bytes + OVERHEAD_BYTES;
-        self.rate.add(bytes);
-        let structured = self.structure.is_some();
-        self.operating.count(frame, structured, bytes, now);
+    pub(crate) fn measure(&mut self, frame: &Frame, part: Part) {
+        self.last_packet = Some(part.at);
+        self.rate.add(part);
+        self.operating.count(frame, self.structure.is_some(), part);
     }
 
     /// Takes a packet into the losses, readable or not.

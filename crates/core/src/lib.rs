@@ -15,6 +15,7 @@
 
 mod allocate;
 mod audio;
+mod ceiling;
 mod codec;
 mod command;
 mod crypto;
@@ -62,8 +63,8 @@ pub use event::{
     QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,
 };
 pub use explain::{
-    Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
-    PublishedLayer,
+    Change, ExplainedAudio, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack,
+    Explanation, Heard, Limit, PublishedLayer,
 };
 pub use ids::{PeerId, RoomId, TrackId};
 pub use outbox::{Outbox, Transmit};

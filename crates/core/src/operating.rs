@@ -7,7 +7,7 @@ use str0m::rtp::vla::SimulcastStreamAllocation;
 use crate::codec::Sizes;
 use crate::dependency::Structure;
 use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
-use crate::rate::Rate;
+use crate::rate::{Pace, Part, Rate};
 
 /// The operating points of a stream, smallest first. None where the stream has no layers, or nobody says so.
 #[derive(Debug, Clone, Default)]
@@ -48,6 +48,7 @@ impl Measured {
         PointState {
             point: self.point,
             bps: self.bps(),
+            pace: self.rate.pace(),
             last_packet: self.last_packet,
         }
     }
@@ -64,8 +65,13 @@ pub(crate) fn declared_bps(kbps: u64) -> u64 {
 pub(crate) struct PointState {
     pub(crate) point: Point,
     pub(crate) bps: u64,
+    pub(crate) pace: Pace,
     pub(crate) last_packet: Option<Instant>,
 }
+
+/// So much of the frames a second that somebody wants is enough: 14.5 are measured where there are 15. Lower would leave
+/// out every second frame for somebody who wants a few more.
+const ENOUGH_FRAMES_PERCENT: u64 = 90;
 
 /// A stream has no more: that of the largest numbers of both layers.
 const POINTS_MAX: usize = SPATIAL_LAYERS as usize * TEMPORAL_LAYERS as usize;
@@ -86,27 +92,54 @@ impl Operating {
 
     /// What a receiver of this point gets, in bit/s; `None` where the stream has no points.
     pub(crate) fn bps_of(&self, point: Point) -> Option<u64> {
-        let mut within = self
-            .points
+        self.within(point).next_back().map(Measured::bps)
+    }
+
+    pub(crate) fn rate_of(&self, point: Point) -> Option<&Rate> {
+        let top = self.within(point).next_back()?;
+        Some(&top.rate)
+    }
+
+    /// The temporal layer of this point, as the stream numbers it.
+    pub(crate) fn temporal_of(&self, point: Point) -> Option<u8> {
+        let top = self.within(point).next_back()?;
+        Some(top.point.temporal)
+    }
+
+    /// The first temporal layer of this point's size that has so many frames a second, if that is not the last.
+    pub(crate) fn enough_frames(&self, point: Point, fps: u32) -> Option<u8> {
+        let top = self.within(point).next_back()?.point;
+        let mut row = self
+            .within(point)
+            .filter(|measured| measured.point.spatial == top.spatial);
+        let enough = row.find(|measured| {
+            let known = measured.rate.fps().unwrap_or(0);
+            u64::from(known) * 100 >= u64::from(fps) * ENOUGH_FRAMES_PERCENT
+        });
+        let enough = enough?.point;
+        (enough != top).then_some(enough.temporal)
+    }
+
+    fn within(&self, point: Point) -> impl DoubleEndedIterator<Item = &Measured> {
+        self.points
             .iter()
-            .filter(|measured| point.covers(measured.point));
-        within.next_back().map(Measured::bps)
+            .filter(move |measured| point.covers(measured.point))
     }
 
     /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
-    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, bytes: usize, now: Instant) {
+    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, part: Part) {
         if *frame == Frame::PLAIN && self.points.is_empty() {
             return;
         }
         if !structured {
-            self.add(frame.layer, now);
+            self.add(frame.layer, part.at);
         }
         for measured in &mut self.points {
             if frame.needed.contains(measured.point) {
-                measured.rate.add(bytes);
+                measured.rate.add(part);
             }
             if frame.layer.spatial == measured.point.spatial {
-                measured.last_packet = Some(now);
+                measured.last_packet = Some(part.at);
             }
         }
     }
@@ -148,6 +181,7 @@ impl Operating {
             .map(|state| Measured {
                 declared_bps: state.bps,
                 last_packet: state.last_packet,
+                rate: Rate::mirrored(0, state.pace),
                 ..Measured::new(state.point)
             })
             .collect();

@@ -11,7 +11,7 @@ use str0m::media::{Mid, Pt};
 use str0m::rtp::Ssrc;
 use str0m::{Input, Output, Rtc};
 
-use crate::allocate::Downlink;
+use crate::allocate::{Downlink, Lasting};
 use crate::egress::{Lane, Route};
 use crate::explain::Changes;
 use crate::forward::Slot;
@@ -49,6 +49,8 @@ pub(crate) struct Peer {
     pub(crate) desired_bps: u64,
     /// What the last allocation has found.
     pub(crate) downlink: Downlink,
+    /// What there has been to share out for a while, in bit/s.
+    pub(crate) lasting: Lasting,
     pub(crate) channel: Option<ChannelId>,
     pub(crate) connected: bool,
     /// When the peer is ended unless it connects, or is heard of again.
@@ -186,6 +188,7 @@ impl Peer {
             troughs: Troughs::default(),
             video_asked: false,
             desired_bps: 0,
+            lasting: Lasting::default(),
             downlink: Downlink::default(),
             channel: None,
             connected: false,

@@ -10,12 +10,14 @@ use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
 
 use crate::codec::{self, Counters, Reading};
 use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
+use crate::egress::OVERHEAD_BYTES;
 use crate::h264;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
+use crate::rate::Part;
 use crate::relay::{Elsewhere, LayerState, Wanted};
 use crate::{Format, LayerAvailable, MediaKind, PeerId, RoomId, Source, TrackSpec, Trouble};
 
@@ -323,11 +325,18 @@ pub(crate) fn read(
         None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
-    layer.measure(&frame, rtp.payload.len(), rtp.timestamp);
+    let timestamp = rtp.time.numer();
+    let starts_picture = starts_keyframe && !codec.codec.is_audio();
+    let part = Part {
+        bytes: rtp.payload.len() + OVERHEAD_BYTES,
+        at: rtp.timestamp,
+        timestamp,
+        of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
+    };
+    layer.measure(&frame, part);
     if starts_keyframe {
         layer.keyframes.on_keyframe(rtp.timestamp);
     }
-    let timestamp = rtp.time.numer();
     let captured = clock.captured(layer.report, timestamp, codec.clock_rate.get());
     let layer_stream = layer.stream;
     track.declare(stream.layer, &Extensions::take(&mut rtp.header.ext_vals));

@@ -16,6 +16,7 @@ use str0m::media::Rid;
 use crate::codec::Sizes;
 use crate::operating::PointState;
 use crate::publish::{Packet, TrackKey};
+use crate::rate::Pace;
 use crate::{PeerId, RoomId, TrackId, TrackSpec};
 
 /// What one shard has for another.
@@ -82,6 +83,7 @@ pub(crate) struct LayerState {
     pub(crate) codec: Option<Arc<CodecSpec>>,
     pub(crate) sizes: Sizes,
     pub(crate) bps: u64,
+    pub(crate) pace: Pace,
     pub(crate) points: Vec<PointState>,
     pub(crate) paused: bool,
     pub(crate) resumed: Option<Instant>,
@@ -131,8 +133,9 @@ pub(crate) struct Elsewhere {
 pub(crate) struct Wanted {
     /// One bit for each layer.
     pub(crate) layers: u32,
-    /// How many lines of these anybody looks at; none where all may be wanted.
+    /// How many lines of these anybody looks at, and how many frames a second; none where all may be wanted.
     pub(crate) lines: Option<u32>,
+    pub(crate) frames: Option<u32>,
 }
 
 impl Elsewhere {
@@ -155,6 +158,7 @@ impl Wanted {
     const SOUND: Self = Self {
         layers: u32::MAX,
         lines: None,
+        frames: None,
     };
 
     pub(crate) fn wants(self, layer: usize) -> bool {

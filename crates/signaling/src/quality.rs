@@ -9,8 +9,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use madang_core::{
-    Change, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Explanation,
-    PublishedLayer,
+    Change, ExplainedAudio, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack,
+    Explanation, Heard, Limit, PublishedLayer,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -66,6 +66,7 @@ struct QualityReport {
     peer: PeerName,
     downlink: DownlinkReport,
     slots: Vec<SlotReport>,
+    audio: Vec<AudioReport>,
     published: Vec<PublishedReport>,
     changes: Vec<ChangeReport>,
 }
@@ -85,6 +86,7 @@ struct SlotReport {
     mid: String,
     track: Option<TrackName>,
     why: Why,
+    limit: Option<LimitName>,
     /// Height of the tile in pixels.
     tile: u32,
     priority: u8,
@@ -93,11 +95,43 @@ struct SlotReport {
     sent: Option<LayerReport>,
 }
 
+/// See [`Limit`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum LimitName {
+    Bandwidth,
+    Chosen,
+    Publisher,
+    Switching,
+}
+
+#[derive(Debug, Serialize)]
+struct AudioReport {
+    mid: String,
+    track: Option<TrackName>,
+    why: HeardName,
+    level: u8,
+}
+
+/// See [`Heard`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum HeardName {
+    Loud,
+    Chosen,
+    Muted,
+    Empty,
+    PublisherGone,
+    NoCommonCodec,
+}
+
 #[derive(Debug, Serialize)]
 struct LayerReport {
     #[serde(flatten)]
     layer: LayerInfo,
     bps: u64,
+    temporal: Option<u8>,
+    fps: Option<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -133,6 +167,7 @@ impl QualityReport {
             peer,
             downlink: explanation.downlink.into(),
             slots: explanation.slots.iter().map(SlotReport::from).collect(),
+            audio: explanation.audio.iter().map(AudioReport::from).collect(),
             published: explanation
                 .published
                 .iter()
@@ -162,6 +197,7 @@ impl From<&ExplainedSlot> for SlotReport {
             mid: slot.mid.to_string(),
             track: slot.track.map(Into::into),
             why: slot.why.into(),
+            limit: slot.limit.map(LimitName::from),
             tile: slot.tile_height,
             priority: slot.priority,
             wanted: slot.wanted.as_ref().map(LayerReport::from),
@@ -176,6 +212,43 @@ impl From<&ExplainedLayer> for LayerReport {
         Self {
             layer: (&layer.name).into(),
             bps: layer.bps,
+            temporal: layer.temporal,
+            fps: layer.fps,
+        }
+    }
+}
+
+impl From<Limit> for LimitName {
+    fn from(limit: Limit) -> Self {
+        match limit {
+            Limit::Bandwidth => Self::Bandwidth,
+            Limit::Chosen => Self::Chosen,
+            Limit::Publisher => Self::Publisher,
+            Limit::Switching => Self::Switching,
+        }
+    }
+}
+
+impl From<&ExplainedAudio> for AudioReport {
+    fn from(slot: &ExplainedAudio) -> Self {
+        Self {
+            mid: slot.mid.to_string(),
+            track: slot.track.map(Into::into),
+            why: slot.why.into(),
+            level: slot.level,
+        }
+    }
+}
+
+impl From<Heard> for HeardName {
+    fn from(why: Heard) -> Self {
+        match why {
+            Heard::Loud => Self::Loud,
+            Heard::Chosen => Self::Chosen,
+            Heard::Muted => Self::Muted,
+            Heard::Empty => Self::Empty,
+            Heard::PublisherGone => Self::PublisherGone,
+            Heard::NoCommonCodec => Self::NoCommonCodec,
         }
     }
 }

@@ -81,6 +81,8 @@ pub struct Targets {
     pub freezes_per_minute: Option<f64>,
     pub frozen: Option<f64>,
     pub concealed: Option<f64>,
+    /// Of the picture that is paused most often.
+    pub pauses_per_minute: Option<f64>,
     pub self_made_loss: Option<f64>,
     pub top_layer_ms: Option<f64>,
     pub first_frame_ms: Option<f64>,
@@ -107,6 +109,11 @@ impl Study {
                 "share of sound concealed",
                 Some(measured.concealed),
                 targets.concealed,
+            ),
+            (
+                "pauses a minute",
+                Some(measured.pauses_per_minute),
+                targets.pauses_per_minute,
             ),
             (
                 "self-made loss",
@@ -271,6 +278,8 @@ fn steady(encoding: Encoding) -> Study {
         targets: Targets {
             freezes_per_minute: Some(0.0),
             concealed: Some(0.02),
+            // Once, before more is known of the link than that it carries the first pictures.
+            pauses_per_minute: Some(2.1),
             link_use: Some(0.85),
             self_made_loss: Some(0.01),
             top_layer_ms: Some(8_000.0),
@@ -489,6 +498,7 @@ fn grid(encoding: Encoding) -> Study {
         targets: Targets {
             freezes_per_minute: Some(0.0),
             concealed: Some(0.01),
+            pauses_per_minute: Some(3.5),
             self_made_loss: Some(0.01),
             ..Targets::default()
         },
@@ -521,6 +531,7 @@ fn screen_share(encoding: Encoding) -> Study {
         targets: Targets {
             freezes_per_minute: Some(0.0),
             concealed: Some(0.02),
+            pauses_per_minute: Some(10.0),
             self_made_loss: Some(0.01),
             ..Targets::default()
         },

@@ -11,7 +11,7 @@ use madang_core::{Source, Why};
 use crate::decoder::{Fault, Heard, Shown};
 use crate::world::World;
 
-use playout::{concealed, freezes, render_times};
+use playout::{FREEZE_SPARE, concealed, freezes, render_times};
 
 /// Whom to look at, and when.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Measured {
     /// Shares of the time, 0 to 1: frozen; and paused with a word about it.
     pub frozen: f64,
     pub paused: f64,
+    /// How often the picture is paused that is so most often.
+    pub pauses_per_minute: f64,
     pub torn_frames: f64,
     /// Share of the speaker's sound that was made up.
     pub concealed: f64,
@@ -83,6 +85,10 @@ pub fn measure(world: &World, subject: &Subject) -> Measured {
         freezes_per_minute: ratio(count as f64 * 60.0, shown_for.as_secs_f64()),
         frozen: ratio(frozen.as_secs_f64(), shown_for.as_secs_f64()),
         paused: ratio(told.as_secs_f64(), (shown_for + told).as_secs_f64()),
+        pauses_per_minute: pictures
+            .iter()
+            .map(|picture| ratio(picture.pauses as f64 * 60.0, picture.lasted().as_secs_f64()))
+            .fold(0.0, f64::max),
         torn_frames: torn_frames(world, subject.viewer) as f64,
         concealed: concealed(&heard),
         first_frame_ms: first.map(|at| millis(at.saturating_sub(connected))),
@@ -100,6 +106,7 @@ struct Picture {
     first_at: Option<Duration>,
     shown_for: Duration,
     paused: Duration,
+    pauses: usize,
     frozen: Duration,
     freezes: usize,
 }
@@ -110,17 +117,21 @@ impl Picture {
         let first_at = frames.first().map(|frame| frame.at);
         let begin = first_at.unwrap_or_else(|| world.now());
         let frozen = freezes_of(world, viewer, publisher, source);
-        let paused = overlap(
-            &pauses(world, viewer, publisher, source),
-            begin..world.now(),
-        );
+        let shown = begin..world.now();
+        let pauses = pauses(world, viewer, publisher, source);
+        let paused = pauses.iter().map(|pause| overlap(pause, &shown)).sum();
         Self {
             first_at,
             shown_for: (world.now() - begin).saturating_sub(paused),
             paused,
+            pauses: pauses.iter().filter(|pause| pause.start >= begin).count(),
             frozen: frozen.iter().map(|gap| gap.end - gap.start).sum(),
             freezes: frozen.len(),
         }
+    }
+
+    fn lasted(&self) -> Duration {
+        self.shown_for + self.paused
     }
 }
 
@@ -143,17 +154,25 @@ pub fn freezes_of(
     // A pause that people are told of is not a picture that stands still.
     let pauses = pauses(world, viewer, publisher, source);
     let freezes = freezes(&rendered).into_iter();
-    freezes
-        .filter(|gap| overlap(&pauses, gap.clone()).is_zero())
-        .collect()
+    freezes.flat_map(|gap| without(gap, &pauses)).collect()
 }
 
-fn overlap(pauses: &[Range<Duration>], time: Range<Duration>) -> Duration {
-    let within = pauses.iter().map(|pause| {
-        let (start, end) = (pause.start.max(time.start), pause.end.min(time.end));
-        end.saturating_sub(start)
-    });
-    within.sum()
+/// What is left of a freeze beside pauses, which come in the order of time; where anybody would notice it.
+fn without(gap: Range<Duration>, pauses: &[Range<Duration>]) -> Vec<Range<Duration>> {
+    let mut left = Vec::new();
+    let mut from = gap.start;
+    for pause in pauses {
+        left.push(from..pause.start.min(gap.end));
+        from = from.max(pause.end);
+    }
+    left.push(from..gap.end);
+    left.retain(|part| part.end.saturating_sub(part.start) >= FREEZE_SPARE);
+    left
+}
+
+fn overlap(one: &Range<Duration>, other: &Range<Duration>) -> Duration {
+    let (start, end) = (one.start.max(other.start), one.end.min(other.end));
+    end.saturating_sub(start)
 }
 
 /// When the viewer's page was told that there is no bandwidth for a picture.
@@ -238,4 +257,37 @@ fn ratio(part: f64, whole: f64) -> f64 {
 
 fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn left(gap: Range<u64>, pauses: &[Range<u64>]) -> Vec<Range<Duration>> {
+        let pauses: Vec<_> = pauses.iter().cloned().map(ms).collect();
+        without(ms(gap), &pauses)
+    }
+
+    fn ms(range: Range<u64>) -> Range<Duration> {
+        Duration::from_millis(range.start)..Duration::from_millis(range.end)
+    }
+
+    #[test]
+    fn a_freeze_beside_a_pause_is_a_freeze() {
+        assert_eq!(left(1_000..3_000, &[]), [ms(1_000..3_000)]);
+        assert_eq!(left(1_000..3_000, &[2_999..9_000]), [ms(1_000..2_999)]);
+        assert_eq!(left(1_000..3_000, &[0..1_001]), [ms(1_001..3_000)]);
+        let both = [ms(1_000..1_500), ms(2_000..3_000)];
+        assert_eq!(
+            left(1_000..3_000, &[0..500, 1_500..2_000, 4_000..5_000]),
+            both
+        );
+    }
+
+    #[test]
+    fn a_pause_is_no_freeze() {
+        // It is told a moment after the last picture.
+        assert_eq!(left(1_000..3_000, &[1_050..3_200]), []);
+        assert_eq!(left(1_000..3_000, &[1_050..2_000, 1_900..3_200]), []);
+    }
 }

@@ -52,6 +52,8 @@ pub struct Page {
     pub(crate) explanation: Option<Box<madang_core::Explanation>>,
     pub default_tile: Option<TileSize>,
     pub(crate) tiles: BTreeMap<(usize, SourceName), TileSize>,
+    /// Frames a second that are enough for all tiles.
+    pub(crate) frames: Option<u32>,
     pub auto: Option<AutoView>,
     pub audio_view: AudioView,
     rev: u32,
@@ -88,6 +90,7 @@ impl Default for Page {
             refusals: Vec::new(),
             default_tile: Some((640, 360)),
             tiles: BTreeMap::new(),
+            frames: None,
             auto: None,
             audio_view: AudioView::default(),
             rev: 0,
@@ -114,7 +117,7 @@ impl Page {
                 height,
                 priority,
                 min_height: None,
-                max_fps: None,
+                max_fps: self.frames,
             })
         };
         let remote = self

@@ -64,6 +64,8 @@ pub enum Action {
         source: Source,
         size: TileSize,
     },
+    /// Frames a second that are enough for all tiles.
+    Frames(Name, Option<u32>),
     Audio(Name, AudioView),
     Uplink(Name, LinkConfig),
     Downlink(Name, LinkConfig),

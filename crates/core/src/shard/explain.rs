@@ -5,13 +5,15 @@ use std::time::Instant;
 use super::Shard;
 use crate::allocate::{self, Budget, Grant};
 use crate::explain::{
-    ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, PublishedLayer,
+    ExplainedAudio, ExplainedDownlink, ExplainedLayer, ExplainedSlot, ExplainedTrack, Heard, Limit,
+    PublishedLayer,
 };
 use crate::forward::Slot;
+use crate::ladder::Rung;
 use crate::layering::Target;
 use crate::peer::Peer;
 use crate::publish::{PeerKey, PublishedMid, TrackKey};
-use crate::{Event, Explanation, LayerName, MediaKind, PeerId};
+use crate::{AudioView, Event, Explanation, LayerName, MediaKind, PeerId, Why};
 
 impl Shard {
     /// Answers at once; with nothing where there is no such peer.
@@ -27,6 +29,7 @@ impl Shard {
 
     fn explanation(&mut self, now: Instant, key: PeerKey) -> Option<Explanation> {
         let asked = self.demands(now, key);
+        let largest = self.largest(now, key);
         let peer = self.peers.get(key)?;
         let plenty = allocate::allocate(&asked.demands, Budget::Unlimited);
         let wishes = asked.places.iter().zip(&plenty.grants);
@@ -41,7 +44,10 @@ impl Shard {
             .filter(|(_, slot)| slot.kind == MediaKind::Video)
             .map(|(index, slot)| {
                 let wanted = wished.iter().find(|(slot, _)| *slot == index);
-                self.explained_slot(slot, wanted.map(|(_, layer)| *layer))
+                let wanted = wanted.map(|(_, layer)| *layer);
+                let largest = largest.iter().find(|(slot, _)| *slot == index);
+                let largest = largest.map(|(_, rung)| *rung);
+                self.explained_slot(slot, wanted, largest)
             })
             .collect();
         Some(Explanation {
@@ -54,19 +60,40 @@ impl Shard {
                 loss: share(peer.lane.loss_permille()),
             },
             slots,
+            audio: self.explained_audio(peer),
             published: self.explained_tracks(now, peer),
             changes: peer.changes.dated(|at| self.config.wallclock.time_at(at)),
         })
     }
 
-    fn explained_slot(&self, slot: &Slot, wanted: Option<Target>) -> ExplainedSlot {
+    /// The best that there is of what stands in each video slot, whatever its tile.
+    fn largest(&mut self, now: Instant, key: PeerKey) -> Vec<(usize, Rung)> {
+        let Some(peer) = self.peers.get(key) else {
+            return Vec::new();
+        };
+        let slots = peer.slots.iter().enumerate();
+        let slots = slots.filter(|(_, slot)| slot.kind == MediaKind::Video);
+        let largest = slots.filter_map(|(index, slot)| {
+            let track = self.tracks.get_mut(slot.source.as_ref()?.track)?;
+            Some((index, *track.ladder(now).last()?))
+        });
+        largest.collect()
+    }
+
+    fn explained_slot(
+        &self,
+        slot: &Slot,
+        wanted: Option<Target>,
+        largest: Option<Rung>,
+    ) -> ExplainedSlot {
         let source = slot.source.as_ref();
         let layer = |target: Option<Target>| self.explained_layer(source?.track, target?);
         let tile = source.map(|source| source.tile).unwrap_or_default();
-        ExplainedSlot {
+        let mut explained = ExplainedSlot {
             mid: slot.mid,
             track: source.map(|source| source.id),
             why: slot.why(),
+            limit: None,
             tile_height: tile.height,
             priority: tile.priority,
             wanted: layer(wanted),
@@ -75,7 +102,12 @@ impl Shard {
                 layer: current.layer,
                 point: current.point,
             })),
-        }
+        };
+        explained.limit = largest.and_then(|rung| {
+            let best = layer(Some(rung.layer))?;
+            limit(&explained, &best, rung.height)
+        });
+        explained
     }
 
     fn explained_layer(&self, track: TrackKey, target: Target) -> Option<ExplainedLayer> {
@@ -88,7 +120,37 @@ impl Shard {
                 height,
             },
             bps: layer.bps_of(target.point),
+            temporal: layer.temporal_of(target.point),
+            fps: layer.fps_of(target.point),
         })
+    }
+
+    fn explained_audio(&self, peer: &Peer) -> Vec<ExplainedAudio> {
+        let levels = self.rooms.get(&peer.room).map(|room| &room.levels);
+        let named = match &peer.view.audio {
+            AudioView::Loudest { pin } => pin,
+            AudioView::List(tracks) => tracks,
+        };
+        let explain = |slot: &Slot| {
+            let source = slot.source.as_ref();
+            let track = source.and_then(|source| self.tracks.get(source.track));
+            let why = match (slot.why(), source) {
+                (Why::PublisherGone, _) => Heard::PublisherGone,
+                (_, None) => Heard::Empty,
+                (Why::NoCommonCodec, _) => Heard::NoCommonCodec,
+                _ if track.is_some_and(|track| track.spec.muted) => Heard::Muted,
+                (_, Some(source)) if named.contains(&source.id) => Heard::Chosen,
+                _ => Heard::Loud,
+            };
+            let level = source.and_then(|source| Some(levels?.level(source.track)));
+            ExplainedAudio {
+                mid: slot.mid,
+                track: source.map(|source| source.id),
+                why,
+                level: level.unwrap_or(0),
+            }
+        };
+        peer.slots_of(MediaKind::Audio).map(explain).collect()
     }
 
     fn explained_tracks(&self, now: Instant, peer: &Peer) -> Vec<ExplainedTrack> {
@@ -111,6 +173,21 @@ impl Shard {
         };
         peer.published.iter().filter_map(explain).collect()
     }
+}
+
+/// Why a picture is no larger, given the best that there is of it, whose height is known or guessed.
+fn limit(slot: &ExplainedSlot, best: &ExplainedLayer, height: u32) -> Option<Limit> {
+    if !matches!(slot.why, Why::Live | Why::NoKeyframe | Why::NoBandwidth) {
+        return None;
+    }
+    let wanted = slot.wanted.as_ref()?;
+    Some(match &slot.given {
+        Some(given) if !slot.sent.as_ref().is_some_and(|sent| sent.is(given)) => Limit::Switching,
+        Some(given) if !given.is(wanted) => Limit::Bandwidth,
+        Some(given) if given.is(best) && height < slot.tile_height => Limit::Publisher,
+        Some(_) => Limit::Chosen,
+        None => Limit::Bandwidth,
+    })
 }
 
 fn total<'a>(layers: impl Iterator<Item = &'a ExplainedLayer>) -> u64 {

@@ -4,8 +4,11 @@ use std::iter;
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::layer::{Layer, UNWANTED_HOLD};
+use crate::ceiling::UNWANTED_HOLD;
+use crate::forward::Tile;
+use crate::layer::Layer;
 use crate::publish::{PeerKey, Publisher, TrackKey};
+use crate::relay::Wanted;
 use crate::timers::Timer;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
 
@@ -144,15 +147,20 @@ impl Shard {
             .map(|layer| self.lines_wanted(key, layer))
             .collect();
         let lines = lines.into_iter().chain(iter::repeat(None));
+        let frames: Vec<Option<u32>> = (0..wanted.len())
+            .map(|layer| self.frames_wanted(key, layer))
+            .collect();
+        let limits = lines.zip(frames);
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
         let mut changed = false;
-        for ((layer, wanted), lines) in track.layers.iter_mut().zip(wanted).zip(lines) {
+        for ((layer, wanted), (lines, frames)) in track.layers.iter_mut().zip(wanted).zip(limits) {
             if wanted {
                 layer.unwanted_since = None;
                 changed |= layer.resume(now);
                 changed |= layer.want_lines(now, lines);
+                changed |= layer.frames.want(now, frames);
                 continue;
             }
             let since = *layer.unwanted_since.get_or_insert(now);
@@ -173,8 +181,8 @@ impl Shard {
                 .map(|layer| LayerWanted {
                     rid: layer.rid,
                     active: !layer.paused,
-                    max_height: layer.max_height,
-                    max_fps: None,
+                    max_height: layer.lines.told,
+                    max_fps: layer.frames.told,
                 })
                 .collect();
             let (track, peer) = (track.spec.id, track.publisher_id);
@@ -189,10 +197,25 @@ impl Shard {
 
     /// How many lines of a layer anybody looks at; none where all may be wanted.
     pub(super) fn lines_wanted(&self, key: TrackKey, layer: usize) -> Option<u32> {
+        self.most_wanted(key, layer, |wanted| wanted.lines, |tile| Some(tile.height))
+    }
+
+    /// How many frames of it a second anybody wants; none where all may be wanted.
+    pub(super) fn frames_wanted(&self, key: TrackKey, layer: usize) -> Option<u32> {
+        self.most_wanted(key, layer, |wanted| wanted.frames, |tile| tile.max_fps)
+    }
+
+    fn most_wanted(
+        &self,
+        key: TrackKey,
+        layer: usize,
+        elsewhere: impl Fn(&Wanted) -> Option<u32>,
+        here: impl Fn(&Tile) -> Option<u32>,
+    ) -> Option<u32> {
         let track = self.tracks.get(key)?;
         let mut most = None;
-        for elsewhere in track.elsewhere.iter().filter(|one| one.wants(layer)) {
-            most = most.max(Some(elsewhere.wanted.lines?));
+        for other in track.elsewhere.iter().filter(|one| one.wants(layer)) {
+            most = most.max(Some(elsewhere(&other.wanted)?));
         }
         for subscriber in &track.subscribers {
             let peer = self.peers.get(subscriber.peer)?;
@@ -204,23 +227,31 @@ impl Shard {
             if peer.choices.iter().any(|choice| choice.slot == slot.mid) {
                 return None;
             }
-            most = most.max(slot.source.as_ref().map(|source| source.tile.height));
+            if let Some(source) = &slot.source {
+                most = most.max(Some(here(&source.tile)?));
+            }
         }
         most
     }
 
-    /// Tiles may have grown over what publishers were told to be enough for them.
+    /// Tiles may have grown over what publishers were told to be enough for them, or want more frames.
     pub(super) fn ask_for_sizes(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get(key) else {
             return;
         };
         let sources = peer.slots.iter().filter_map(|slot| slot.source.as_ref());
         let too_small = sources.filter(|source| {
-            let told = |layer: &Layer| layer.max_height;
+            let most = source.tile.max_fps.unwrap_or(u32::MAX);
             self.tracks.get(source.track).is_some_and(|track| {
-                let mirrored = track.told_wanted.lines;
-                let mut told = track.layers.iter().filter_map(told).chain(mirrored);
-                told.any(|told| told < source.tile.height)
+                let told = &track.told_wanted;
+                let layers = || track.layers.iter();
+                let mut lines = layers()
+                    .filter_map(|layer| layer.lines.told)
+                    .chain(told.lines);
+                let mut frames = layers()
+                    .filter_map(|layer| layer.frames.told)
+                    .chain(told.frames);
+                lines.any(|told| told < source.tile.height) || frames.any(|told| told < most)
             })
         });
         let tracks: Vec<TrackKey> = too_small.map(|source| source.track).collect();

@@ -70,6 +70,9 @@ impl Shard {
         };
         let repaired = 1_000 + peer.lane.repair_permille();
         let budget = budget(peer, now, repaired, audio_bps);
+        if let Budget::Bps { now: bps, .. } = budget {
+            peer.lasting.note(now, bps);
+        }
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -164,12 +167,16 @@ impl Shard {
                 if let Some(choice) = choice {
                     track.restrict(&mut ladder, choice);
                 }
+                if let Some(fps) = source.tile.max_fps {
+                    track.limit_frames(&mut ladder, fps);
+                }
                 found.demands.push(Demand {
                     ladder,
                     height: tile.height,
                     min_height: tile.min_height,
                     priority: tile.priority,
                     current,
+                    paused: source.is_short().then(|| peer.lasting.bps()),
                 });
             }
         }

@@ -289,13 +289,20 @@ impl Shard {
     /// Tells a mirror's home which layers the people here want, and how much of them they look at.
     pub(super) fn want_layers(&mut self, key: TrackKey, wanted: &[bool]) {
         let sized = |track: &Track| track.layers.iter().any(Layer::has_sizes);
-        let lines = (0..).zip(wanted).filter(|(_, wanted)| **wanted);
-        let lines = lines
+        // Who wants all of one layer says nothing about what is enough of any.
+        let all = |a: Option<u32>, b: Option<u32>| Some(a?.max(b?));
+        let of = || {
+            (0..)
+                .zip(wanted)
+                .filter(|(_, wanted)| **wanted)
+                .map(|(layer, _)| layer)
+        };
+        let frames = of().map(|layer| self.frames_wanted(key, layer)).reduce(all);
+        let lines = of()
             .filter(|_| self.tracks.get(key).is_some_and(sized))
-            .map(|(layer, _)| self.lines_wanted(key, layer))
-            // Who wants all of one layer says nothing about the size of any.
-            .reduce(|a, b| Some(a?.max(b?)))
-            .flatten();
+            .map(|layer| self.lines_wanted(key, layer))
+            .reduce(all);
+        let (lines, frames) = (lines.flatten(), frames.flatten());
         let Some(track) = self.tracks.get_mut(key) else {
             return;
         };
@@ -306,7 +313,11 @@ impl Shard {
             .iter()
             .rev()
             .fold(0, |layers, wanted| (layers << 1) | u32::from(*wanted));
-        let wanted = Wanted { layers, lines };
+        let wanted = Wanted {
+            layers,
+            lines,
+            frames,
+        };
         if !track.is_audio() && track.told_wanted != wanted {
             track.told_wanted = wanted;
             let want = Said::Want {

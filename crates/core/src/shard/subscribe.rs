@@ -201,6 +201,7 @@ impl Shard {
                     height: tile.height,
                     min_height: tile.min_height.unwrap_or(0),
                     priority: tile.priority,
+                    max_fps: tile.max_fps,
                 };
                 wishes.push(Wish {
                     track,
@@ -217,6 +218,7 @@ impl Shard {
                 height: auto.height,
                 min_height: 0,
                 priority: 0,
+                max_fps: None,
             };
             for (track, id) in picked.into_iter().take(auto.max.min(slots)) {
                 wishes.push(Wish {

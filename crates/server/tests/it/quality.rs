@@ -12,6 +12,9 @@ fn an_operator_reads_why_somebody_sees_what_they_see() {
     let mut call = Call::new(server.http);
     let (ann, bob) = (call.join("yard"), call.join("yard"));
     call.publish(bob, Source::Camera);
+    call.publish(bob, Source::Microphone);
+    call.talk(bob);
+    call.listen(ann, bob, 5);
     call.watch(ann, bob, Source::Camera, 30);
 
     let quality = |call: &Call, client: usize| -> Value {
@@ -37,6 +40,18 @@ fn an_operator_reads_why_somebody_sees_what_they_see() {
             "{report}"
         );
     }
+    // A tile of 360 lines, of a camera of 720.
+    assert_eq!(slot["limit"], "chosen", "{report}");
+    assert_eq!(slot["sent"]["temporal"], 2, "{report}");
+    let fps = slot["sent"]["fps"].as_u64().unwrap();
+    assert!((25..=35).contains(&fps), "{report}");
+    let whys: Vec<&Value> = report["audio"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|slot| &slot["why"])
+        .collect();
+    assert_eq!(whys, ["loud", "empty", "empty"], "{report}");
     let downlink = &report["downlink"];
     for number in ["estimate_bps", "wanted_bps", "given_bps", "rtt_ms"] {
         assert!(downlink[number].is_u64(), "{number}: {report}");

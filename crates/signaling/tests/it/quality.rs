@@ -3,7 +3,10 @@
 
 use std::time::Duration;
 
-use madang_core::{Change, Command, Event, ExplainedDownlink, Explanation, TrackId, Why};
+use madang_core::{
+    Change, Command, Event, ExplainedAudio, ExplainedDownlink, ExplainedLayer, ExplainedSlot,
+    Explanation, Heard, LayerName, Limit, TrackId, Why,
+};
 use serde_json::{Value, json};
 use std::time::SystemTime;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -61,7 +64,32 @@ async fn administrators_of_the_room_are_told() {
             round_trip: Some(Duration::from_millis(48)),
             loss: 0.125,
         },
-        slots: Vec::new(),
+        slots: vec![ExplainedSlot {
+            mid: "2".into(),
+            track: Some(TrackId(7)),
+            why: Why::Live,
+            limit: Some(Limit::Bandwidth),
+            tile_height: 720,
+            priority: 1,
+            wanted: None,
+            given: None,
+            sent: Some(ExplainedLayer {
+                name: LayerName {
+                    rid: None,
+                    width: 320,
+                    height: 180,
+                },
+                bps: 90_000,
+                temporal: Some(1),
+                fps: Some(15),
+            }),
+        }],
+        audio: vec![ExplainedAudio {
+            mid: "0".into(),
+            track: None,
+            why: Heard::Empty,
+            level: 0,
+        }],
         published: Vec::new(),
         changes: vec![Change {
             at: SystemTime::UNIX_EPOCH + Duration::from_millis(1_500),
@@ -86,7 +114,10 @@ async fn administrators_of_the_room_are_told() {
             "peer": ann.id(),
             "downlink": {"estimate_bps": 310_000, "wanted_bps": 1_650_000, "given_bps": 0, "audio_bps": 65_000,
                          "rtt_ms": 48, "loss": 0.125},
-            "slots": [],
+            "slots": [{"mid": "2", "track": "t7", "why": "live", "limit": "bandwidth", "tile": 720, "priority": 1,
+                       "wanted": null, "given": null,
+                       "sent": {"rid": null, "w": 320, "h": 180, "bps": 90_000, "temporal": 1, "fps": 15}}],
+            "audio": [{"mid": "0", "track": null, "why": "empty", "level": 0}],
             "published": [],
             "changes": [{"at_ms": 1_500, "mid": "2", "track": "t7", "why": "no_bandwidth", "layer": null,
                          "estimate_bps": 310_000}],

@@ -109,6 +109,11 @@ impl Room {
     }
 
     pub(crate) fn publish(&mut self, seat: usize, source: Source) {
+        self.publish_as(seat, source, source);
+    }
+
+    /// Publishes what is encoded as one source and declared to be another.
+    pub(crate) fn publish_as(&mut self, seat: usize, source: Source, declared: Source) {
         let browser = self.browser(seat);
         let mid = browser.mid_of(source).expect("every source has an m-line");
         let id = TrackId(self.tracks.len() as u64);
@@ -121,7 +126,7 @@ impl Room {
             id,
             mid,
             kind,
-            source,
+            source: declared,
             muted: false,
             width: size(1_280),
             height: size(720),

@@ -15,7 +15,7 @@ struct Column {
     write: fn(f64) -> String,
 }
 
-const COLUMNS: [Column; 13] = [
+const COLUMNS: [Column; 14] = [
     column(
         "freezes/min",
         |m| Some(m.freezes_per_minute),
@@ -23,6 +23,11 @@ const COLUMNS: [Column; 13] = [
     ),
     column("frozen %", |m| Some(m.frozen), percent),
     column("paused %", |m| Some(m.paused), percent),
+    column(
+        "pauses/min",
+        |m| Some(m.pauses_per_minute),
+        |v| format!("{v:.1}"),
+    ),
     column("torn", |m| Some(m.torn_frames), whole),
     column("concealed %", |m| Some(m.concealed), percent),
     column("first frame ms", |m| m.first_frame_ms, whole),

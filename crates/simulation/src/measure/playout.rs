@@ -22,7 +22,7 @@ const AUDIO_SPARE: Duration = Duration::from_millis(20);
 const AVERAGED: usize = 30;
 const AVERAGED_MIN: usize = 5;
 const FREEZE_FACTOR: u32 = 3;
-const FREEZE_SPARE: Duration = Duration::from_millis(150);
+pub(super) const FREEZE_SPARE: Duration = Duration::from_millis(150);
 
 /// When frames are shown.
 pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {

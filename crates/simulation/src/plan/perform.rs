@@ -60,7 +60,9 @@ pub(super) fn perform(world: &mut World, action: &Action) {
                 .send_data(now, text.as_bytes());
             assert!(sent, "the data channel of {name} is not open");
         }
-        Action::Tiles(..) | Action::Tile { .. } | Action::Audio(..) => change_view(world, action),
+        Action::Tiles(..) | Action::Tile { .. } | Action::Frames(..) | Action::Audio(..) => {
+            change_view(world, action);
+        }
         Action::LoseUp {
             publisher,
             source,
@@ -126,6 +128,10 @@ fn change_view(world: &mut World, action: &Action) {
                 .tiles
                 .insert((owner, source_name(*source)), *size);
             *viewer
+        }
+        Action::Frames(name, frames) => {
+            world.seat_named(name).page.frames = *frames;
+            *name
         }
         Action::Audio(name, view) => {
             world.seat_named(name).page.audio_view = view.clone();

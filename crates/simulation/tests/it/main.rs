@@ -1,6 +1,7 @@
 //! Calls in virtual time, through a real shard. Each test is a story and runs over committed seeds.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
+mod allocation;
 mod bandwidth;
 mod calls;
 mod codecs;
