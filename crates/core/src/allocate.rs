@@ -106,9 +106,27 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(priority(demands, at)));
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
+    let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
+    let ranks: Vec<&[usize]> = order.chunk_by(as_important).collect();
+    let mut used = bases(&mut climbers, &order, budget);
+    used += guesses(&mut climbers, &ranks, now, used);
+    used += climbs(&mut climbers, &ranks, budget, used);
+    Allocation {
+        grants: climbers.iter().map(Climber::grant).collect(),
+        used_bps: used,
+        wanted_bps: climbers.iter().map(Climber::wanted).sum(),
+    }
+}
+
+/// Base layers, most important tile first, as far as they fit; what they cost.
+fn bases(climbers: &mut [Climber<'_>], order: &[usize], budget: Share) -> u64 {
     let mut used = 0;
     let mut served = false;
-    let last_shown = order.iter().rposition(|at| is_shown(demands, *at));
+    let is_shown = |at: &usize| {
+        let climber = climbers.get(*at);
+        climber.is_some_and(|climber| climber.demand.current.is_some())
+    };
+    let last_shown = order.iter().rposition(is_shown);
     for (place, &at) in order.iter().enumerate() {
         let Some(climber) = climbers
             .get_mut(at)
@@ -129,42 +147,45 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
         // Of what has not been measured nobody knows that it is any.
         served |= cost > 0;
     }
-    let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
-    let mut held = 0;
-    for peers in order.chunk_by(as_important) {
-        let climbers_of = |at: &usize| climbers.get(*at);
-        held += peers
-            .iter()
-            .filter_map(climbers_of)
-            .map(Climber::held)
-            .sum::<u64>();
-        for &at in peers {
-            if let Some(climber) = climbers.get_mut(at) {
-                used += climber.guess(now.saturating_sub(used.saturating_add(held)));
+    used
+}
+
+/// Base layers of which nothing is known get what is left beside what others hold that are as important; what they
+/// count for.
+fn guesses(climbers: &mut [Climber<'_>], ranks: &[&[usize]], budget: u64, used: u64) -> u64 {
+    let (mut held, mut guessed) = (0, 0);
+    for peers in ranks {
+        let holds = |at: &usize| climbers.get(*at).map(Climber::held);
+        held += peers.iter().filter_map(holds).sum::<u64>();
+        for at in *peers {
+            if let Some(climber) = climbers.get_mut(*at) {
+                guessed += climber.guess(budget.saturating_sub(used + guessed + held));
             }
         }
     }
+    guessed
+}
+
+/// Rung by rung up to the floors, then up to what fills the tiles; what that costs.
+fn climbs(climbers: &mut [Climber<'_>], ranks: &[&[usize]], budget: Share, used: u64) -> u64 {
+    let mut more = 0;
     for floor in [true, false] {
-        for peers in order.chunk_by(as_important) {
+        for peers in ranks {
             let mut climbed = true;
             while climbed {
                 climbed = false;
-                for climber in peers {
-                    if let Some(climber) = climbers.get_mut(*climber)
-                        && let Some(cost) = climber.climb(used, budget, floor)
+                for at in *peers {
+                    if let Some(climber) = climbers.get_mut(*at)
+                        && let Some(cost) = climber.climb(used + more, budget, floor)
                     {
-                        used += cost;
+                        more += cost;
                         climbed = true;
                     }
                 }
             }
         }
     }
-    Allocation {
-        grants: climbers.iter().map(Climber::grant).collect(),
-        used_bps: used,
-        wanted_bps: climbers.iter().map(Climber::wanted).sum(),
-    }
+    more
 }
 
 /// The smallest picture of each, with all its frames.
@@ -187,12 +208,6 @@ fn priority(demands: &[Demand], at: usize) -> u8 {
 struct Share {
     now: u64,
     steady: u64,
-}
-
-fn is_shown(demands: &[Demand], at: usize) -> bool {
-    demands
-        .get(at)
-        .is_some_and(|demand| demand.current.is_some())
 }
 
 /// What there is for the next base layer.
@@ -247,7 +262,7 @@ impl<'a> Climber<'a> {
 
     /// What the rung that the slot carries now takes on top of the base layer, as far as that is known.
     fn held(&self) -> u64 {
-        let stands = self.at.and(self.stands());
+        let stands = self.at.and_then(|_| self.stands());
         let rung = stands.and_then(|stands| self.demand.ladder.get(stands));
         let known = rung.filter(|rung| !rung.guessed);
         known.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
@@ -255,7 +270,7 @@ impl<'a> Climber<'a> {
 
     /// Counts a base layer of which nothing is known for so much at the most; what it counts for.
     fn guess(&mut self, most: u64) -> u64 {
-        let base = self.at.and(self.demand.ladder.first());
+        let base = self.at.and_then(|_| self.demand.ladder.first());
         let guessed = base.filter(|base| base.guessed);
         let cost = guessed.map_or(0, |base| base.bps.min(most));
         self.cost += cost;

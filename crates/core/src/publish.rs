@@ -295,10 +295,7 @@ pub(crate) fn read(
         return Read::Refused;
     };
     let seq = *rtp.seq_no;
-    if !layer.follows(seq) {
-        return Read::Refused;
-    }
-    if !layer.may_be_encoded_with(encoding.codec, seq) {
+    if !layer.follows(seq) || !layer.may_be_encoded_with(encoding.codec, seq) {
         return Read::Refused;
     }
     let begins = layer.is_new();
@@ -326,14 +323,12 @@ pub(crate) fn read(
         None => (reading.frame, reading.starts_keyframe),
     };
     let timestamp = rtp.time.numer();
-    let starts_picture = starts_keyframe && !codec.codec.is_audio();
-    let part = Part {
-        bytes: rtp.payload.len() + OVERHEAD_BYTES,
-        at: rtp.timestamp,
-        timestamp,
-        of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
-    };
-    layer.measure(&frame, part);
+    measure(
+        layer,
+        &rtp,
+        &frame,
+        starts_keyframe && !codec.codec.is_audio(),
+    );
     if starts_keyframe {
         layer.keyframes.on_keyframe(rtp.timestamp);
     }
@@ -358,6 +353,17 @@ pub(crate) fn read(
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })
+}
+
+fn measure(layer: &mut Layer, rtp: &RtpPacket, frame: &Frame, starts_picture: bool) {
+    let timestamp = rtp.time.numer();
+    let part = Part {
+        bytes: rtp.payload.len() + OVERHEAD_BYTES,
+        at: rtp.timestamp,
+        timestamp,
+        of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
+    };
+    layer.measure(frame, part);
 }
 
 /// Without those that name the hop, not the media: each leg has its own.
