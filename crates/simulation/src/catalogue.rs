@@ -372,7 +372,7 @@ fn burst_loss(encoding: Encoding) -> Study {
         subject: subject(12..32),
         targets: Targets {
             // Nobody can show what has not come.
-            concealed: Some(0.2),
+            concealed: Some(0.25),
             top_layer_ms: Some(8_000.0),
             ..Targets::default()
         },

@@ -263,8 +263,8 @@ fn millis(time: Duration) -> f64 {
 mod tests {
     use super::*;
 
-    fn left(gap: Range<u64>, pauses: &[Range<u64>]) -> Vec<Range<Duration>> {
-        let pauses: Vec<_> = pauses.iter().cloned().map(ms).collect();
+    fn left(gap: Range<u64>, pauses: &[(u64, u64)]) -> Vec<Range<Duration>> {
+        let pauses: Vec<_> = pauses.iter().map(|(from, to)| ms(*from..*to)).collect();
         without(ms(gap), &pauses)
     }
 
@@ -275,11 +275,11 @@ mod tests {
     #[test]
     fn a_freeze_beside_a_pause_is_a_freeze() {
         assert_eq!(left(1_000..3_000, &[]), [ms(1_000..3_000)]);
-        assert_eq!(left(1_000..3_000, &[2_999..9_000]), [ms(1_000..2_999)]);
-        assert_eq!(left(1_000..3_000, &[0..1_001]), [ms(1_001..3_000)]);
+        assert_eq!(left(1_000..3_000, &[(2_999, 9_000)]), [ms(1_000..2_999)]);
+        assert_eq!(left(1_000..3_000, &[(0, 1_001)]), [ms(1_001..3_000)]);
         let both = [ms(1_000..1_500), ms(2_000..3_000)];
         assert_eq!(
-            left(1_000..3_000, &[0..500, 1_500..2_000, 4_000..5_000]),
+            left(1_000..3_000, &[(0, 500), (1_500, 2_000), (4_000, 5_000)]),
             both
         );
     }
@@ -287,7 +287,7 @@ mod tests {
     #[test]
     fn a_pause_is_no_freeze() {
         // It is told a moment after the last picture.
-        assert_eq!(left(1_000..3_000, &[1_050..3_200]), []);
-        assert_eq!(left(1_000..3_000, &[1_050..2_000, 1_900..3_200]), []);
+        assert_eq!(left(1_000..3_000, &[(1_050, 3_200)]), []);
+        assert_eq!(left(1_000..3_000, &[(1_050, 2_000), (1_900, 3_200)]), []);
     }
 }
