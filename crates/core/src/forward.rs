@@ -235,7 +235,6 @@ impl Slot {
     fn switch(&mut self, emit: &mut impl FnMut(&Arc<Packet>, Rewritten)) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
-            let same_track = source.current.is_some();
             let point = source.target.map_or(Point::WHOLE, |target| target.point);
             source.current = Some(Current {
                 layer: first.layer,
@@ -243,7 +242,7 @@ impl Slot {
                 point,
                 nested: first.frame.nested,
             });
-            self.rewriter.switch(first, point, source.id, same_track);
+            self.rewriter.switch(first, point, source.id);
             self.sent = Sent::default();
         }
         for packet in held.drain(..) {
@@ -321,7 +320,7 @@ fn negotiated(rtc: &Rtc, mid: Mid, codec: &CodecSpec) -> Option<PayloadTypes> {
 }
 
 /// Whether there is no way to the point but a keyframe. Temporal layers have switching points of their own.
-fn needs_keyframe(current: Current, to: Point) -> bool {
+pub(crate) fn needs_keyframe(current: Current, to: Point) -> bool {
     let from = current.point;
     to.spatial > from.spatial || (to.spatial < from.spatial && !current.nested)
 }

@@ -10,7 +10,7 @@ use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::codec::Sizes;
-use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
+use crate::dependency::{Descriptor, Known, Raw, Unreadable};
 use crate::egress::OVERHEAD_BYTES;
 use crate::evidence::FrameSizes;
 use crate::keyframes::Keyframes;
@@ -35,11 +35,9 @@ pub(crate) struct Layer {
     pub(crate) rate: Rate,
     /// What its operating points take, where it has layers of its own.
     operating: Operating,
-    /// What the dependency descriptors refer to, since which packet, and the decode targets that are active.
-    structure: Option<(Arc<Structure>, u64)>,
-    active_targets: u32,
-    /// The structure differs from the one before, and nobody has looked.
-    pub(crate) has_new_structure: bool,
+    descriptors: Known,
+    /// Other operating points are to be had than before, and nobody has looked.
+    pub(crate) has_other_points: bool,
     /// Packets whose structure has not come yet.
     pub(crate) unread: Unread<RtpPacket>,
     /// Which of the streams this is in the publisher's list of layers.
@@ -105,10 +103,9 @@ impl Layer {
             sizes: Sizes::default(),
             rate: Rate::default(),
             operating: Operating::default(),
-            structure: None,
-            active_targets: 0,
+            descriptors: Known::default(),
             unread: Unread::default(),
-            has_new_structure: false,
+            has_other_points: false,
             place_declared: None,
             sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
@@ -166,7 +163,7 @@ impl Layer {
         self.stream += 1;
         self.report = None;
         self.highest_seq = None;
-        self.structure = None;
+        self.descriptors = Known::default();
         self.unread.clear();
         self.newest_timestamp = None;
     }
@@ -222,33 +219,28 @@ impl Layer {
 
     /// The dependency structure says how large pictures are: nothing else need be asked.
     pub(crate) fn has_structured_sizes(&self) -> bool {
-        self.structure
-            .as_ref()
-            .is_some_and(|(structure, _)| structure.size(0).is_some())
+        let structure = self.descriptors.structure();
+        structure.is_some_and(|structure| structure.size(0).is_some())
     }
 
     /// Reads a dependency descriptor, and remembers what later ones refer to.
-    pub(crate) fn descriptor(&mut self, raw: &Raw, seq: u64) -> Result<Descriptor, Unreadable> {
-        let known = self
-            .structure
-            .as_ref()
-            .map(|(structure, _)| (structure, self.active_targets));
-        let descriptor = Descriptor::read(&raw.0, known)?;
-        let newest = self
-            .structure
-            .as_ref()
-            .is_none_or(|(_, since)| seq >= *since);
-        if descriptor.begins_sequence && newest {
-            let known = self.structure.as_ref().map(|(known, _)| known);
-            self.has_new_structure |= known != Some(&descriptor.structure);
-            self.operating.begin(&descriptor.structure);
+    pub(crate) fn descriptor(
+        &mut self,
+        raw: &Raw,
+        (seq, now): (u64, Instant),
+    ) -> Result<Descriptor, Unreadable> {
+        let (descriptor, news) = self.descriptors.read(raw, seq)?;
+        let structure = &descriptor.structure;
+        if news.begins {
+            self.has_other_points |= news.restructured;
+            self.operating.begin(structure);
             for (size, spatial) in self.sizes.iter_mut().zip(0..) {
-                *size = descriptor.structure.size(spatial).or(*size);
+                *size = structure.size(spatial).or(*size);
             }
-            self.structure = Some((descriptor.structure.clone(), seq));
         }
-        if newest {
-            self.active_targets = descriptor.active;
+        if news.names_active {
+            let changed = self.operating.activate(structure, descriptor.active, now);
+            self.has_other_points |= changed;
         }
         Ok(descriptor)
     }
@@ -382,6 +374,7 @@ impl Layer {
     /// A packet of a mirrored layer has come over. A `kept` keyframe is none for those who watch already.
     pub(crate) fn on_relayed(&mut self, packet: &Packet, kept: bool) {
         self.last_packet = self.last_packet.max(Some(packet.arrived));
+        self.operating.on_relayed(&packet.frame);
         if packet.starts_keyframe && !kept {
             self.keyframes.on_keyframe(packet.arrived);
         }
@@ -410,13 +403,16 @@ impl Layer {
         loss
     }
 
-    /// Takes a packet into the rates, once it has been read.
-    pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, now: Instant) {
-        self.last_packet = Some(now);
+    /// Takes a packet into the rates, once it has been read. One that was overtaken does not tell what the encoder makes
+    /// by now. After [`Layer::count`].
+    pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, (seq, now): (u64, Instant)) {
+        let newest = self.highest_seq.is_none_or(|highest| seq >= highest);
+        let newest = newest.then_some(now);
+        self.last_packet = newest.or(self.last_packet);
         let bytes = bytes + OVERHEAD_BYTES;
         self.rate.add(bytes);
-        let structured = self.structure.is_some();
-        self.operating.count(frame, structured, bytes, now);
+        let structured = self.descriptors.structure().is_some();
+        self.operating.count(frame, structured, bytes, newest);
     }
 
     /// Takes a packet into the losses, readable or not.
@@ -580,9 +576,9 @@ mod tests {
         assert_eq!(layer.bps(), 0, "which of the streams it is, is not known");
         layer.declare(&declared(1, &[&[100], &[300, 500]]), true);
         assert_eq!((layer.bps(), layer.size()), (500_000, Some((640, 360))));
-        layer.measure(&Frame::PLAIN, 1_000, now);
+        layer.measure(&Frame::PLAIN, 1_000, (0, now));
         layer.tick(now);
-        layer.measure(&Frame::PLAIN, 12_500 - OVERHEAD_BYTES, now);
+        layer.measure(&Frame::PLAIN, 12_500 - OVERHEAD_BYTES, (0, now));
         layer.tick(now + Duration::from_millis(250));
         assert_eq!(layer.bps(), 400_000);
     }
@@ -591,7 +587,7 @@ mod tests {
     fn a_layer_that_is_declared_to_have_stopped_is_not_waited_for() {
         let now = Instant::now();
         let mut layer = Layer::new(None);
-        layer.measure(&Frame::PLAIN, 1_000, now);
+        layer.measure(&Frame::PLAIN, 1_000, (0, now));
         assert!(!layer.declare(&declared(0, &[&[100], &[500]]), true));
         assert!(layer.is_active(now));
         assert!(layer.declare(&declared(1, &[&[], &[500]]), false));

@@ -13,6 +13,8 @@ use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operating {
     points: Vec<Measured>,
+    /// See [`Frame::nested`].
+    nested: bool,
 }
 
 /// An operating point.
@@ -73,6 +75,7 @@ const POINTS_MAX: usize = SPATIAL_LAYERS as usize * TEMPORAL_LAYERS as usize;
 impl Operating {
     /// The stream begins anew with this structure. What stays has been measured already.
     pub(crate) fn begin(&mut self, structure: &Structure) {
+        self.nested = structure.nested;
         let mut points: Vec<Point> = structure.operating_points().collect();
         points.sort_unstable();
         points.dedup();
@@ -81,6 +84,20 @@ impl Operating {
         for point in points {
             self.add(point);
         }
+    }
+
+    /// Takes over which decode targets the encoder makes from now on. `true` where others are to be had than before.
+    pub(crate) fn activate(&mut self, structure: &Structure, active: u32, now: Instant) -> bool {
+        let mut changed = false;
+        for measured in &mut self.points {
+            let makes = structure.has(measured.point, active);
+            if makes != measured.last_packet.is_some() {
+                // Nothing is to come any more, or all of it: neither need be waited for.
+                measured.last_packet = makes.then_some(now);
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// What a receiver of this point gets, in bit/s; `None` where the stream has no points.
@@ -92,12 +109,20 @@ impl Operating {
         within.next_back().map(Measured::bps)
     }
 
-    /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
-    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, bytes: usize, now: Instant) {
+    /// Counts a packet, which came at this time if it is the newest. Where no structure says which layers there are, they
+    /// are learned from the packets.
+    pub(crate) fn count(
+        &mut self,
+        frame: &Frame,
+        structured: bool,
+        bytes: usize,
+        newest: Option<Instant>,
+    ) {
         if *frame == Frame::PLAIN && self.points.is_empty() {
             return;
         }
         if !structured {
+            self.nested = frame.nested;
             self.add(frame.layer);
         }
         for measured in &mut self.points {
@@ -105,7 +130,7 @@ impl Operating {
                 measured.rate.add(bytes);
             }
             if frame.layer.spatial == measured.point.spatial {
-                measured.last_packet = Some(now);
+                measured.last_packet = newest.or(measured.last_packet);
             }
         }
     }
@@ -140,6 +165,11 @@ impl Operating {
         self.points.iter().map(Measured::state).collect()
     }
 
+    /// A packet of a mirrored stream has come over.
+    pub(crate) fn on_relayed(&mut self, frame: &Frame) {
+        self.nested = frame.nested;
+    }
+
     pub(crate) fn mirror(&mut self, states: &[PointState]) {
         self.points = states
             .iter()
@@ -153,7 +183,8 @@ impl Operating {
     }
 
     /// What there is to choose from, by spatial layer and then by rate. The last of a row stands for all temporal
-    /// layers, and the last row for all spatial ones: what is new in the stream is not left out until it is noticed.
+    /// layers, and the last row for all spatial ones: what is new in the stream is not left out until it is noticed. A layer
+    /// that is missing is waited for only by those who have a picture all the same.
     pub(crate) fn choices(&self, now: Instant, silence: Duration) -> Vec<Choice> {
         let mut choices: Vec<Choice> = self
             .points
@@ -169,14 +200,18 @@ impl Operating {
                 bps: measured.bps(),
             })
             .collect();
-        let top = self.points.last().map_or(0, |last| last.point.spatial);
+        let top = if self.nested {
+            choices.last().map(|choice| choice.spatial)
+        } else {
+            self.points.last().map(|last| last.point.spatial)
+        };
         let mut above: Option<u8> = None;
         for choice in choices.iter_mut().rev() {
             if above != Some(choice.spatial) {
                 choice.point.temporal = TEMPORAL_LAYERS - 1;
             }
             above = Some(choice.spatial);
-            if choice.spatial == top {
+            if Some(choice.spatial) == top {
                 choice.point.spatial = SPATIAL_LAYERS - 1;
             }
         }

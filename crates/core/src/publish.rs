@@ -298,7 +298,7 @@ pub(crate) fn read(
     }
     let begins = layer.is_new();
     let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
-    let descriptor = match raw.map(|raw| layer.descriptor(&raw, seq)) {
+    let descriptor = match raw.map(|raw| layer.descriptor(&raw, (seq, rtp.timestamp))) {
         Some(Err(Unreadable::NoStructure)) => return Read::Later(rtp),
         Some(Ok(descriptor)) => Some(Box::new(descriptor)),
         Some(Err(Unreadable::Malformed)) | None => None,
@@ -320,7 +320,7 @@ pub(crate) fn read(
         None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
-    layer.measure(&frame, rtp.payload.len(), rtp.timestamp);
+    layer.measure(&frame, rtp.payload.len(), (seq, rtp.timestamp));
     if starts_keyframe {
         layer.keyframes.on_keyframe(rtp.timestamp);
     }

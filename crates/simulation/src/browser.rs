@@ -50,6 +50,8 @@ pub struct BrowserConfig {
     /// The camera's encoder follows the estimate of the uplink, and pauses layers that nobody wants, as browsers do.
     /// Otherwise it sends all layers at their full rates, whatever the link.
     pub adaptive: bool,
+    /// How long the encoder of a camera or a screen takes for a picture, at least and at most.
+    pub encoding_time: (Duration, Duration),
     /// Takes sound in RED (RFC 2198); sends none.
     pub red: bool,
     /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
@@ -71,6 +73,7 @@ impl Default for BrowserConfig {
             audio_level: true,
             dtx: false,
             adaptive: false,
+            encoding_time: (Duration::ZERO, Duration::ZERO),
             red: false,
             timing: false,
             start: StartValues::default(),

@@ -405,6 +405,10 @@ fn trace(encoding: Encoding, name: &'static str, title: &'static str, trace: Tra
 }
 
 fn congested_publisher(encoding: Encoding) -> Study {
+    // A size of each is looked at, so that there is one to let go.
+    let others = [("dan", MEDIUM), ("eve", SMALL)];
+    let others =
+        others.map(|(name, size)| [JoinWith(name, encoding.browser()), Tiles(name, Some(size))]);
     Study {
         name: "congested-publisher",
         plan: room(
@@ -413,6 +417,11 @@ fn congested_publisher(encoding: Encoding) -> Study {
             &["ben"],
             link(3_000_000),
             vec![tile("ben", Camera, FULL)],
+        )
+        .at(
+            3_000,
+            "two look at him at smaller sizes",
+            others.into_iter().flatten().collect::<Vec<_>>(),
         )
         .at(
             10_000,

@@ -1,6 +1,7 @@
 //! Synthetic encoders: they make no pictures and no sound, but RTP as a browser makes it.
 
 mod audio;
+mod spatial;
 mod video;
 
 use std::time::Duration;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use str0m::media::Rid;
 
+use super::spatial::{Active, shares};
 use super::{EncodedPacket, Encoding, LayerSpec, StartValues, media_ticks};
 use crate::dependency::{self, Place, cycle};
 use crate::payload::{
@@ -47,6 +48,8 @@ struct VideoLayer {
     wanted: bool,
     /// Its share of the uplink, in bit/s; 0 is too little to encode anything.
     share_bps: u64,
+    /// What that is enough for.
+    active: Active,
 }
 
 /// A frame of one spatial layer, on its way.
@@ -66,8 +69,6 @@ const LAYER_PERCENT_MIN: u64 = 50;
 const SMALLEST_BPS: u64 = 30_000;
 /// RTP payload of a full packet.
 const PACKET_BYTES: usize = 1_050;
-/// Parts of a stream's bits that its spatial layers take, in percent.
-const SHARES: [&[usize]; 3] = [&[100], &[25, 75], &[8, 24, 68]];
 /// Pictures whose frames are referred to.
 const HISTORY: usize = 4;
 /// How much larger a keyframe is than the average frame.
@@ -139,7 +140,8 @@ impl VideoEncoder {
             // A layer that comes back starts with a keyframe.
             layer.wants_keyframe |= layer.share_bps == 0 && share > 0;
             layer.share_bps = share;
-            left = left.saturating_sub(share);
+            layer.fit();
+            left = left.saturating_sub(layer.share_bps);
         }
         bps.saturating_sub(left)
     }
@@ -187,9 +189,21 @@ impl VideoLayer {
             wants_keyframe: true,
             wanted: true,
             share_bps: spec.bitrate_bps,
+            active: Active::all(encoding.mode()),
             full: (spec, encoding.mode().spatial),
             spec,
         }
+    }
+
+    /// Leaves out the spatial layers that the rate is not enough for.
+    fn fit(&mut self) {
+        let mode = self.encoding.mode();
+        let more = self.active.fit(mode, &self.spec, self.share_bps);
+        // A layer that is back is predicted from the one below, which it may be in keyframes alone (libwebrtc's
+        // `ScalabilityStructureKeySvc`).
+        self.wants_keyframe |= more && mode.key;
+        let most = self.active.most(mode, self.spec.bitrate_bps);
+        self.share_bps = self.share_bps.min(most);
     }
 
     /// Leaves out the sizes that are larger than needed, by scaling the picture down, as the page does.
@@ -215,6 +229,7 @@ impl VideoLayer {
             ..full
         };
         self.share_bps = self.share_bps.min(self.spec.bitrate_bps);
+        self.active = Active::all(*mode);
         self.wants_keyframe = true;
     }
 
@@ -236,24 +251,36 @@ impl VideoLayer {
         if keyframe {
             self.history.clear();
             self.id_offset = (self.id_offset + 23) % 64;
+            self.active.begin(mode);
         }
-        let shares = SHARES.get(usize::from(mode.spatial) - 1).copied();
-        let mut frames = Vec::new();
+        let planned = self.picture(keyframe);
+        let frames = (self.frame..).take(planned.len()).collect();
         let mut packets = Vec::new();
-        for (spatial, share) in (0..mode.spatial).zip(shares.unwrap_or(&[100])) {
-            let frame = self.predict(spatial, keyframe, frames.last().copied());
-            if spatial == 0 && frame.temporal == 0 {
+        for (at, (frame, share)) in planned.iter().zip(shares(self.active.layers)).enumerate() {
+            if frame.spatial == 0 && frame.temporal == 0 {
                 self.tl0 = self.tl0.wrapping_add(1);
             }
+            let share = usize::try_from(*share).unwrap_or_default();
             let bytes = bytes * share / 100 * if keyframe { KEYFRAME_FACTOR } else { 1 };
-            packets.extend(self.packetize((source, layer), frame, captured, bytes));
-            frames.push(self.frame);
+            let last = at + 1 == planned.len();
+            packets.extend(self.packetize((source, layer), (*frame, last), captured, bytes));
+            self.active.sent(frame.spatial, frame.temporal);
             self.frame += 1;
         }
         self.history.push_front(frames);
         self.history.truncate(HISTORY);
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         packets
+    }
+
+    /// The frames of the next picture. A layer that is back begins with temporal layer 0, predicted from the layer below
+    /// (libwebrtc's `ScalabilityStructureFullSvc`).
+    fn picture(&self, keyframe: bool) -> Vec<Frame> {
+        let below = |spatial: u8| Some(self.frame + u32::from(spatial.checked_sub(1)?));
+        (0..self.active.layers)
+            .map(|spatial| self.predict(spatial, keyframe, below(spatial)))
+            .take_while(|frame| keyframe || frame.temporal == 0 || frame.reference.is_some())
+            .collect()
     }
 
     fn predict(&self, spatial: u8, keyframe: bool, below: Option<u32>) -> Frame {
@@ -280,7 +307,7 @@ impl VideoLayer {
     fn packetize(
         &mut self,
         (source, layer): (u32, u8),
-        frame: Frame,
+        (frame, ends_picture): (Frame, bool),
         captured: Duration,
         bytes: usize,
     ) -> Vec<EncodedPacket> {
@@ -291,7 +318,6 @@ impl VideoLayer {
         let timestamp = self
             .timestamp_base
             .wrapping_add(media_ticks(captured, 90_000));
-        let last_layer = frame.spatial + 1 == self.encoding.mode().spatial;
         let encoded = (0..packets).map(|packet| {
             let tag = Tag {
                 source,
@@ -309,7 +335,7 @@ impl VideoLayer {
                 rid: self.rid(),
                 sequence: self.sequence + u64::from(packet),
                 timestamp,
-                marker: last_layer && packet + 1 == packets,
+                marker: ends_picture && packet + 1 == packets,
                 captured,
                 level: None,
                 descriptor: self.descriptor(frame, (packet == 0, packet + 1 == packets)),
@@ -333,10 +359,13 @@ impl VideoLayer {
     }
 
     fn descriptor(&self, frame: Frame, (first, last): (bool, bool)) -> Option<Vec<u8>> {
+        let references = [frame.reference, frame.below].into_iter().flatten();
         let place = Place {
             spatial: frame.spatial,
             keyframe: frame.keyframe,
             picture: self.picture,
+            back: references.map(|other| self.frame - other).collect(),
+            active: self.active.told(self.encoding.mode()).filter(|_| first),
         };
         #[expect(clippy::cast_possible_truncation, reason = "frame numbers wrap")]
         let number = self.frame_number_base.wrapping_add(self.frame as u16);
@@ -345,7 +374,7 @@ impl VideoLayer {
         self.encoding.descriptors.then(|| {
             dependency::write(
                 self.encoding.mode(),
-                place,
+                &place,
                 number,
                 self.id_offset,
                 (first, last),
@@ -388,7 +417,7 @@ impl VideoLayer {
             tl0: self.tl0,
             spatial: frame.spatial,
             temporal: frame.temporal,
-            predicted: !frame.keyframe,
+            predicted: frame.reference.is_some(),
             inter_layer: frame.below.is_some(),
             start: tag.packet == 0,
             end: tag.packet + 1 == tag.packets,

@@ -5,6 +5,7 @@ mod bandwidth;
 mod calls;
 mod continuity;
 mod demand;
+mod encoder;
 mod garbage;
 mod layers;
 mod links;
