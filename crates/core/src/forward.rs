@@ -219,9 +219,9 @@ impl Slot {
             && let Some(point) = step(current.point, target.point, packet, &self.sent)
         {
             current.point = point;
-            current.nested = packet.frame.nested;
             self.rewriter.go_on(packet, point);
         }
+        current.nested = packet.frame.nested;
         let point = current.point;
         if let Some(rewritten) = self.rewriter.rewrite(packet) {
             if packet.frame.needed.contains(point) {

@@ -403,6 +403,13 @@ impl Layer {
         loss
     }
 
+    /// Takes over what a frame tells of its stream's layers, where no structure does.
+    pub(crate) fn learn(&mut self, frame: &mut Frame) {
+        if self.descriptors.structure().is_none() {
+            self.operating.learn(frame);
+        }
+    }
+
     /// Takes a packet into the rates, once it has been read. One that was overtaken does not tell what the encoder makes
     /// by now. After [`Layer::count`].
     pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, (seq, now): (u64, Instant)) {
@@ -411,8 +418,7 @@ impl Layer {
         self.last_packet = newest.or(self.last_packet);
         let bytes = bytes + OVERHEAD_BYTES;
         self.rate.add(bytes);
-        let structured = self.descriptors.structure().is_some();
-        self.operating.count(frame, structured, bytes, newest);
+        self.operating.count(frame, bytes, newest);
     }
 
     /// Takes a packet into the losses, readable or not.

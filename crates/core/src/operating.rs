@@ -13,8 +13,8 @@ use crate::layering::{Frame, Point, SPATIAL_LAYERS, TEMPORAL_LAYERS};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operating {
     points: Vec<Measured>,
-    /// See [`Frame::nested`].
-    nested: bool,
+    /// Larger layers do without the smaller ones but in keyframes: see [`Frame::nested`].
+    apart: bool,
 }
 
 /// An operating point.
@@ -75,7 +75,7 @@ const POINTS_MAX: usize = SPATIAL_LAYERS as usize * TEMPORAL_LAYERS as usize;
 impl Operating {
     /// The stream begins anew with this structure. What stays has been measured already.
     pub(crate) fn begin(&mut self, structure: &Structure) {
-        self.nested = structure.nested;
+        self.apart = !structure.nested;
         let mut points: Vec<Point> = structure.operating_points().collect();
         points.sort_unstable();
         points.dedup();
@@ -109,22 +109,30 @@ impl Operating {
         within.next_back().map(Measured::bps)
     }
 
-    /// Counts a packet, which came at this time if it is the newest. Where no structure says which layers there are, they
-    /// are learned from the packets.
-    pub(crate) fn count(
-        &mut self,
-        frame: &Frame,
-        structured: bool,
-        bytes: usize,
-        newest: Option<Instant>,
-    ) {
+    /// Learns from a frame of a stream without a structure which layers there are, and whether they need each other. The
+    /// largest may say what it likes about those above.
+    pub(crate) fn learn(&mut self, frame: &mut Frame) {
         if *frame == Frame::PLAIN && self.points.is_empty() {
             return;
         }
-        if !structured {
-            self.nested = frame.nested;
-            self.add(frame.layer);
+        self.add(frame.layer);
+        let spatial = frame.layer.spatial;
+        if self
+            .points
+            .last()
+            .is_none_or(|top| top.point.spatial == spatial)
+        {
+            frame.nested = !self.apart;
+            return;
         }
+        self.apart = !frame.nested;
+        if self.apart {
+            frame.needed = frame.needed.only(spatial);
+        }
+    }
+
+    /// Counts a packet, which came at this time if it is the newest.
+    pub(crate) fn count(&mut self, frame: &Frame, bytes: usize, newest: Option<Instant>) {
         for measured in &mut self.points {
             if frame.needed.contains(measured.point) {
                 measured.rate.add(bytes);
@@ -167,7 +175,7 @@ impl Operating {
 
     /// A packet of a mirrored stream has come over.
     pub(crate) fn on_relayed(&mut self, frame: &Frame) {
-        self.nested = frame.nested;
+        self.apart = !frame.nested;
     }
 
     pub(crate) fn mirror(&mut self, states: &[PointState]) {
@@ -200,10 +208,10 @@ impl Operating {
                 bps: measured.bps(),
             })
             .collect();
-        let top = if self.nested {
-            choices.last().map(|choice| choice.spatial)
-        } else {
+        let top = if self.apart {
             self.points.last().map(|last| last.point.spatial)
+        } else {
+            choices.last().map(|choice| choice.spatial)
         };
         let mut above: Option<u8> = None;
         for choice in choices.iter_mut().rev() {

@@ -314,12 +314,13 @@ pub(crate) fn read(
     if !layer.has_structured_sizes() {
         merge_sizes(&mut layer.sizes, &reading.sizes);
     }
-    let (frame, starts_keyframe) = match &descriptor {
+    let (mut frame, starts_keyframe) = match &descriptor {
         Some(descriptor) => (descriptor.frame, descriptor.begins_sequence),
         // An encoder begins with a keyframe; sound can begin anywhere.
         None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
+    layer.learn(&mut frame);
     layer.measure(&frame, rtp.payload.len(), (seq, rtp.timestamp));
     if starts_keyframe {
         layer.keyframes.on_keyframe(rtp.timestamp);

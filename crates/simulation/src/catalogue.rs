@@ -58,6 +58,7 @@ impl Encoding {
             video_codec,
             svc,
             adaptive: true,
+            allocations: true,
             dtx: true,
             red: true,
             ..BrowserConfig::default()

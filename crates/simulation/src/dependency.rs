@@ -3,51 +3,23 @@
 //!
 //! Written and parsed here independently of the core, so that a mistake there is not repeated here.
 
-use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
-
+use crate::extension::Value;
 use crate::payload::Mode;
-
-const URI: &str =
-    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// The bytes of one packet's descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DescriptorBytes(pub(crate) Vec<u8>);
 
-pub(crate) fn extension() -> Extension {
-    Extension::with_serializer(URI, Carrier)
-}
+impl Value for DescriptorBytes {
+    const URI: &'static str =
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
-#[derive(Debug)]
-struct Carrier;
-
-impl ExtensionSerializer for Carrier {
-    fn write_to(&self, buffer: &mut [u8], values: &ExtensionValues) -> usize {
-        let Some(bytes) = values.user_values.get::<DescriptorBytes>() else {
-            return 0;
-        };
-        for (to, from) in buffer.iter_mut().zip(&bytes.0) {
-            *to = *from;
-        }
-        bytes.0.len()
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 
-    fn parse_value(&self, bytes: &[u8], values: &mut ExtensionValues) -> bool {
-        values.user_values.set(DescriptorBytes(bytes.to_vec()));
-        true
-    }
-
-    fn is_video(&self) -> bool {
-        true
-    }
-
-    fn is_audio(&self) -> bool {
-        false
-    }
-
-    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
-        let bytes = values.user_values.get::<DescriptorBytes>();
-        bytes.is_some_and(|bytes| bytes.0.len() > 16)
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use str0m::media::Rid;
 
+use crate::allocation::AllocationBytes;
 use crate::payload::{Codec, Mode};
 
 pub use audio::AudioEncoder;
@@ -25,6 +26,8 @@ pub struct EncodedPacket {
     pub level: Option<i8>,
     /// The dependency descriptor; video only.
     pub descriptor: Option<Vec<u8>>,
+    /// The video layers allocation; video only.
+    pub(crate) allocation: Option<AllocationBytes>,
     pub payload: Vec<u8>,
 }
 
@@ -39,6 +42,7 @@ impl EncodedPacket {
             captured: now,
             level: None,
             descriptor: None,
+            allocation: None,
             payload: vec![0; bytes],
         }
     }
@@ -54,6 +58,8 @@ pub struct Encoding {
     pub temporal: u8,
     /// Sends dependency descriptors, if the answer has them.
     pub descriptors: bool,
+    /// Says which layers are sent, and what they may take, where the answer has that extension.
+    pub allocations: bool,
     /// Encrypts payloads from end to end.
     pub opaque: bool,
 }
@@ -70,6 +76,7 @@ impl Encoding {
             svc: None,
             temporal,
             descriptors: false,
+            allocations: false,
             opaque: false,
         }
     }

@@ -375,6 +375,9 @@ impl Browser {
         if let Some(descriptor) = packet.descriptor {
             extensions.user_values.set(DescriptorBytes(descriptor));
         }
+        if let Some(allocation) = packet.allocation {
+            extensions.user_values.set(allocation);
+        }
         stream.write_rtp(
             RtpWrite::new(
                 pt,

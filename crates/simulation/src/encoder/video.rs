@@ -8,7 +8,9 @@ use str0m::media::Rid;
 
 use super::spatial::{Active, shares};
 use super::{EncodedPacket, Encoding, LayerSpec, StartValues, media_ticks};
+use crate::allocation::{self, Allocated, AllocationBytes};
 use crate::dependency::{self, Place, cycle};
+use crate::extension::Value;
 use crate::payload::{
     Codec, Tag, Vp8Descriptor, Vp9Descriptor, write_av1, write_h264, write_opaque, write_vp8,
     write_vp9,
@@ -21,6 +23,8 @@ pub struct VideoEncoder {
     layers: Vec<VideoLayer>,
     /// Frames since the start.
     ticks: u64,
+    /// What was said last of which layers are sent.
+    said: Vec<Vec<Allocated>>,
     rng: Rng,
 }
 
@@ -91,6 +95,7 @@ impl VideoEncoder {
             source,
             layers,
             ticks: 0,
+            said: Vec::new(),
             rng,
         }
     }
@@ -166,7 +171,22 @@ impl VideoEncoder {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             packets.extend(layer.encode(self.source, layer_number, captured, bytes));
         }
+        self.say(&mut packets);
         packets
+    }
+
+    /// Says with the first packet of each stream which layers are sent, where that is news.
+    fn say(&mut self, packets: &mut [EncodedPacket]) {
+        let allocated: Vec<_> = self.layers.iter().map(VideoLayer::allocated).collect();
+        let news = std::mem::replace(&mut self.said, allocated) != self.said;
+        for (layer, carrier) in self.layers.iter().zip(0..) {
+            let mut own = packets.iter_mut();
+            let first = own.find(|packet| packet.rid == layer.rid());
+            if let (true, true, Some(first)) = (layer.encoding.allocations, news, first) {
+                let bytes = allocation::write(carrier, &self.said);
+                first.allocation = Some(AllocationBytes::new(bytes));
+            }
+        }
     }
 }
 
@@ -231,6 +251,28 @@ impl VideoLayer {
         self.share_bps = self.share_bps.min(self.spec.bitrate_bps);
         self.active = Active::all(*mode);
         self.wants_keyframe = true;
+    }
+
+    /// The spatial layers that are sent.
+    fn allocated(&self) -> Vec<Allocated> {
+        if !self.wanted || self.share_bps == 0 {
+            return Vec::new();
+        }
+        let cycle = cycle(self.encoding.mode().temporal);
+        let temporal = 0..self.encoding.mode().temporal;
+        let parts: Vec<u64> = temporal
+            .map(|most| cycle.iter().filter(|(of, _)| *of <= most).count() as u64)
+            .collect();
+        let own = self.sizes().into_iter().zip(shares(self.active.layers));
+        own.map(|(size, share)| {
+            let kbps = self.share_bps * share / 100 / 1_000;
+            let kbps = parts.iter().map(|part| kbps * part / cycle.len() as u64);
+            Allocated {
+                size,
+                kbps: kbps.collect(),
+            }
+        })
+        .collect()
     }
 
     fn rid(&self) -> Option<Rid> {
@@ -339,6 +381,7 @@ impl VideoLayer {
                 captured,
                 level: None,
                 descriptor: self.descriptor(frame, (packet == 0, packet + 1 == packets)),
+                allocation: None,
                 payload: self.payload(frame, &tag, bytes / slices),
             }
         });
@@ -412,6 +455,7 @@ impl VideoLayer {
     }
 
     fn vp9(&self, frame: Frame, tag: &Tag, length: usize) -> Vec<u8> {
+        let mode = self.encoding.mode();
         let descriptor = Vp9Descriptor {
             picture_id: self.picture_id,
             tl0: self.tl0,
@@ -421,7 +465,9 @@ impl VideoLayer {
             inter_layer: frame.below.is_some(),
             start: tag.packet == 0,
             end: tag.packet + 1 == tag.packets,
-            switching_up: frame.temporal + 1 < self.encoding.mode().temporal,
+            switching_up: frame.temporal + 1 < mode.temporal,
+            not_referenced: frame.spatial + 1 == self.active.layers
+                || (mode.key && !frame.keyframe),
         };
         let begins = frame.keyframe && frame.spatial == 0 && tag.packet == 0;
         let sizes = begins.then(|| self.sizes());
