@@ -196,8 +196,7 @@ impl Layer {
 
     /// Size of the picture that a receiver of this operating point gets.
     pub(crate) fn size_of(&self, point: Point) -> Option<(u32, u32)> {
-        let layers = usize::from(point.spatial) + 1;
-        let sizes = self.sizes.iter().take(layers);
+        let sizes = self.sizes.iter().take(usize::from(point.spatial) + 1);
         sizes.rev().find_map(|size| *size)
     }
 
@@ -239,8 +238,7 @@ impl Layer {
             }
         }
         if news.names_active {
-            let changed = self.operating.activate(structure, descriptor.active, now);
-            self.has_other_points |= changed;
+            self.has_other_points |= self.operating.activate(structure, descriptor.active, now);
         }
         Ok(descriptor)
     }
@@ -368,7 +366,8 @@ impl Layer {
         self.operating.mirror(&state.points);
         self.paused = state.paused;
         self.keyframes.ignored = state.ignores_requests;
-        self.last_packet = self.last_packet.max(state.last_packet);
+        let newest = self.last_packet.max(state.last_packet);
+        self.last_packet = state.last_packet.and(newest);
     }
 
     /// A packet of a mirrored layer has come over. A `kept` keyframe is none for those who watch already.
@@ -403,7 +402,7 @@ impl Layer {
         loss
     }
 
-    /// Takes over what a frame tells of its stream's layers, where no structure does.
+    /// Of a stream without a structure, frames tell which layers there are.
     pub(crate) fn learn(&mut self, frame: &mut Frame) {
         if self.descriptors.structure().is_none() {
             self.operating.learn(frame);
@@ -413,8 +412,7 @@ impl Layer {
     /// Takes a packet into the rates, once it has been read. One that was overtaken does not tell what the encoder makes
     /// by now. After [`Layer::count`].
     pub(crate) fn measure(&mut self, frame: &Frame, bytes: usize, (seq, now): (u64, Instant)) {
-        let newest = self.highest_seq.is_none_or(|highest| seq >= highest);
-        let newest = newest.then_some(now);
+        let newest = (self.highest_seq <= Some(seq)).then_some(now);
         self.last_packet = newest.or(self.last_packet);
         let bytes = bytes + OVERHEAD_BYTES;
         self.rate.add(bytes);

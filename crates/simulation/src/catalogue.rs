@@ -435,7 +435,11 @@ fn congested_publisher(encoding: Encoding) -> Study {
             top_from: Some(secs(22)),
             ..subject(14..22)
         },
-        targets: Targets::default(),
+        targets: Targets {
+            freezes_per_minute: Some(6.5),
+            top_layer_ms: Some(8_000.0),
+            ..Targets::default()
+        },
     }
 }
 

@@ -75,7 +75,7 @@ fn a_publisher_without_bandwidth_shows_a_smaller_picture_to_all_who_look() {
             );
             let measured = measure(world, &study.subject);
             let frozen = world.longest_freeze("anna", "ben", Camera, ms(8_000));
-            eprintln!("{name}: {frozen:?} {measured:?}");
+            assert!(frozen < ms(1_000), "{name} stood still for {frozen:?}");
             assert_eq!(study.missed(&measured), [] as [String; 0]);
         });
     }
@@ -88,40 +88,34 @@ fn a_stream_that_the_publisher_says_to_be_gone_is_left_at_once() {
         allocations: true,
         ..BrowserConfig::default()
     };
-    let others = [("cleo", (640, 360)), ("dan", (320, 180))];
-    let others = others.map(|(name, size)| [JoinWith(name, one_slot()), Tiles(name, Some(size))]);
-    for camera in [
-        camera,
-        BrowserConfig {
-            allocations: false,
-            ..camera
-        },
-    ] {
-        Plan::new("three look at ben at a size each, and the largest is no more")
-            .at(
-                0,
-                "ben's camera is on",
-                [JoinWith("ben", camera), Publish("ben", Camera)],
-            )
-            .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
-            .at(100, "large", [Tiles("anna", Some((1_280, 720)))])
-            .at(
-                200,
-                "two at smaller sizes",
-                others.clone().into_iter().flatten().collect::<Vec<_>>(),
-            )
-            .at(
-                12_000,
-                "his uplink is narrow",
-                [Uplink("ben", LinkConfig::rate(700_000))],
-            )
-            .at(20_000, "the end", [])
-            .run(SEEDS, |world| {
-                assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
-                let narrow = size_shown(world, 15_000, 20_000);
-                assert!(!narrow.contains(&2), "{narrow:?} while it is narrow");
-                let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
-                eprintln!("said {}: {frozen:?}", camera.allocations);
-            });
-    }
+    let viewers = [
+        ("anna", (1_280, 720)),
+        ("cleo", (640, 360)),
+        ("dan", (320, 180)),
+    ];
+    let come = viewers.map(|(name, size)| [JoinWith(name, one_slot()), Tiles(name, Some(size))]);
+    Plan::new("three look at ben at a size each, and the largest is no more")
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(
+            3_000,
+            "they come",
+            come.into_iter().flatten().collect::<Vec<_>>(),
+        )
+        .at(
+            12_000,
+            "his uplink is narrow",
+            [Uplink("ben", LinkConfig::rate(700_000))],
+        )
+        .at(20_000, "the end", [])
+        .run(SEEDS, |world| {
+            assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
+            let narrow = size_shown(world, 15_000, 20_000);
+            assert!(!narrow.contains(&2), "{narrow:?} while it is narrow");
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
+            assert!(frozen < ms(700), "the picture stood still for {frozen:?}");
+        });
 }
