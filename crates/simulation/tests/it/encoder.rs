@@ -7,7 +7,7 @@ use madang_simulation::measure::measure;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
 
-use crate::layers::{size_shown, svc};
+use crate::layers::{rate_shown, size_shown, svc};
 use crate::{SEEDS, look_at, ms, one_slot, tile};
 
 /// A camera whose encoder follows the estimate of its uplink.
@@ -44,6 +44,11 @@ fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) 
             assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
             assert_eq!(size_shown(world, 16_000, 24_000), [1], "while it is narrow");
             assert_eq!(size_shown(world, 38_000, 40_000), [2], "at last");
+            let rate = rate_shown(world, 12_500, 15_000);
+            assert!(
+                rate > 15.0,
+                "{rate} pictures a second when it has become narrow"
+            );
             let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
             assert!(frozen < ms(600), "the picture stood still for {frozen:?}");
         });
