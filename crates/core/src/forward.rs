@@ -250,9 +250,9 @@ impl Slot {
             && let Some(point) = step(current.point, target.point, packet, &self.sent)
         {
             current.point = point;
-            current.nested = packet.frame.nested;
             self.rewriter.go_on(packet, point);
         }
+        current.nested = packet.frame.nested;
         let point = current.point;
         if let Some(rewritten) = self.rewriter.rewrite(packet) {
             if packet.frame.needed.contains(point) {
@@ -337,7 +337,7 @@ impl Slot {
 }
 
 /// Whether there is no way to the point but a keyframe. Temporal layers have switching points of their own.
-fn needs_keyframe(current: Current, to: Point) -> bool {
+pub(crate) fn needs_keyframe(current: Current, to: Point) -> bool {
     let from = current.point;
     to.spatial > from.spatial || (to.spatial < from.spatial && !current.nested)
 }

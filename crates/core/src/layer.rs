@@ -11,7 +11,7 @@ use str0m::rtp::vla::VideoLayersAllocation;
 
 use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
-use crate::dependency::{Descriptor, Raw, Structure, Unreadable};
+use crate::dependency::{Descriptor, Known, Raw, Unreadable};
 use crate::evidence::FrameSizes;
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
@@ -38,11 +38,9 @@ pub(crate) struct Layer {
     pub(crate) rate: Rate,
     /// What its operating points take, where it has layers of its own.
     operating: Operating,
-    /// What the dependency descriptors refer to, since which packet, and the decode targets that are active.
-    structure: Option<(Arc<Structure>, u64)>,
-    active_targets: u32,
-    /// The structure differs from the one before, and nobody has looked.
-    pub(crate) has_new_structure: bool,
+    descriptors: Known,
+    /// Other operating points are to be had than before, and nobody has looked.
+    pub(crate) has_other_points: bool,
     /// Packets whose structure has not come yet.
     pub(crate) unread: Unread<RtpPacket>,
     /// Which of the streams this is in the publisher's list of layers.
@@ -114,10 +112,9 @@ impl Layer {
             sizes: Sizes::default(),
             rate: Rate::default(),
             operating: Operating::default(),
-            structure: None,
-            active_targets: 0,
+            descriptors: Known::default(),
             unread: Unread::default(),
-            has_new_structure: false,
+            has_other_points: false,
             place_declared: None,
             sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
@@ -197,7 +194,7 @@ impl Layer {
         self.stream += 1;
         self.report = None;
         self.highest_seq = None;
-        self.structure = None;
+        self.descriptors = Known::default();
         self.unread.clear();
         self.newest_timestamp = None;
         self.keyframe_timestamp = None;
@@ -254,8 +251,7 @@ impl Layer {
 
     /// Size of the picture that a receiver of this operating point gets.
     pub(crate) fn size_of(&self, point: Point) -> Option<(u32, u32)> {
-        let layers = usize::from(point.spatial) + 1;
-        let sizes = self.sizes.iter().take(layers);
+        let sizes = self.sizes.iter().take(usize::from(point.spatial) + 1);
         sizes.rev().find_map(|size| *size)
     }
 
@@ -277,38 +273,27 @@ impl Layer {
 
     /// The dependency structure says how large pictures are: nothing else need be asked.
     pub(crate) fn has_structured_sizes(&self) -> bool {
-        self.structure
-            .as_ref()
-            .is_some_and(|(structure, _)| structure.size(0).is_some())
+        let structure = self.descriptors.structure();
+        structure.is_some_and(|structure| structure.size(0).is_some())
     }
 
     /// Reads a dependency descriptor, and remembers what later ones refer to.
     pub(crate) fn descriptor(
         &mut self,
         raw: &Raw,
-        seq: u64,
-        now: Instant,
+        (seq, now): (u64, Instant),
     ) -> Result<Descriptor, Unreadable> {
-        let known = self
-            .structure
-            .as_ref()
-            .map(|(structure, _)| (structure, self.active_targets));
-        let descriptor = Descriptor::read(&raw.0, known)?;
-        let newest = self
-            .structure
-            .as_ref()
-            .is_none_or(|(_, since)| seq >= *since);
-        if descriptor.begins_sequence && newest {
-            let known = self.structure.as_ref().map(|(known, _)| known);
-            self.has_new_structure |= known != Some(&descriptor.structure);
-            self.operating.begin(&descriptor.structure, now);
+        let (descriptor, news) = self.descriptors.read(raw, seq)?;
+        let structure = &descriptor.structure;
+        if news.begins {
+            self.has_other_points |= news.restructured;
+            self.operating.begin(structure, now);
             for (size, spatial) in self.sizes.iter_mut().zip(0..) {
-                *size = descriptor.structure.size(spatial).or(*size);
+                *size = structure.size(spatial).or(*size);
             }
-            self.structure = Some((descriptor.structure.clone(), seq));
         }
-        if newest {
-            self.active_targets = descriptor.active;
+        if news.names_active {
+            self.has_other_points |= self.operating.activate(structure, descriptor.active, now);
         }
         Ok(descriptor)
     }
@@ -450,12 +435,14 @@ impl Layer {
         self.operating.mirror(&state.points);
         (self.paused, self.resumed) = (state.paused, state.resumed);
         self.keyframes.ignored = state.ignores_requests;
-        self.last_packet = self.last_packet.max(state.last_packet);
+        let newest = self.last_packet.max(state.last_packet);
+        self.last_packet = state.last_packet.and(newest);
     }
 
     /// A packet of a mirrored layer has come over. A `kept` keyframe is none for those who watch already.
     pub(crate) fn on_relayed(&mut self, packet: &Packet, kept: bool) {
         self.last_packet = self.last_packet.max(Some(packet.arrived));
+        self.operating.on_relayed(&packet.frame);
         if packet.starts_keyframe && !kept {
             self.keyframes.on_keyframe(packet.arrived);
         }
@@ -492,11 +479,22 @@ impl Layer {
         self.keyframe_timestamp == Some(timestamp)
     }
 
-    /// Takes a packet into the rates, once it has been read.
-    pub(crate) fn measure(&mut self, frame: &Frame, part: Part) {
-        self.last_packet = Some(part.at);
+    /// Of a stream without a structure, frames tell which layers there are.
+    pub(crate) fn learn(&mut self, frame: &mut Frame, at: Instant) {
+        if self.descriptors.structure().is_none() {
+            self.operating.learn(frame, at);
+        }
+    }
+
+    /// Takes a packet into the rates, once it has been read. One that was overtaken does not tell what the encoder makes
+    /// by now. After [`Layer::count`].
+    pub(crate) fn measure(&mut self, frame: &Frame, part: Part, seq: u64) {
+        let newest = self.highest_seq <= Some(seq);
+        if newest {
+            self.last_packet = Some(part.at);
+        }
         self.rate.add(part);
-        self.operating.count(frame, self.structure.is_some(), part);
+        self.operating.count(frame, part, newest);
     }
 
     /// Takes a packet into the losses, readable or not.

@@ -61,6 +61,11 @@ impl Points {
         Self((row * 0x0101_0101) & (u32::MAX << (point.spatial * TEMPORAL_LAYERS)))
     }
 
+    /// Of these, those that have this spatial layer and none above.
+    pub(crate) fn only(self, spatial: u8) -> Self {
+        Self(self.0 & (0xff << (spatial * TEMPORAL_LAYERS)))
+    }
+
     /// Those that have this temporal layer and none above.
     pub(crate) fn temporal(temporal: u8) -> Self {
         Self((1_u32 << temporal.min(TEMPORAL_LAYERS - 1)) * 0x0101_0101)
@@ -142,6 +147,8 @@ mod tests {
             );
         }
         assert_eq!(Points::from(Point::new(0, 0)), Points::ALL);
+        assert!(needed.only(1).contains(Point::new(1, 3)));
+        assert!(!needed.only(1).contains(Point::new(2, 3)));
         assert_eq!(Points::filter(|_| true), Points::ALL);
     }
 }

@@ -13,6 +13,8 @@ use crate::rate::{Pace, Part, Rate};
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Operating {
     points: Vec<Measured>,
+    /// Larger layers do without the smaller ones but in keyframes: see [`Frame::nested`].
+    apart: bool,
 }
 
 /// An operating point.
@@ -80,6 +82,7 @@ impl Operating {
     /// The stream begins anew with this structure. What stays has been measured already; what is new is taken to come:
     /// who starts with less of the keyframe needs another one for the rest.
     pub(crate) fn begin(&mut self, structure: &Structure, now: Instant) {
+        self.apart = !structure.nested;
         let mut points: Vec<Point> = structure.operating_points().collect();
         points.sort_unstable();
         points.dedup();
@@ -88,6 +91,20 @@ impl Operating {
         for point in points {
             self.add(point, now);
         }
+    }
+
+    /// Takes over which decode targets the encoder makes from now on. `true` where others are to be had than before.
+    pub(crate) fn activate(&mut self, structure: &Structure, active: u32, now: Instant) -> bool {
+        let mut changed = false;
+        for measured in &mut self.points {
+            let makes = structure.has(measured.point, active);
+            if makes != measured.last_packet.is_some() {
+                // Nothing is to come any more, or all of it: neither need be waited for.
+                measured.last_packet = makes.then_some(now);
+                changed = true;
+            }
+        }
+        changed
     }
 
     /// What a receiver of this point gets, in bit/s; `None` where the stream has no points.
@@ -126,20 +143,36 @@ impl Operating {
             .filter(move |measured| point.covers(measured.point))
     }
 
-    /// Counts a packet. Where no structure says which layers there are, they are learned from the packets.
-    pub(crate) fn count(&mut self, frame: &Frame, structured: bool, part: Part) {
+    /// Learns from a frame of a stream without a structure which layers there are, and whether they need each other. The
+    /// largest may say what it likes about those above.
+    pub(crate) fn learn(&mut self, frame: &mut Frame, at: Instant) {
         if *frame == Frame::PLAIN && self.points.is_empty() {
             return;
         }
-        if !structured {
-            self.add(frame.layer, part.at);
+        self.add(frame.layer, at);
+        let spatial = frame.layer.spatial;
+        if self
+            .points
+            .last()
+            .is_none_or(|top| top.point.spatial == spatial)
+        {
+            frame.nested = !self.apart;
+            return;
         }
+        self.apart = !frame.nested;
+        if self.apart {
+            frame.needed = frame.needed.only(spatial);
+        }
+    }
+
+    /// Counts a packet.
+    pub(crate) fn count(&mut self, frame: &Frame, part: Part, newest: bool) {
         for measured in &mut self.points {
             if frame.needed.contains(measured.point) {
                 measured.rate.add(part);
             }
             if frame.layer.spatial == measured.point.spatial {
-                measured.last_packet = Some(part.at);
+                measured.last_packet = newest.then_some(part.at).or(measured.last_packet);
             }
         }
     }
@@ -174,6 +207,11 @@ impl Operating {
         self.points.iter().map(Measured::state).collect()
     }
 
+    /// A packet of a mirrored stream has come over.
+    pub(crate) fn on_relayed(&mut self, frame: &Frame) {
+        self.apart = !frame.nested;
+    }
+
     pub(crate) fn mirror(&mut self, states: &[PointState]) {
         self.points = states
             .iter()
@@ -188,7 +226,8 @@ impl Operating {
     }
 
     /// What there is to choose from, by spatial layer and then by rate. The last of a row stands for all temporal
-    /// layers, and the last row for all spatial ones: what is new in the stream is not left out until it is noticed.
+    /// layers, and the last row for all spatial ones: what is new in the stream is not left out until it is noticed. A layer
+    /// that is missing is waited for only by those who have a picture all the same.
     pub(crate) fn choices(&self, now: Instant, silence: Duration) -> Vec<Choice> {
         let mut choices: Vec<Choice> = self
             .points
@@ -204,14 +243,18 @@ impl Operating {
                 bps: measured.bps(),
             })
             .collect();
-        let top = self.points.last().map_or(0, |last| last.point.spatial);
+        let top = if self.apart {
+            self.points.last().map(|last| last.point.spatial)
+        } else {
+            choices.last().map(|choice| choice.spatial)
+        };
         let mut above: Option<u8> = None;
         for choice in choices.iter_mut().rev() {
             if above != Some(choice.spatial) {
                 choice.point.temporal = TEMPORAL_LAYERS - 1;
             }
             above = Some(choice.spatial);
-            if choice.spatial == top {
+            if Some(choice.spatial) == top {
                 choice.point.spatial = SPATIAL_LAYERS - 1;
             }
         }

@@ -300,7 +300,7 @@ pub(crate) fn read(
     }
     let begins = layer.is_new();
     let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
-    let descriptor = match raw.map(|raw| layer.descriptor(&raw, seq, rtp.timestamp)) {
+    let descriptor = match raw.map(|raw| layer.descriptor(&raw, (seq, rtp.timestamp))) {
         Some(Err(Unreadable::NoStructure)) => return Read::Later(rtp),
         Some(Ok(descriptor)) => Some(Box::new(descriptor)),
         Some(Err(Unreadable::Malformed)) | None => None,
@@ -316,12 +316,13 @@ pub(crate) fn read(
     if !layer.has_structured_sizes() {
         merge_sizes(&mut layer.sizes, &reading.sizes);
     }
-    let (frame, starts_keyframe) = match &descriptor {
+    let (mut frame, starts_keyframe) = match &descriptor {
         Some(descriptor) => (descriptor.frame, descriptor.begins_sequence),
         // An encoder begins with a keyframe; sound can begin anywhere.
         None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
+    layer.learn(&mut frame, rtp.timestamp);
     let timestamp = rtp.time.numer();
     measure(
         layer,
@@ -363,7 +364,7 @@ fn measure(layer: &mut Layer, rtp: &RtpPacket, frame: &Frame, starts_picture: bo
         timestamp,
         of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
     };
-    layer.measure(frame, part);
+    layer.measure(frame, part, *rtp.seq_no);
 }
 
 /// Without those that name the hop, not the media: each leg has its own.

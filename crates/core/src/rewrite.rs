@@ -120,7 +120,8 @@ impl Rewriter {
 
     /// Makes `packet`, of this track, the next one after the newest that has left.
     pub(crate) fn switch(&mut self, packet: &Packet, point: Point, track: TrackId) {
-        let same_track = self.span.source.is_some_and(|source| source.track == track);
+        // Also after a pause, in which a smaller picture may come sooner than the larger ones before it.
+        let same_track = self.span.source.is_some_and(|before| before.track == track);
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
         let (mut seq, mut timestamp, mut shown) = (
             u64::from(self.first_seq),

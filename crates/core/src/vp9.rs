@@ -10,6 +10,8 @@ const FLEXIBLE: u8 = 0x10;
 const BEGINS: u8 = 0x08;
 const ENDS: u8 = 0x04;
 const STRUCTURE: u8 = 0x02;
+/// Larger layers do without this one.
+const NOT_REFERENCED: u8 = 0x01;
 /// A flexible descriptor names up to three references.
 const REFERENCES_MAX: usize = 3;
 
@@ -67,7 +69,7 @@ fn layered(first: u8, layers: u8) -> Frame {
         base: switch,
         starts: first & BEGINS != 0,
         ends: first & ENDS != 0,
-        nested: true,
+        nested: first & NOT_REFERENCED == 0,
     }
 }
 
@@ -141,5 +143,8 @@ mod tests {
         assert!(!frame.needed.contains(Point::new(0, 2)));
         assert!(!frame.needed.contains(Point::new(1, 1)));
         assert!(frame.switch.contains(Point::WHOLE));
+        assert!(frame.nested);
+        let alone = [temporal[0] | NOT_REFERENCED, temporal[1], 7];
+        assert!(!read(&alone).unwrap().frame.nested);
     }
 }

@@ -15,9 +15,11 @@ use str0m::net::{Protocol, Receive};
 use str0m::rtp::{Extension, ExtensionMap};
 use str0m::{Event, IceConnectionState, Input, Output, Rtc};
 
+use crate::allocation::AllocationBytes;
 use crate::decoder::{AudioDecoder, VideoDecoder};
-use crate::dependency;
+use crate::dependency::DescriptorBytes;
 use crate::encoder::{Encoding, StartValues};
+use crate::extension::extension;
 use crate::network::rtp_ssrc;
 use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
@@ -43,6 +45,8 @@ pub struct BrowserConfig {
     pub temporal_layers: Option<u8>,
     /// Offers and sends dependency descriptors.
     pub descriptors: bool,
+    /// Offers and sends video layers allocations.
+    pub allocations: bool,
     /// Encrypts its payloads from end to end.
     pub opaque: bool,
     /// Of H.264 it offers constrained baseline alone, in packetization mode 1.
@@ -54,6 +58,8 @@ pub struct BrowserConfig {
     /// The camera's encoder follows the estimate of the uplink, and pauses layers that nobody wants, as browsers do.
     /// Otherwise it sends all layers at their full rates, whatever the link.
     pub adaptive: bool,
+    /// How long the encoder of a camera or a screen takes for a picture, at least and at most.
+    pub encoding_time: (Duration, Duration),
     /// Takes sound in RED (RFC 2198); sends none.
     pub red: bool,
     /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
@@ -72,11 +78,13 @@ impl Default for BrowserConfig {
             svc: None,
             temporal_layers: None,
             descriptors: true,
+            allocations: false,
             opaque: false,
             constrained_h264: false,
             audio_level: true,
             dtx: false,
             adaptive: false,
+            encoding_time: (Duration::ZERO, Duration::ZERO),
             red: false,
             timing: false,
             start: StartValues::default(),
@@ -98,6 +106,7 @@ impl BrowserConfig {
             svc: self.svc,
             temporal: self.temporal_layers.unwrap_or(simulcast.temporal),
             descriptors: self.sends_descriptors(codec),
+            allocations: self.allocations,
             opaque: self.opaque,
             ..simulcast
         }
@@ -360,7 +369,10 @@ impl Browser {
 fn extensions(config: &BrowserConfig) -> ExtensionMap {
     let mut map = ExtensionMap::empty();
     if config.descriptors {
-        map.set(12, dependency::extension());
+        map.set(12, extension::<DescriptorBytes>());
+    }
+    if config.allocations {
+        map.set(9, extension::<AllocationBytes>());
     }
     if config.timing {
         map.set(5, Extension::AbsoluteCaptureTime);

@@ -58,6 +58,7 @@ impl Encoding {
             video_codec,
             svc,
             adaptive: true,
+            allocations: true,
             dtx: true,
             red: true,
             ..BrowserConfig::default()
@@ -450,6 +451,10 @@ fn trace(encoding: Encoding, name: &'static str, title: &'static str, trace: Tra
 }
 
 fn congested_publisher(encoding: Encoding) -> Study {
+    // A size of each is looked at, so that there is one to let go.
+    let others = [("dan", MEDIUM), ("eve", SMALL)];
+    let others =
+        others.map(|(name, size)| [JoinWith(name, encoding.browser()), Tiles(name, Some(size))]);
     Study {
         name: "congested-publisher",
         plan: room(
@@ -458,6 +463,11 @@ fn congested_publisher(encoding: Encoding) -> Study {
             &["ben"],
             link(3_000_000),
             vec![tile("ben", Camera, FULL)],
+        )
+        .at(
+            3_000,
+            "two look at him at smaller sizes",
+            others.into_iter().flatten().collect::<Vec<_>>(),
         )
         .at(
             10_000,
@@ -470,7 +480,11 @@ fn congested_publisher(encoding: Encoding) -> Study {
             top_from: Some(secs(22)),
             ..subject(14..22)
         },
-        targets: Targets::default(),
+        targets: Targets {
+            freezes_per_minute: Some(6.5),
+            top_layer_ms: Some(8_000.0),
+            ..Targets::default()
+        },
     }
 }
 

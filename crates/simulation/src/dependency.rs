@@ -3,61 +3,37 @@
 //!
 //! Written and parsed here independently of the core, so that a mistake there is not repeated here.
 
-use str0m::rtp::{Extension, ExtensionSerializer, ExtensionValues};
-
+use crate::extension::Value;
 use crate::payload::Mode;
-
-const URI: &str =
-    "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
 /// The bytes of one packet's descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct DescriptorBytes(pub(crate) Vec<u8>);
 
-pub(crate) fn extension() -> Extension {
-    Extension::with_serializer(URI, Carrier)
-}
+impl Value for DescriptorBytes {
+    const URI: &'static str =
+        "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension";
 
-#[derive(Debug)]
-struct Carrier;
-
-impl ExtensionSerializer for Carrier {
-    fn write_to(&self, buffer: &mut [u8], values: &ExtensionValues) -> usize {
-        let Some(bytes) = values.user_values.get::<DescriptorBytes>() else {
-            return 0;
-        };
-        for (to, from) in buffer.iter_mut().zip(&bytes.0) {
-            *to = *from;
-        }
-        bytes.0.len()
+    fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
     }
 
-    fn parse_value(&self, bytes: &[u8], values: &mut ExtensionValues) -> bool {
-        values.user_values.set(DescriptorBytes(bytes.to_vec()));
-        true
-    }
-
-    fn is_video(&self) -> bool {
-        true
-    }
-
-    fn is_audio(&self) -> bool {
-        false
-    }
-
-    fn requires_two_byte_form(&self, values: &ExtensionValues) -> bool {
-        let bytes = values.user_values.get::<DescriptorBytes>();
-        bytes.is_some_and(|bytes| bytes.0.len() > 16)
+    fn bytes(&self) -> &[u8] {
+        &self.0
     }
 }
 
 /// Where a frame stands in its stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Place {
     pub(crate) spatial: u8,
     pub(crate) keyframe: bool,
     /// Pictures since the keyframe.
     pub(crate) picture: u32,
+    /// The frames that it is predicted from: how many frames ago each was.
+    pub(crate) back: Vec<u32>,
+    /// The decode targets that are left, where that is to be said.
+    pub(crate) active: Option<u32>,
 }
 
 /// Temporal layer of each picture of a cycle, and how many pictures back its reference is.
@@ -135,7 +111,7 @@ fn indication(mode: Mode, frame: &Template, (spatial, temporal): (u8, u8)) -> u3
 /// Writes the descriptor of a packet. `sizes` has the pictures' sizes where the packet begins a sequence.
 pub(crate) fn write(
     mode: Mode,
-    place: Place,
+    place: &Place,
     frame_number: u16,
     id_offset: u8,
     (starts, ends): (bool, bool),
@@ -145,21 +121,47 @@ pub(crate) fn write(
     let cycle_length = u32::try_from(cycle(mode.temporal).len()).unwrap_or(1);
     let position = (!place.keyframe)
         .then(|| usize::try_from(place.picture % cycle_length).unwrap_or_default());
-    let template = all
+    let at = all
         .iter()
-        .position(|template| (template.spatial, template.position) == (place.spatial, position));
-    let template = u32::try_from(template.unwrap_or_default()).unwrap_or_default();
+        .position(|template| (template.spatial, template.position) == (place.spatial, position))
+        .unwrap_or_default();
+    let template = u32::try_from(at).unwrap_or_default();
     let mut bits = BitWriter::default();
     bits.put(u32::from(starts), 1);
     bits.put(u32::from(ends), 1);
     bits.put((template + u32::from(id_offset)) % 64, 6);
     bits.put(frame_number.into(), 16);
-    if let Some(sizes) = sizes.filter(|_| starts) {
-        bits.put(0b10000, 5);
+    let sizes = sizes.filter(|_| starts);
+    let usual = all.get(at).map(|template| &template.back);
+    let unusual = usual.is_none_or(|usual| !same(usual, &place.back));
+    if sizes.is_none() && place.active.is_none() && !unusual {
+        return bits.bytes;
+    }
+    bits.put(sizes.is_some().into(), 1);
+    bits.put(place.active.is_some().into(), 1);
+    bits.put(0, 1);
+    bits.put(unusual.into(), 1);
+    bits.put(0, 1);
+    if let Some(sizes) = sizes {
         bits.put(id_offset.into(), 6);
         write_structure(&mut bits, mode, &all, sizes);
     }
+    if let Some(active) = place.active {
+        bits.put(active, u32::from(mode.spatial) * u32::from(mode.temporal));
+    }
+    if unusual {
+        for back in &place.back {
+            // In eight bits: two times four.
+            bits.put(2, 2);
+            bits.put(back - 1, 8);
+        }
+        bits.put(0, 2);
+    }
     bits.bytes
+}
+
+fn same(one: &[u32], other: &[u32]) -> bool {
+    one.len() == other.len() && one.iter().all(|back| other.contains(back))
 }
 
 fn write_structure(bits: &mut BitWriter, mode: Mode, all: &[Template], sizes: &[(u16, u16)]) {
@@ -355,19 +357,34 @@ mod tests {
         };
         let sizes = [(320, 180), (640, 360), (1_280, 720)];
         let mut known = None;
-        let place = |spatial, keyframe, picture| Place {
+        let place = |spatial, keyframe, picture, back: &[u32]| Place {
             spatial,
             keyframe,
             picture,
+            back: back.to_vec(),
+            active: None,
         };
-        let first = write(mode, place(0, true, 0), 9, 60, (true, false), Some(&sizes));
+        let first = write(
+            mode,
+            &place(0, true, 0, &[]),
+            9,
+            60,
+            (true, false),
+            Some(&sizes),
+        );
         let read_first = read(&first, &mut known).unwrap();
         assert!(read_first.begins_sequence && read_first.back.is_empty());
-        let above = write(mode, place(2, true, 0), 11, 60, (true, true), None);
+        let above = write(mode, &place(2, true, 0, &[1]), 11, 60, (true, true), None);
         assert_eq!(read(&above, &mut known).unwrap().back, [1]);
-        let delta = write(mode, place(2, false, 6), 29, 60, (false, true), None);
+        let delta = write(mode, &place(2, false, 6, &[6]), 29, 60, (false, true), None);
         let delta = read(&delta, &mut known).unwrap();
         assert_eq!((delta.spatial, delta.temporal), (2, 1));
         assert_eq!(delta.back, [6], "two pictures of three frames");
+        let mut fewer = place(1, false, 4, &[8]);
+        fewer.active = Some(0b111_111);
+        let fewer = write(mode, &fewer, 40, 60, (true, true), None);
+        let fewer = read(&fewer, &mut known).unwrap();
+        assert_eq!(fewer.back, [8], "four pictures of two frames");
+        assert_eq!(fewer.active, Some(0b111_111));
     }
 }

@@ -1,12 +1,14 @@
 //! Synthetic encoders: they make no pictures and no sound, but RTP as a browser makes it.
 
 mod audio;
+mod spatial;
 mod video;
 
 use std::time::Duration;
 
 use str0m::media::Rid;
 
+use crate::allocation::AllocationBytes;
 use crate::payload::{Codec, Mode};
 
 pub use audio::AudioEncoder;
@@ -25,6 +27,8 @@ pub struct EncodedPacket {
     pub level: Option<i8>,
     /// The dependency descriptor; video only.
     pub descriptor: Option<Vec<u8>>,
+    /// The video layers allocation; video only.
+    pub(crate) allocation: Option<AllocationBytes>,
     pub payload: Vec<u8>,
 }
 
@@ -40,6 +44,7 @@ impl EncodedPacket {
             captured: now,
             level: None,
             descriptor: None,
+            allocation: None,
             payload: vec![0; bytes],
         }
     }
@@ -55,6 +60,8 @@ pub struct Encoding {
     pub temporal: u8,
     /// Sends dependency descriptors, if the answer has them.
     pub descriptors: bool,
+    /// Says which layers are sent, and what they may take, where the answer has that extension.
+    pub allocations: bool,
     /// Encrypts payloads from end to end.
     pub opaque: bool,
 }
@@ -71,6 +78,7 @@ impl Encoding {
             svc: None,
             temporal,
             descriptors: false,
+            allocations: false,
             opaque: false,
         }
     }

@@ -15,12 +15,14 @@
     reason = "the product of a simulation is a verdict: it stops at the first surprise and says where"
 )]
 
+mod allocation;
 mod browser;
 pub mod catalogue;
 mod control;
 pub mod decoder;
 mod dependency;
 mod encoder;
+mod extension;
 pub mod measure;
 pub mod network;
 mod observe;

@@ -109,13 +109,12 @@ impl Page {
                 .copied()
                 .or(self.default_tile);
             let (width, height) = size?;
-            let priority = u8::from(track.source == Source::Screen);
             Some(TileView {
                 track: track.id,
                 slot: None,
                 width,
                 height,
-                priority,
+                priority: 0,
                 min_height: None,
                 max_fps: self.frames,
             })

@@ -259,6 +259,8 @@ pub struct Vp9Descriptor {
     pub end: bool,
     /// Higher temporal layers depend on nothing before this picture from now on.
     pub switching_up: bool,
+    /// Larger spatial layers do not depend on this frame.
+    pub not_referenced: bool,
 }
 
 /// A VP9 packet; `sizes` are the pictures' sizes, where a keyframe begins.
@@ -274,7 +276,8 @@ pub fn write_vp9(
         | u8::from(d.predicted) << 6
         | u8::from(d.start) << 3
         | u8::from(d.end) << 2
-        | u8::from(sizes.is_some()) << 1;
+        | u8::from(sizes.is_some()) << 1
+        | u8::from(d.not_referenced);
     let layers =
         d.temporal << 5 | u8::from(d.switching_up) << 4 | d.spatial << 1 | u8::from(d.inter_layer);
     let mut out = vec![flags, 0x80 | high, low, layers, d.tl0];
@@ -303,6 +306,7 @@ pub fn parse_vp9(payload: &[u8]) -> Option<VideoPacket> {
         start: flags & 0x08 != 0,
         end: flags & 0x04 != 0,
         switching_up: layers & 0x10 != 0,
+        not_referenced: flags & 0x01 != 0,
     };
     if flags & 0x02 != 0 {
         let structure = reader.u8()?;

@@ -3,7 +3,7 @@
  * or restart ICE. The client always offers, so glare cannot happen.
  */
 import { pruneCodecs } from './codecs.js';
-import { offerDescriptors } from './descriptors.js';
+import { offerAllocations, offerDescriptors } from './descriptors.js';
 import { addSender, cameraEncodings, screenEncodings } from './encodings.js';
 import { MadangError } from './errors.js';
 import { TypedEvents } from './events.js';
@@ -169,6 +169,7 @@ export class Peer extends TypedEvents {
   #sender(kind, sendEncodings, videoCodec) {
     const transceiver = addSender(this.pc, kind, { direction: 'sendonly', ...(sendEncodings && { sendEncodings }) });
     pruneCodecs(transceiver, kind, videoCodec);
+    if (kind === 'video') offerAllocations(transceiver);
     return transceiver;
   }
 

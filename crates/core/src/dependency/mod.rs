@@ -6,6 +6,7 @@
 
 mod bits;
 mod extension;
+mod known;
 mod structure;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use crate::layering::{Frame, Point, Points};
 use bits::{Reader, Writer};
 pub(crate) use extension::{Extensions, Raw, dependency_descriptor, video_layers_allocation};
+pub(crate) use known::Known;
 use structure::{Indications, read_u16};
 pub(crate) use structure::{References, Structure};
 
@@ -29,6 +31,8 @@ pub(crate) struct Descriptor {
     pub(crate) begins_sequence: bool,
     /// Decode targets that the encoder makes at present, one bit each.
     pub(crate) active: u32,
+    /// The packet itself names them.
+    pub(crate) names_active: bool,
     /// Receivers are told which decode targets are left for them: where they were told before, and with each frame
     /// of the base layer, so that what is lost is made up for.
     tells_active: bool,
@@ -130,6 +134,7 @@ impl Descriptor {
             references,
             begins_sequence: fields.flags & STRUCTURE != 0,
             active,
+            names_active: fields.flags & (STRUCTURE | ACTIVE) != 0,
             tells_active,
             first_byte,
             extended: (!rest.is_empty()).then(|| Extended {
@@ -142,10 +147,11 @@ impl Descriptor {
         })
     }
 
-    /// The decode targets that a receiver of this operating point is told of, where it is told.
+    /// The decode targets that a receiver of this operating point is told of, where it is told. What was sent before its
+    /// own were given up comes after that now and then: of those left, none is for this receiver yet.
     pub(crate) fn told_active(&self, point: Point) -> Option<u32> {
-        self.tells_active
-            .then(|| self.structure.within(point) & self.active)
+        let left = self.structure.within(point) & self.active;
+        (self.tells_active && left != 0).then_some(left)
     }
 
     /// Appends the descriptor as it goes to one receiver.

@@ -17,7 +17,8 @@ pub(crate) struct Structure {
     sizes: Vec<(u32, u32)>,
     /// The decode target that serves each operating point, in the order of [`Point::all`].
     serves: Vec<u8>,
-    pub(super) nested: bool,
+    /// See [`crate::layering::Frame::nested`].
+    pub(crate) nested: bool,
 }
 
 /// What frames that look alike have in common.
@@ -208,6 +209,12 @@ impl Structure {
     /// The operating points of the decode targets.
     pub(crate) fn operating_points(&self) -> impl Iterator<Item = Point> {
         self.targets.iter().copied()
+    }
+
+    /// Whether one of these decode targets, one bit each, is of this operating point.
+    pub(crate) fn has(&self, point: Point, targets: u32) -> bool {
+        let mut numbered = self.targets.iter().zip(0..);
+        numbered.any(|(target, at)| *target == point && (targets >> at) & 1 == 1)
     }
 
     pub(crate) fn size(&self, spatial: u8) -> Option<(u32, u32)> {

@@ -101,7 +101,7 @@ fn what_the_publisher_declares_stands_in_until_it_is_measured() {
     assert_eq!(layer.bps(), 0, "which of the streams it is, is not known");
     layer.declare(&declared(1, &[&[100], &[300, 500]]), true);
     assert_eq!((layer.bps(), layer.size()), (500_000, Some((640, 360))));
-    layer.measure(&Frame::PLAIN, Part::of_frame(12_500, now));
+    layer.measure(&Frame::PLAIN, Part::of_frame(12_500, now), 0);
     layer.tick(now + Duration::from_millis(250));
     assert_eq!(layer.bps(), 400_000);
 }
@@ -110,7 +110,7 @@ fn what_the_publisher_declares_stands_in_until_it_is_measured() {
 fn a_layer_that_is_declared_to_have_stopped_is_not_waited_for() {
     let now = Instant::now();
     let mut layer = Layer::new(None);
-    layer.measure(&Frame::PLAIN, Part::of_frame(1_000, now));
+    layer.measure(&Frame::PLAIN, Part::of_frame(1_000, now), 0);
     assert!(!layer.declare(&declared(0, &[&[100], &[500]]), true));
     assert!(layer.is_active(now));
     assert!(layer.declare(&declared(1, &[&[], &[500]]), false));

@@ -5,6 +5,7 @@ use std::time::Instant;
 use str0m::media::KeyframeRequestKind;
 
 use super::Shard;
+use crate::forward::{Current, Slot, needs_keyframe};
 use crate::peer;
 use crate::publish::{Publisher, TrackKey};
 use crate::relay::Said;
@@ -39,6 +40,28 @@ impl Shard {
             }
         }
         self.want_keyframe(now, track, layer);
+    }
+
+    /// An encoder has let some layers of a stream go: whose picture was made of them sees nothing until a keyframe comes.
+    pub(super) fn mend_pictures(&mut self, now: Instant, key: TrackKey, layer_index: usize) {
+        let track = self.tracks.get(key);
+        let layer = track.and_then(|track| track.layers.get(layer_index));
+        let choices = layer.map(|layer| layer.choices(now)).unwrap_or_default();
+        let Some(largest) = choices.last().map(|choice| choice.point) else {
+            return;
+        };
+        let stands = |current: Current| {
+            current.layer == layer_index
+                && current.point.spatial > largest.spatial
+                && needs_keyframe(current, largest)
+        };
+        let stands = self
+            .subscribed_slots(key)
+            .filter_map(Slot::carries)
+            .any(stands);
+        if stands {
+            self.want_lost_keyframe(now, key, layer_index);
+        }
     }
 
     pub(super) fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {

@@ -196,22 +196,30 @@ impl Shard {
         peer.busy_until = now + IDLE_AFTER;
         let (room, is_audio) = (track.room, track.is_audio());
         let audio_level = packet.extensions.audio_level;
+        let begins_keyframe = packet.starts_keyframe;
         let begins_sequence = packet
             .descriptor
             .as_ref()
             .is_some_and(|descriptor| descriptor.begins_sequence);
         let (unread, restructured) = match track.layers.get_mut(stream.layer) {
-            Some(layer) if begins_sequence => (
-                layer.unread.take(),
-                std::mem::take(&mut layer.has_new_structure),
+            Some(layer) => (
+                if begins_sequence {
+                    layer.unread.take()
+                } else {
+                    Vec::new()
+                },
+                std::mem::take(&mut layer.has_other_points),
             ),
-            _ => (Vec::new(), false),
+            None => (Vec::new(), false),
         };
         let stopped = std::mem::take(&mut track.stopped);
         let begins = stream_before != Some(packet.stream);
         self.work.batch.push((stream.track, Arc::new(packet)));
         if !was_active || stopped || restructured || begins {
             self.on_layer_started(now, stream.track);
+        }
+        if restructured && !begins_keyframe {
+            self.mend_pictures(now, stream.track, stream.layer);
         }
         if is_audio {
             self.on_audio_level(now, room, stream.track, audio_level);

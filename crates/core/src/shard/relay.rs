@@ -51,6 +51,9 @@ impl Shard {
                     track.mirror_layers(&layers, limit);
                 }
                 self.on_layer_started(now, key);
+                for layer in 0..layers.len().min(limit) {
+                    self.mend_pictures(now, key, layer);
+                }
             }
             Said::Want { track, wanted } => self.on_want(now, from, track, wanted),
             Said::Keyframe { track, layer, lost } => match self.track_keys.get(&track) {

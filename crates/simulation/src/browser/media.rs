@@ -1,7 +1,9 @@
 //! What a browser sends and receives.
 
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
+use fastrand::Rng;
 use madang_core::{LayerWanted, Source};
 use str0m::Input;
 use str0m::format::Codec as RtcCodec;
@@ -29,6 +31,34 @@ pub(super) struct Publication {
     encoder: Encoder,
     began: Duration,
     muted: bool,
+    delay: Delay,
+}
+
+/// Pictures that have been captured, and are not yet encoded.
+#[derive(Debug)]
+struct Delay {
+    /// How long that takes, at least and at most.
+    time: (Duration, Duration),
+    rng: Rng,
+    /// When each packet is there.
+    packets: VecDeque<(Duration, EncodedPacket)>,
+}
+
+impl Delay {
+    fn push(&mut self, captured: Duration, packets: Vec<EncodedPacket>) {
+        let (least, most) = self.time;
+        let more = most.saturating_sub(least).mul_f64(self.rng.f64());
+        let before = self.packets.back().map(|(at, _)| *at);
+        let at = before.max(Some(captured + least + more));
+        let done = at.into_iter().cycle().zip(packets);
+        self.packets.extend(done);
+    }
+
+    fn pop(&mut self, now: Duration) -> Option<EncodedPacket> {
+        self.packets
+            .pop_front_if(|(at, _)| *at <= now)
+            .map(|(_, packet)| packet)
+    }
 }
 
 #[derive(Debug)]
@@ -103,6 +133,11 @@ impl Browser {
                 encoder,
                 began: now,
                 muted: false,
+                delay: Delay {
+                    time: self.config.encoding_time,
+                    rng: Rng::with_seed(seed),
+                    packets: VecDeque::new(),
+                },
             },
         );
     }
@@ -360,6 +395,9 @@ impl Browser {
         if let Some(descriptor) = packet.descriptor {
             extensions.user_values.set(DescriptorBytes(descriptor));
         }
+        if let Some(allocation) = packet.allocation {
+            extensions.user_values.set(allocation);
+        }
         stream.write_rtp(
             RtpWrite::new(
                 pt,
@@ -430,11 +468,12 @@ impl Publication {
         loop {
             let captured = self.began + self.encoder.next_capture();
             if captured > now {
+                packets.extend(std::iter::from_fn(|| self.delay.pop(now)));
                 return packets;
             }
             match &mut self.encoder {
                 Encoder::Video(encoder) if sends => {
-                    packets.extend(encoder.encode_frame(captured));
+                    self.delay.push(captured, encoder.encode_frame(captured));
                 }
                 Encoder::Video(encoder) => encoder.skip_frame(),
                 Encoder::Audio(encoder) if sends => packets.extend(encoder.encode_packet(captured)),

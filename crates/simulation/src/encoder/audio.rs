@@ -104,6 +104,7 @@ impl AudioEncoder {
             captured,
             level: self.level_extension.then(|| self.talking.unwrap_or(-127)),
             descriptor: None,
+            allocation: None,
             payload: write_opus(&tag, AUDIO_PACKET_BYTES),
         };
         self.packets += 1;

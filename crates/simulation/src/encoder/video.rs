@@ -6,8 +6,11 @@ use std::time::Duration;
 use fastrand::Rng;
 use str0m::media::Rid;
 
+use super::spatial::{Active, shares};
 use super::{EncodedPacket, Encoding, LayerSpec, StartValues, media_ticks};
+use crate::allocation::{self, Allocated, AllocationBytes};
 use crate::dependency::{self, Place, cycle};
+use crate::extension::Value;
 use crate::payload::{
     Codec, Tag, Vp8Descriptor, Vp9Descriptor, write_av1, write_h264, write_opaque, write_vp8,
     write_vp9,
@@ -20,6 +23,8 @@ pub struct VideoEncoder {
     layers: Vec<VideoLayer>,
     /// Frames since the start.
     ticks: u64,
+    /// What was said last of which layers are sent.
+    said: Vec<Vec<Allocated>>,
     rng: Rng,
 }
 
@@ -47,6 +52,8 @@ struct VideoLayer {
     wanted: bool,
     /// Its share of the uplink, in bit/s; 0 is too little to encode anything.
     share_bps: u64,
+    /// What that is enough for.
+    active: Active,
 }
 
 /// A frame of one spatial layer, on its way.
@@ -66,8 +73,6 @@ const LAYER_PERCENT_MIN: u64 = 50;
 const SMALLEST_BPS: u64 = 30_000;
 /// RTP payload of a full packet.
 const PACKET_BYTES: usize = 1_050;
-/// Parts of a stream's bits that its spatial layers take, in percent.
-const SHARES: [&[usize]; 3] = [&[100], &[25, 75], &[8, 24, 68]];
 /// Pictures whose frames are referred to.
 const HISTORY: usize = 4;
 /// How much larger a keyframe is than the average frame.
@@ -90,6 +95,7 @@ impl VideoEncoder {
             source,
             layers,
             ticks: 0,
+            said: Vec::new(),
             rng,
         }
     }
@@ -155,7 +161,8 @@ impl VideoEncoder {
             // A layer that comes back starts with a keyframe.
             layer.wants_keyframe |= layer.share_bps == 0 && share > 0;
             layer.share_bps = share;
-            left = left.saturating_sub(share);
+            layer.fit();
+            left = left.saturating_sub(layer.share_bps);
         }
         bps.saturating_sub(left)
     }
@@ -180,7 +187,22 @@ impl VideoEncoder {
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             packets.extend(layer.encode(self.source, layer_number, captured, bytes));
         }
+        self.say(&mut packets);
         packets
+    }
+
+    /// Says with the first packet of each stream which layers are sent, where that is news.
+    fn say(&mut self, packets: &mut [EncodedPacket]) {
+        let allocated: Vec<_> = self.layers.iter().map(VideoLayer::allocated).collect();
+        let news = std::mem::replace(&mut self.said, allocated) != self.said;
+        for (layer, carrier) in self.layers.iter().zip(0..) {
+            let mut own = packets.iter_mut();
+            let first = own.find(|packet| packet.rid == layer.rid());
+            if let (true, true, Some(first)) = (layer.encoding.allocations, news, first) {
+                let bytes = allocation::write(carrier, &self.said);
+                first.allocation = Some(AllocationBytes::new(bytes));
+            }
+        }
     }
 }
 
@@ -203,9 +225,21 @@ impl VideoLayer {
             wants_keyframe: true,
             wanted: true,
             share_bps: spec.bitrate_bps,
+            active: Active::all(encoding.mode()),
             full: (spec, encoding.mode().spatial),
             spec,
         }
+    }
+
+    /// Leaves out the spatial layers that the rate is not enough for.
+    fn fit(&mut self) {
+        let mode = self.encoding.mode();
+        let more = self.active.fit(mode, &self.spec, self.share_bps);
+        // A layer that is back is predicted from the one below, which it may be in keyframes alone (libwebrtc's
+        // `ScalabilityStructureKeySvc`).
+        self.wants_keyframe |= more && mode.key;
+        let most = self.active.most(mode, self.spec.bitrate_bps);
+        self.share_bps = self.share_bps.min(most);
     }
 
     /// Leaves out the sizes that are larger than needed, by scaling the picture down, as the page does.
@@ -231,7 +265,30 @@ impl VideoLayer {
             ..full
         };
         self.share_bps = self.share_bps.min(self.spec.bitrate_bps);
+        self.active = Active::all(*mode);
         self.wants_keyframe = true;
+    }
+
+    /// The spatial layers that are sent.
+    fn allocated(&self) -> Vec<Allocated> {
+        if !self.wanted || self.share_bps == 0 {
+            return Vec::new();
+        }
+        let cycle = cycle(self.encoding.mode().temporal);
+        let temporal = 0..self.encoding.mode().temporal;
+        let parts: Vec<u64> = temporal
+            .map(|most| cycle.iter().filter(|(of, _)| *of <= most).count() as u64)
+            .collect();
+        let own = self.sizes().into_iter().zip(shares(self.active.layers));
+        own.map(|(size, share)| {
+            let kbps = self.share_bps * share / 100 / 1_000;
+            let kbps = parts.iter().map(|part| kbps * part / cycle.len() as u64);
+            Allocated {
+                size,
+                kbps: kbps.collect(),
+            }
+        })
+        .collect()
     }
 
     fn rid(&self) -> Option<Rid> {
@@ -252,24 +309,36 @@ impl VideoLayer {
         if keyframe {
             self.history.clear();
             self.id_offset = (self.id_offset + 23) % 64;
+            self.active.begin(mode);
         }
-        let shares = SHARES.get(usize::from(mode.spatial) - 1).copied();
-        let mut frames = Vec::new();
+        let planned = self.picture(keyframe);
+        let frames = (self.frame..).take(planned.len()).collect();
         let mut packets = Vec::new();
-        for (spatial, share) in (0..mode.spatial).zip(shares.unwrap_or(&[100])) {
-            let frame = self.predict(spatial, keyframe, frames.last().copied());
-            if spatial == 0 && frame.temporal == 0 {
+        for (at, (frame, share)) in planned.iter().zip(shares(self.active.layers)).enumerate() {
+            if frame.spatial == 0 && frame.temporal == 0 {
                 self.tl0 = self.tl0.wrapping_add(1);
             }
+            let share = usize::try_from(*share).unwrap_or_default();
             let bytes = bytes * share / 100 * if keyframe { KEYFRAME_FACTOR } else { 1 };
-            packets.extend(self.packetize((source, layer), frame, captured, bytes));
-            frames.push(self.frame);
+            let last = at + 1 == planned.len();
+            packets.extend(self.packetize((source, layer), (*frame, last), captured, bytes));
+            self.active.sent(frame.spatial, frame.temporal);
             self.frame += 1;
         }
         self.history.push_front(frames);
         self.history.truncate(HISTORY);
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         packets
+    }
+
+    /// The frames of the next picture. A layer that is back begins with temporal layer 0, predicted from the layer below
+    /// (libwebrtc's `ScalabilityStructureFullSvc`).
+    fn picture(&self, keyframe: bool) -> Vec<Frame> {
+        let below = |spatial: u8| Some(self.frame + u32::from(spatial.checked_sub(1)?));
+        (0..self.active.layers)
+            .map(|spatial| self.predict(spatial, keyframe, below(spatial)))
+            .take_while(|frame| keyframe || frame.temporal == 0 || frame.reference.is_some())
+            .collect()
     }
 
     fn predict(&self, spatial: u8, keyframe: bool, below: Option<u32>) -> Frame {
@@ -296,7 +365,7 @@ impl VideoLayer {
     fn packetize(
         &mut self,
         (source, layer): (u32, u8),
-        frame: Frame,
+        (frame, ends_picture): (Frame, bool),
         captured: Duration,
         bytes: usize,
     ) -> Vec<EncodedPacket> {
@@ -307,7 +376,6 @@ impl VideoLayer {
         let timestamp = self
             .timestamp_base
             .wrapping_add(media_ticks(captured, 90_000));
-        let last_layer = frame.spatial + 1 == self.encoding.mode().spatial;
         let encoded = (0..packets).map(|packet| {
             let tag = Tag {
                 source,
@@ -326,10 +394,11 @@ impl VideoLayer {
                 rid: self.rid(),
                 sequence: self.sequence + u64::from(packet),
                 timestamp,
-                marker: last_layer && packet + 1 == packets,
+                marker: ends_picture && packet + 1 == packets,
                 captured,
                 level: None,
                 descriptor: self.descriptor(frame, (packet == 0, packet + 1 == packets)),
+                allocation: None,
                 payload: self.payload(frame, &tag, bytes / slices),
             }
         });
@@ -350,10 +419,13 @@ impl VideoLayer {
     }
 
     fn descriptor(&self, frame: Frame, (first, last): (bool, bool)) -> Option<Vec<u8>> {
+        let references = [frame.reference, frame.below].into_iter().flatten();
         let place = Place {
             spatial: frame.spatial,
             keyframe: frame.keyframe,
             picture: self.picture,
+            back: references.map(|other| self.frame - other).collect(),
+            active: self.active.told(self.encoding.mode()).filter(|_| first),
         };
         #[expect(clippy::cast_possible_truncation, reason = "frame numbers wrap")]
         let number = self.frame_number_base.wrapping_add(self.frame as u16);
@@ -362,7 +434,7 @@ impl VideoLayer {
         self.encoding.descriptors.then(|| {
             dependency::write(
                 self.encoding.mode(),
-                place,
+                &place,
                 number,
                 self.id_offset,
                 (first, last),
@@ -400,16 +472,19 @@ impl VideoLayer {
     }
 
     fn vp9(&self, frame: Frame, tag: &Tag, length: usize) -> Vec<u8> {
+        let mode = self.encoding.mode();
         let descriptor = Vp9Descriptor {
             picture_id: self.picture_id,
             tl0: self.tl0,
             spatial: frame.spatial,
             temporal: frame.temporal,
-            predicted: !frame.keyframe,
+            predicted: frame.reference.is_some(),
             inter_layer: frame.below.is_some(),
             start: tag.packet == 0,
             end: tag.packet + 1 == tag.packets,
-            switching_up: frame.temporal + 1 < self.encoding.mode().temporal,
+            switching_up: frame.temporal + 1 < mode.temporal,
+            not_referenced: frame.spatial + 1 == self.active.layers
+                || (mode.key && !frame.keyframe),
         };
         let begins = frame.keyframe && frame.spatial == 0 && tag.packet == 0;
         let sizes = begins.then(|| self.sizes());

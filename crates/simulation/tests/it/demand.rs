@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
-use madang_core::Source::{Camera, Microphone};
-use madang_simulation::Action::{Downlink, Expect, Join, JoinWith, Mute, Publish, Tiles, Unmute};
+use madang_core::Source::{Camera, Microphone, Screen};
+use madang_core::Why;
+use madang_simulation::Action::{
+    Downlink, Expect, Join, JoinWith, Mute, Publish, Tile, Tiles, Unmute,
+};
 use madang_simulation::Expectation::Sees;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
@@ -71,6 +74,59 @@ fn fault_06_a_lowest_layer_that_does_not_fit_is_still_sent() {
             assert!(came > 40, "{came} video packets in ten seconds");
             let frames = world.frames("anna", "ben", Camera, ms(30_000));
             assert!(frames.iter().all(|frame| frame.tag.layer == 0));
+        });
+}
+
+#[test]
+fn a_shared_screen_goes_before_nine_cameras() {
+    let people = [
+        "ben", "cleo", "dan", "eve", "finn", "gina", "hugo", "ida", "jan",
+    ];
+    let cameras = people.iter().flat_map(|name| {
+        [
+            JoinWith(name, BrowserConfig::default()),
+            Publish(name, Camera),
+        ]
+    });
+    let viewer = BrowserConfig {
+        video_slots: 10,
+        ..BrowserConfig::default()
+    };
+    let screen = Tile {
+        viewer: "anna",
+        publisher: "ben",
+        source: Screen,
+        size: (1_920, 1_080),
+    };
+    Plan::new("nine cameras and a screen that needs half of what there is")
+        .at(0, "nine cameras", cameras.collect::<Vec<_>>())
+        .at(
+            1_000,
+            "anna looks at all of them, over 1.5 Mbit/s",
+            [
+                JoinWith("anna", viewer),
+                Downlink("anna", LinkConfig::rate(1_500_000)),
+                Tiles("anna", Some((320, 180))),
+                screen,
+            ],
+        )
+        .at(6_000, "ben shares his screen", [Publish("ben", Screen)])
+        .at(
+            16_000,
+            "ten seconds later",
+            [Expect(Sees("anna", "ben", Screen))],
+        )
+        .run(SEEDS, |world| {
+            let stood = world.longest_freeze("anna", "ben", Screen, ms(8_000));
+            assert!(stood < ms(300), "the screen stood still for {stood:?}");
+            let track = world.slot_of("anna", "ben", Screen).unwrap().track;
+            let told = world.seat("anna").page.video_history.iter();
+            let paused = told.filter(|(_, slots)| {
+                slots
+                    .iter()
+                    .any(|slot| slot.track == track && slot.why == Why::NoBandwidth)
+            });
+            assert_eq!(paused.count(), 0, "the screen gave way to cameras");
         });
 }
 

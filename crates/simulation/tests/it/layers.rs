@@ -9,7 +9,7 @@ use madang_simulation::{BrowserConfig, Codec, Mode, Plan, World};
 use crate::{SEEDS, look_at, ms, one_slot, tile};
 
 /// A camera in one stream with layers.
-fn svc(video_codec: Codec, mode: Mode) -> BrowserConfig {
+pub(crate) fn svc(video_codec: Codec, mode: Mode) -> BrowserConfig {
     BrowserConfig {
         video_codec,
         svc: Some(mode),
@@ -29,7 +29,7 @@ const L3T3: Mode = Mode::new(3, 3);
 const L3T3_KEY: Mode = Mode::key(3, 3);
 
 /// Whether the largest layer is one of the stream's spatial ones, or a stream of its own.
-fn size_shown(world: &World, from: u64, to: u64) -> Vec<u8> {
+pub(crate) fn size_shown(world: &World, from: u64, to: u64) -> Vec<u8> {
     let frames = world.frames("anna", "ben", Camera, ms(from));
     let mut sizes: Vec<u8> = frames
         .iter()
@@ -41,7 +41,7 @@ fn size_shown(world: &World, from: u64, to: u64) -> Vec<u8> {
 }
 
 /// Pictures a second within a time.
-fn rate_shown(world: &World, from: u64, to: u64) -> f64 {
+pub(crate) fn rate_shown(world: &World, from: u64, to: u64) -> f64 {
     let frames = world.frames("anna", "ben", Camera, ms(from));
     let count = frames.iter().filter(|frame| frame.at < ms(to)).count();
     count as f64 * 1_000.0 / (to - from) as f64
@@ -188,6 +188,64 @@ fn a_size_that_nobody_looks_at_is_not_sent_and_comes_back_at_once() {
     }
 }
 
+/// Every mode that browsers know, once: the largest size, the smallest, and the largest again.
+fn in_every_mode(codec: Codec) {
+    let all = (1..=3).flat_map(|spatial| (1..=3).map(move |temporal| Mode::new(spatial, temporal)));
+    let key = all.clone().filter(|mode| mode.spatial > 1);
+    let key = key.map(|mode| Mode { key: true, ..mode });
+    for mode in all.chain(key) {
+        let top = mode.spatial - 1;
+        start("anna's tile is large, small, and large", svc(codec, mode))
+            .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+            .at(4_000, "small", [tile("anna", "ben", (160, 90))])
+            .at(6_500, "large again", [tile("anna", "ben", (1_280, 720))])
+            .at(10_000, "the end", [Expect(Sees("anna", "ben", Camera))])
+            .run(&[1], |world| {
+                assert_eq!(size_shown(world, 3_000, 4_000), [top], "large, {mode:?}");
+                assert_eq!(size_shown(world, 5_500, 6_500), [0], "small, {mode:?}");
+                assert_eq!(size_shown(world, 9_000, 10_000), [top], "large, {mode:?}");
+                let rate = rate_shown(world, 9_000, 10_000);
+                assert!(rate > 28.0, "{rate} pictures a second in {mode:?}");
+                let frozen = world.longest_freeze("anna", "ben", Camera, ms(2_000));
+                assert!(frozen < ms(300), "{mode:?} stood still for {frozen:?}");
+                assert_eq!(world.lost_packets("anna"), 0);
+            });
+    }
+}
+
+#[test]
+fn in_every_mode_of_vp9() {
+    in_every_mode(Codec::Vp9);
+}
+
+#[test]
+fn in_every_mode_of_av1() {
+    in_every_mode(Codec::Av1);
+}
+
+#[test]
+fn smaller_layers_that_a_picture_does_without_are_not_sent_along() {
+    let by_payload = BrowserConfig {
+        descriptors: false,
+        ..svc(Codec::Vp9, L3T3_KEY)
+    };
+    start("VP9 L3T3_KEY by its payload", by_payload)
+        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(10_000, "for a while", [])
+        .play(1, &["anna"], |world| {
+            assert_eq!(world.complaints(), [] as [String; 0]);
+            assert_eq!(size_shown(world, 8_000, 10_000), [2]);
+            let log = world.seat("anna").down.log().iter();
+            let late = log.filter(|sent| sent.at >= ms(8_000));
+            let bps = late.map(|sent| sent.bytes as u64).sum::<u64>() * 8 / 2;
+            // Of 1,700 kbit/s the largest layer takes 68 %, and headers a little more.
+            assert!(
+                (1_000_000..1_350_000).contains(&bps),
+                "{bps} bit/s for the largest layer"
+            );
+        });
+}
+
 macro_rules! stories {
     ($name:ident, $camera:expr) => {
         mod $name {
@@ -221,6 +279,13 @@ stories!(
     BrowserConfig {
         descriptors: false,
         ..svc(Codec::Vp9, L3T3)
+    }
+);
+stories!(
+    vp9_l3t3_key_by_its_payload,
+    BrowserConfig {
+        descriptors: false,
+        ..svc(Codec::Vp9, L3T3_KEY)
     }
 );
 stories!(vp9_simulcast, simulcast(Codec::Vp9));

@@ -7,6 +7,7 @@ mod calls;
 mod codecs;
 mod continuity;
 mod demand;
+mod encoder;
 mod garbage;
 mod layers;
 mod links;

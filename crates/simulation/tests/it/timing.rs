@@ -1,21 +1,41 @@
 //! Picture and sound stay together, and what the publisher says of its timing reaches the receiver.
 
-use madang_core::Source::Camera;
-use madang_simulation::Action::{Join, JoinWith, Mute, Publish, Talk, Tiles, Unmute};
+use madang_core::Source::{Camera, Microphone};
+use madang_simulation::Action::{Join, JoinWith, Mute, Publish, Talk, Tiles, Unmute, Uplink};
+use madang_simulation::network::LinkConfig;
 use madang_simulation::{BrowserConfig, Plan};
 
 use crate::{SEEDS, ms};
 
 #[test]
 fn lips_stay_in_sync_through_switches_and_pauses() {
+    // By when they arrive, pictures would be 80 ms behind what is said, and now and then 120.
+    let slow = BrowserConfig {
+        encoding_time: (ms(40), ms(120)),
+        ..BrowserConfig::default()
+    };
+    let uneven = LinkConfig {
+        delay: ms(20),
+        jitter: ms(30),
+        ..LinkConfig::default()
+    };
     Plan::new(
         "ben speaks while his tile grows, shrinks, is hidden, and his camera is off for a while",
     )
     .at(
         0,
         "two start",
-        [Join("anna"), Join("ben"), Talk("ben", -20)],
+        [
+            Join("anna"),
+            Tiles("anna", None),
+            JoinWith("ben", slow),
+            Publish("ben", Microphone),
+            Publish("ben", Camera),
+            Uplink("ben", uneven),
+            Talk("ben", -20),
+        ],
     )
+    .at(3_000, "she looks at him", [Tiles("anna", Some((640, 360)))])
     .at(5_000, "small", [Tiles("anna", Some((160, 90)))])
     .at(7_000, "large", [Tiles("anna", Some((1_280, 720)))])
     .at(9_000, "hidden", [Tiles("anna", None)])

@@ -1,0 +1,126 @@
+//! An encoder that gets less bandwidth lets its largest layers go: who looked at them gets what is left.
+
+use madang_core::Source::Camera;
+use madang_simulation::Action::{JoinWith, Publish, Tiles, Uplink};
+use madang_simulation::catalogue::{self, Encoding};
+use madang_simulation::measure::measure;
+use madang_simulation::network::LinkConfig;
+use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
+
+use crate::layers::{rate_shown, size_shown, svc};
+use crate::{SEEDS, look_at, ms, one_slot, tile};
+
+/// A camera whose encoder follows the estimate of its uplink.
+fn adaptive(codec: Codec, mode: Mode) -> BrowserConfig {
+    BrowserConfig {
+        adaptive: true,
+        ..svc(codec, mode)
+    }
+}
+
+/// The largest of three spatial layers does not fit through the publisher's uplink for a while.
+fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) {
+    Plan::new(title)
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
+        .at(100, "and at nobody else", look_at("anna", "ben"))
+        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(
+            12_000,
+            "his uplink is narrow",
+            [Uplink("ben", LinkConfig::rate(500_000))],
+        )
+        .at(
+            24_000,
+            "and wide again",
+            [Uplink("ben", LinkConfig::default())],
+        )
+        .at(40_000, "the end", [])
+        .run(SEEDS, |world| {
+            assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
+            assert_eq!(size_shown(world, 16_000, 24_000), [1], "while it is narrow");
+            assert_eq!(size_shown(world, 38_000, 40_000), [2], "at last");
+            let rate = rate_shown(world, 12_500, 15_000);
+            assert!(
+                rate > 15.0,
+                "{rate} pictures a second when it has become narrow"
+            );
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
+            assert!(frozen < ms(600), "the picture stood still for {frozen:?}");
+        });
+}
+
+#[test]
+fn a_layer_that_the_encoder_lets_go_is_left_at_once() {
+    let key = Mode::key(3, 3);
+    the_uplink_is_narrow_for_a_while("VP9 L3T3_KEY", adaptive(Codec::Vp9, key));
+    the_uplink_is_narrow_for_a_while("AV1 L3T3_KEY", adaptive(Codec::Av1, key));
+}
+
+#[test]
+fn a_layer_that_others_were_predicted_with_goes_and_comes_back_without_a_word() {
+    the_uplink_is_narrow_for_a_while("AV1 L3T3", adaptive(Codec::Av1, Mode::new(3, 3)));
+}
+
+#[test]
+fn a_publisher_without_bandwidth_shows_a_smaller_picture_to_all_who_look() {
+    for encoding in Encoding::ALL {
+        let study = catalogue::find(encoding, "congested-publisher").unwrap();
+        study.plan.run(SEEDS, |world| {
+            let name = encoding.name();
+            assert_eq!(size_shown(world, 8_000, 10_000), [2], "{name} at first");
+            let narrow = size_shown(world, 15_000, 22_000);
+            assert!(
+                !narrow.contains(&2),
+                "{name}: {narrow:?} while it is narrow"
+            );
+            let measured = measure(world, &study.subject);
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(8_000));
+            assert!(frozen < ms(1_000), "{name} stood still for {frozen:?}");
+            assert_eq!(study.missed(&measured), [] as [String; 0]);
+        });
+    }
+}
+
+#[test]
+fn a_stream_that_the_publisher_says_to_be_gone_is_left_at_once() {
+    let camera = BrowserConfig {
+        adaptive: true,
+        allocations: true,
+        ..BrowserConfig::default()
+    };
+    let viewers = [
+        ("anna", (1_280, 720)),
+        ("cleo", (640, 360)),
+        ("dan", (320, 180)),
+    ];
+    let come = viewers.map(|(name, size)| [JoinWith(name, one_slot()), Tiles(name, Some(size))]);
+    Plan::new("three look at ben at a size each, and the largest is no more")
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(
+            3_000,
+            "they come",
+            come.into_iter().flatten().collect::<Vec<_>>(),
+        )
+        .at(
+            12_000,
+            "his uplink is narrow",
+            [Uplink("ben", LinkConfig::rate(700_000))],
+        )
+        .at(20_000, "the end", [])
+        .run(SEEDS, |world| {
+            assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
+            let narrow = size_shown(world, 15_000, 20_000);
+            assert!(!narrow.contains(&2), "{narrow:?} while it is narrow");
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
+            assert!(frozen < ms(700), "the picture stood still for {frozen:?}");
+        });
+}
