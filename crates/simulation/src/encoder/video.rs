@@ -125,6 +125,7 @@ impl VideoEncoder {
         if let Some(layer) = self.layers.get_mut(layer) {
             layer.encoding = encoding;
             (layer.spec, layer.full.1) = (layer.full.0, encoding.mode().spatial);
+            layer.active = Active::all(encoding.mode());
             layer.wants_keyframe = true;
         }
     }
