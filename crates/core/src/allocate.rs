@@ -238,7 +238,7 @@ impl<'a> Climber<'a> {
 
     /// What the rung that the slot carries now takes on top of the base layer, as far as that is known.
     fn held(&self) -> u64 {
-        let stands = self.at.and(self.stands());
+        let stands = self.at.and_then(|_| self.stands());
         let rung = stands.and_then(|stands| self.demand.ladder.get(stands));
         let known = rung.filter(|rung| !rung.guessed);
         known.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
@@ -246,7 +246,7 @@ impl<'a> Climber<'a> {
 
     /// Counts a base layer of which nothing is known for so much at the most; what it counts for.
     fn guess(&mut self, most: u64) -> u64 {
-        let base = self.at.and(self.demand.ladder.first());
+        let base = self.at.and_then(|_| self.demand.ladder.first());
         let guessed = base.filter(|base| base.guessed);
         let cost = guessed.map_or(0, |base| base.bps.min(most));
         self.cost += cost;
