@@ -163,7 +163,8 @@ impl Shard {
                     min_height: source.tile.min_height,
                     priority: source.tile.priority,
                     current: source.standing(),
-                    paused: source.is_short().then(|| peer.lasting.bps()),
+                    paused: (source.target.is_none() && source.why == Why::NoBandwidth)
+                        .then(|| peer.lasting.bps()),
                 });
             }
         }
