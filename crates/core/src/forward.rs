@@ -14,6 +14,7 @@ use crate::layering::{Point, Target};
 use crate::publish::{Packet, TrackKey};
 use crate::rewrite::{Rewriter, Rewritten, Wanted};
 use crate::switching::{Sent, step};
+use crate::view::Tile;
 use crate::{MediaKind, TrackId, Why};
 
 /// A send m-line of a peer, into which tracks are switched.
@@ -102,17 +103,6 @@ impl Current {
     fn is_of(&self, packet: &Packet) -> bool {
         (self.layer, self.stream) == (packet.layer, packet.stream)
     }
-}
-
-/// How a track is shown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Tile {
-    /// In pixels; 0 = hidden.
-    pub(crate) height: u32,
-    pub(crate) min_height: u32,
-    pub(crate) priority: u8,
-    /// Frames a second that are enough.
-    pub(crate) max_fps: Option<u32>,
 }
 
 impl Slot {

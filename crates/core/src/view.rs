@@ -85,3 +85,14 @@ impl Default for AudioView {
         Self::Loudest { pin: Vec::new() }
     }
 }
+
+/// How a track is shown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Tile {
+    /// In pixels; 0 = hidden.
+    pub(crate) height: u32,
+    pub(crate) min_height: u32,
+    pub(crate) priority: u8,
+    /// Frames a second that are enough.
+    pub(crate) max_fps: Option<u32>,
+}

@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::Shard;
 use crate::ceiling::UNWANTED_HOLD;
-use crate::forward::Tile;
 use crate::layer::Layer;
 use crate::publish::{PeerKey, Publisher, TrackKey};
 use crate::relay::Wanted;
 use crate::timers::Timer;
+use crate::view::Tile;
 use crate::{CloseReason, Event, LayerWanted, MediaKind, PeerId, Quality, QualityReason, RoomId};
 
 /// How often a sending track's rates are measured.

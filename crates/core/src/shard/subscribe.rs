@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use super::{Room, Shard};
-use crate::forward::{Slot, Tile};
+use crate::forward::Slot;
 use crate::layering::Target;
 use crate::peer::Peer;
 use crate::publish::{PeerKey, Publisher, Subscriber, TrackKey};
 use crate::relay::Arrived;
+use crate::view::Tile;
 use crate::{AudioView, AutoView, Event, MediaKind, PeerId, TrackId};
 
 /// Steps in which video slots grow.

@@ -38,24 +38,9 @@ fn path(room: &str, peer: &str) -> String {
     format!("/v1/rooms/{room}/participants/{peer}/quality")
 }
 
-#[tokio::test]
-async fn administrators_of_the_room_are_told() {
-    let mut server = Server::start(config()).await;
-    let ann = server.join("ann").await;
-    let admin = token("boss", json!({"admin": true}));
-    let (address, path) = (server.address, path("r", ann.id()));
-    let asked = tokio::spawn(async move { ask(address, &path, Some(&admin)).await });
-    let (peer, request) = server
-        .command(|command| {
-            if let Command::Explain { peer, request } = command {
-                Some((peer, request))
-            } else {
-                None
-            }
-        })
-        .await;
-    assert_eq!(peer, ann.peer());
-    let explanation = Explanation {
+/// What a media engine may answer.
+fn explanation() -> Explanation {
+    Explanation {
         downlink: ExplainedDownlink {
             estimate_bps: Some(310_000),
             given_bps: 0,
@@ -99,11 +84,30 @@ async fn administrators_of_the_room_are_told() {
             layer: None,
             estimate_bps: Some(310_000),
         }],
-    };
+    }
+}
+
+#[tokio::test]
+async fn administrators_of_the_room_are_told() {
+    let mut server = Server::start(config()).await;
+    let ann = server.join("ann").await;
+    let admin = token("boss", json!({"admin": true}));
+    let (address, path) = (server.address, path("r", ann.id()));
+    let asked = tokio::spawn(async move { ask(address, &path, Some(&admin)).await });
+    let (peer, request) = server
+        .command(|command| {
+            if let Command::Explain { peer, request } = command {
+                Some((peer, request))
+            } else {
+                None
+            }
+        })
+        .await;
+    assert_eq!(peer, ann.peer());
     let event = Event::Explained {
         peer,
         request,
-        explanation: Some(Box::new(explanation)),
+        explanation: Some(Box::new(explanation())),
     };
     server.emit(event).await;
     let (status, report) = asked.await.unwrap();
