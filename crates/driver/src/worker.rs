@@ -95,9 +95,7 @@ impl Worker {
             self.stats.turns += 1;
 
             // 1. Commands.
-            for command in self.commands.drain(..) {
-                self.shard.handle_command(now, command);
-            }
+            self.obey(now, stopping);
             // 2. What other workers say and relay. Before datagrams: some need to be known to be routed.
             self.take_relayed(now);
             // 3. Datagrams.
@@ -142,6 +140,15 @@ impl Worker {
             if stopping {
                 self.take_last_commands();
             }
+        }
+    }
+
+    /// Carries out what waits, up to the first command that takes long: media goes between it and the next.
+    fn obey(&mut self, now: Instant, all: bool) {
+        let long = self.commands.iter().position(takes_long).filter(|_| !all);
+        let count = long.map_or(self.commands.len(), |long| long + 1);
+        for command in self.commands.drain(..count) {
+            self.shard.handle_command(now, command);
         }
     }
 
@@ -291,11 +298,11 @@ impl Worker {
             if Pin::new(&mut *stop).poll(cx).is_ready() {
                 return true;
             }
-            let mut awake = false;
+            let mut awake = !commands.is_empty();
             // Without room for events no commands are taken: that pushes back on the control plane.
             if events.has_backlog() {
                 awake |= room.as_mut().poll(cx).is_ready();
-            } else if !relay.is_behind() {
+            } else if commands.is_empty() && !relay.is_behind() {
                 awake |= takes_any(command_queue.poll_recv_many(cx, commands, COMMANDS_PER_TURN));
             }
             awake |= takes_any(handed_over.poll_recv_many(cx, batches, HANDOVER_BATCHES_PER_TURN));
@@ -331,6 +338,14 @@ impl Worker {
             self.commands.push(command);
         }
     }
+}
+
+/// SDP is read or written: 0.3 ms for an offer of Chromium, 1 ms for one with 64 slots.
+fn takes_long(command: &Command) -> bool {
+    matches!(
+        command,
+        Command::Join(_) | Command::Invite { .. } | Command::Offer { .. } | Command::Accept { .. }
+    )
 }
 
 /// A closed queue is ready for ever with nothing.

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use madang_core::limits::Limits;
-use madang_core::{Event, Identity, PeerId, Wallclock};
+use madang_core::{Event, Identity, PeerId, RoomId, Wallclock};
 
 use super::*;
 use crate::handover;
@@ -147,6 +147,35 @@ fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
     assert_eq!(worker.commands.drain(..).count(), COMMANDS_PER_TURN);
     assert!(!wait(&mut worker, LONG));
     assert_eq!(worker.commands.len(), 1);
+}
+
+#[test]
+fn media_has_its_turn_between_two_joins() {
+    let Setup {
+        mut worker,
+        commands,
+        stop: _stop,
+        ..
+    } = setup();
+    let invite = |peer| Command::Invite {
+        peer: PeerId(peer),
+        room: RoomId(1),
+    };
+    for command in [leave(), invite(1), invite(2), leave(), leave()] {
+        commands.try_send(command).unwrap();
+    }
+    let mut left = Vec::new();
+    while left.last() != Some(&0) {
+        assert!(!wait(&mut worker, LONG));
+        worker.obey(Instant::now(), false);
+        left.push(worker.commands.len());
+    }
+    assert_eq!(left, [3, 2, 0]);
+    assert_eq!(
+        worker.shard.stats().peers,
+        1,
+        "the first has left, by the last two"
+    );
 }
 
 #[test]
