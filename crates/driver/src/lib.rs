@@ -15,6 +15,7 @@ mod events;
 mod handover;
 mod limits;
 mod many;
+mod parker;
 mod pulse;
 mod relay;
 mod router;

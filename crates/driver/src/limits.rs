@@ -12,8 +12,8 @@ pub const WORKERS_MAX: usize = 256;
 /// Commands that wait for one worker. A sender waits while it is full.
 pub(crate) const COMMANDS_MAX: usize = 1_024;
 
-/// Commands that one turn takes. More would let media wait behind joins, which take up to a
-/// millisecond each; fewer would cost a burst of joins more turns.
+/// Commands that one turn takes, of which one at most reads SDP. More would let media wait behind them; fewer would cost a
+/// burst of them more turns.
 pub(crate) const COMMANDS_PER_TURN: usize = 8;
 
 /// Events of all workers that wait for the control plane.

@@ -1,7 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use madang_core::limits::Limits;
-use madang_core::{Event, Identity, PeerId, Wallclock};
+use madang_core::{Event, Identity, PeerId, RoomId, Wallclock};
 
 use super::*;
 use crate::handover;
@@ -28,6 +28,7 @@ fn setup() -> Setup {
     let ends = Ends {
         addresses: Arc::new(AddressMap::resolve(&[local], &[], &[]).unwrap()),
         sockets: Vec::new(),
+        bell: Bell::new().unwrap(),
         commands: commands_out,
         events: EventQueue::new(events_in),
         handover: Handover::new(0, &[inlet]),
@@ -67,18 +68,15 @@ fn leave() -> Command {
     Command::Leave { peer: PeerId(1) }
 }
 
-async fn wait(worker: &mut Worker, at_most: Duration) -> bool {
-    let now = Instant::now();
-    let due = now + at_most;
-    worker
-        .wait(pin!(tokio::time::sleep_until(due.into())), now, due)
-        .await
+fn wait(worker: &mut Worker, at_most: Duration) -> bool {
+    let bell = Arc::clone(&worker.ends.bell);
+    worker.wait(&mut Parker::new(&bell, &[]), Instant::now() + at_most)
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
-#[tokio::test]
-async fn no_commands_are_taken_while_events_find_no_room() {
+#[test]
+fn no_commands_are_taken_while_events_find_no_room() {
     let Setup {
         mut worker,
         commands,
@@ -92,22 +90,22 @@ async fn no_commands_are_taken_while_events_find_no_room() {
             .events
             .push(Event::Connected { peer: PeerId(peer) }, &mut worker.stats);
     }
-    commands.send(leave()).await.unwrap();
-    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
+    commands.try_send(leave()).unwrap();
+    assert!(!wait(&mut worker, Duration::from_millis(5)));
     assert!(
         worker.commands.is_empty(),
         "woken by the clock, not by the command"
     );
 
-    events.recv().await.unwrap();
-    assert!(!wait(&mut worker, LONG).await);
+    events.try_recv().unwrap();
+    assert!(!wait(&mut worker, LONG));
     worker.publish_events();
-    assert!(!wait(&mut worker, LONG).await);
+    assert!(!wait(&mut worker, LONG));
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[tokio::test]
-async fn no_commands_are_taken_while_another_worker_does_not_listen() {
+#[test]
+fn no_commands_are_taken_while_another_worker_does_not_listen() {
     let Setup {
         mut worker,
         commands,
@@ -119,22 +117,23 @@ async fn no_commands_are_taken_while_another_worker_does_not_listen() {
     for _ in 0..=NOTICES_MAX + NOTICES_BACKLOG_MAX {
         worker.ends.relay.notify(1, notice(), &mut worker.stats);
     }
-    commands.send(leave()).await.unwrap();
-    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
+    commands.try_send(leave()).unwrap();
+    assert!(!wait(&mut worker, Duration::from_millis(5)));
     assert!(
         worker.commands.is_empty(),
         "woken by the clock, not by the command"
     );
 
-    poll_fn(|cx| Poll::Ready(other.poll(cx, &mut Taken::default()))).await;
-    assert!(!wait(&mut worker, LONG).await);
+    let cx = &mut Context::from_waker(std::task::Waker::noop());
+    assert!(other.poll(cx, &mut Taken::default()));
+    assert!(!wait(&mut worker, LONG));
     worker.relay();
-    assert!(!wait(&mut worker, LONG).await);
+    assert!(!wait(&mut worker, LONG));
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[tokio::test]
-async fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
+#[test]
+fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
     let Setup {
         mut worker,
         commands,
@@ -142,16 +141,45 @@ async fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
         ..
     } = setup();
     for _ in 0..=COMMANDS_PER_TURN {
-        commands.send(leave()).await.unwrap();
+        commands.try_send(leave()).unwrap();
     }
-    assert!(!wait(&mut worker, LONG).await);
+    assert!(!wait(&mut worker, LONG));
     assert_eq!(worker.commands.drain(..).count(), COMMANDS_PER_TURN);
-    assert!(!wait(&mut worker, LONG).await);
+    assert!(!wait(&mut worker, LONG));
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[tokio::test]
-async fn a_stop_comes_first_and_takes_the_commands_that_wait() {
+#[test]
+fn media_has_its_turn_between_two_joins() {
+    let Setup {
+        mut worker,
+        commands,
+        stop: _stop,
+        ..
+    } = setup();
+    let invite = |peer| Command::Invite {
+        peer: PeerId(peer),
+        room: RoomId(1),
+    };
+    for command in [leave(), invite(1), invite(2), leave(), leave()] {
+        commands.try_send(command).unwrap();
+    }
+    let mut left = Vec::new();
+    while left.last() != Some(&0) {
+        assert!(!wait(&mut worker, LONG));
+        worker.obey(Instant::now(), false);
+        left.push(worker.commands.len());
+    }
+    assert_eq!(left, [3, 2, 0]);
+    assert_eq!(
+        worker.shard.stats().peers,
+        1,
+        "the first has left, by the last two"
+    );
+}
+
+#[test]
+fn a_stop_comes_first_and_takes_the_commands_that_wait() {
     let Setup {
         mut worker,
         commands,
@@ -159,17 +187,17 @@ async fn a_stop_comes_first_and_takes_the_commands_that_wait() {
         ..
     } = setup();
     for _ in 0..20 {
-        commands.send(leave()).await.unwrap();
+        commands.try_send(leave()).unwrap();
     }
     stop.send(()).unwrap();
-    assert!(wait(&mut worker, LONG).await);
+    assert!(wait(&mut worker, LONG));
     worker.take_last_commands();
     assert_eq!(worker.commands.len(), 20);
     assert!(commands.is_closed());
 }
 
-#[tokio::test]
-async fn control_planes_that_have_gone_do_not_wake_the_worker() {
+#[test]
+fn control_planes_that_have_gone_do_not_wake_the_worker() {
     let Setup {
         mut worker,
         commands,
@@ -178,6 +206,6 @@ async fn control_planes_that_have_gone_do_not_wake_the_worker() {
     } = setup();
     drop(commands);
     let asked = Instant::now();
-    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
+    assert!(!wait(&mut worker, Duration::from_millis(5)));
     assert!(asked.elapsed() >= Duration::from_millis(5));
 }
