@@ -6,13 +6,13 @@ use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
 use madang_core::{Address, Command, Event, Identity, ShardConfig, Wallclock};
+use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::address::{AddressMap, interface_addresses};
 use crate::events::EventQueue;
 use crate::handover::{self, Handover};
 use crate::limits::{COMMANDS_MAX, EVENTS_MAX, STUCK_AFTER};
-use crate::parker::Bell;
 use crate::pulse::Heartbeat;
 use crate::relay::{self, Relay};
 use crate::socket::{self, Socket};
@@ -93,16 +93,10 @@ impl Driver {
             let (commands_in, commands_out) = mpsc::channel(COMMANDS_MAX);
             let (stop, stopped) = oneshot::channel();
             let heartbeat = Arc::new(Heartbeat::new(Instant::now()));
-            let failed = |source| DriverError::Thread {
-                worker: number.into(),
-                source,
-            };
-            let sockets = groups.iter_mut().filter_map(Iterator::next);
-            let sockets: Result<_, _> = sockets.map(Socket::new).collect();
+            let sockets = groups.iter_mut().filter_map(Iterator::next).collect();
             let ends = Ends {
                 addresses: Arc::clone(&driver.addresses),
-                sockets: sockets.map_err(failed)?,
-                bell: Bell::new().map_err(failed)?,
+                sockets: Vec::new(),
                 commands: commands_out,
                 events: EventQueue::new(events_in.clone()),
                 handover: Handover::new(number, &inlets),
@@ -114,7 +108,7 @@ impl Driver {
                 stop: stopped,
             };
             let shard = driver.shard_config(&config, number, identity.clone());
-            let thread = spawn(shard, config.workers, ends)?;
+            let thread = spawn(shard, config.workers, sockets, ends)?;
             driver.workers.push(Handle {
                 thread,
                 reports,
@@ -200,13 +194,28 @@ impl Driver {
     }
 }
 
-/// Starts a worker's thread.
-fn spawn(shard: ShardConfig, workers: usize, ends: Ends) -> Result<JoinHandle<()>, DriverError> {
+/// Starts a worker's thread. Sockets enter its runtime here, so that what fails is an error of the start.
+fn spawn(
+    shard: ShardConfig,
+    workers: usize,
+    sockets: Vec<std::net::UdpSocket>,
+    mut ends: Ends,
+) -> Result<JoinHandle<()>, DriverError> {
     let worker = usize::from(shard.worker);
     let failed = |source| DriverError::Thread { worker, source };
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .map_err(failed)?;
+    let entered = runtime.enter();
+    for socket in sockets {
+        ends.sockets.push(Socket::new(socket).map_err(failed)?);
+    }
+    drop(entered);
     thread::Builder::new()
         .name(format!("madang-worker-{worker}"))
-        .spawn(move || Worker::new(shard, workers, ends).run())
+        .spawn(move || runtime.block_on(async { Worker::new(shard, workers, ends).run().await }))
         .map_err(failed)
 }
 

@@ -15,7 +15,6 @@ mod events;
 mod handover;
 mod limits;
 mod many;
-mod parker;
 mod pulse;
 mod relay;
 mod router;

@@ -17,7 +17,7 @@ use crate::stats::IoStats;
 /// waits longer arrives too late to be played, and NACK brings back what still matters.
 ///
 /// `many`: of each socket.
-pub(crate) fn send_all(
+pub(crate) async fn send_all(
     sockets: &[Socket],
     many: &mut [Many],
     addresses: &AddressMap,
@@ -52,12 +52,12 @@ pub(crate) fn send_all(
             count,
         };
         if batch.len() == SEND_BATCH || batch.first().is_some_and(|first| !first.goes_with(&run)) {
-            sending.send_batch(&batch);
+            sending.send_batch(&batch).await;
             batch.clear();
         }
         batch.push(run);
     }
-    sending.send_batch(&batch);
+    sending.send_batch(&batch).await;
 }
 
 /// Datagrams of one size for one destination; the last may be shorter.
@@ -94,7 +94,7 @@ struct Sending<'a> {
 
 impl Sending<'_> {
     /// Sends runs that go with each other. The one at which a call ends is sent by itself, which finds out why.
-    fn send_batch(&mut self, mut runs: &[Run<'_>]) {
+    async fn send_batch(&mut self, mut runs: &[Run<'_>]) {
         while let [first, rest @ ..] = runs {
             let sent = if rest.is_empty() {
                 0
@@ -108,7 +108,7 @@ impl Sending<'_> {
             }
             runs = left;
             if let [stopped, rest @ ..] = left {
-                self.send(stopped);
+                self.send(stopped).await;
                 runs = rest;
             }
         }
@@ -133,25 +133,25 @@ impl Sending<'_> {
     }
 
     /// Sends the run in one call where the kernel can, otherwise datagram by datagram.
-    fn send(&mut self, run: &Run<'_>) {
+    async fn send(&mut self, run: &Run<'_>) {
         if run.count > 1 && !self.sockets.get(run.socket).is_some_and(Socket::can_gso) {
-            return self.send_singly(run);
+            return self.send_singly(run).await;
         }
-        match self.call(run, run.contents) {
+        match self.call(run, run.contents).await {
             Ok(()) => self.stats.datagrams_sent += run.count,
             Err(error) if run.count == 1 || error.kind() == io::ErrorKind::WouldBlock => {
                 self.count_failed(run, run.count, &error);
             }
             Err(_) => {
                 self.stats.gso_fallbacks += 1;
-                self.send_singly(run);
+                self.send_singly(run).await;
             }
         }
     }
 
-    fn send_singly(&mut self, run: &Run<'_>) {
+    async fn send_singly(&mut self, run: &Run<'_>) {
         for (index, datagram) in (0..).zip(run.contents.chunks(run.segment_size)) {
-            match self.call(run, datagram) {
+            match self.call(run, datagram).await {
                 Ok(()) => self.stats.datagrams_sent += 1,
                 // The last may be shorter and fit; any other error meets all of them.
                 Err(error) if quinn_udp::is_msg_size_err(&error) => {
@@ -162,7 +162,7 @@ impl Sending<'_> {
         }
     }
 
-    fn call(&mut self, run: &Run<'_>, contents: &[u8]) -> io::Result<()> {
+    async fn call(&mut self, run: &Run<'_>, contents: &[u8]) -> io::Result<()> {
         let Some(socket) = self.sockets.get(run.socket) else {
             return Err(io::ErrorKind::NotConnected.into());
         };
@@ -174,7 +174,8 @@ impl Sending<'_> {
                 .is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
         {
             self.may_wait = false;
-            socket.wait_writable(SEND_WAIT);
+            // Whether there is room now shows in the second attempt.
+            let _ = tokio::time::timeout(SEND_WAIT, socket.writable()).await;
             result = attempt();
         }
         result?;
@@ -219,7 +220,7 @@ mod tests {
             }
         }
 
-        fn send(&mut self, outbox: &Outbox) -> IoStats {
+        async fn send(&mut self, outbox: &Outbox) -> IoStats {
             let mut stats = IoStats::default();
             send_all(
                 &self.sockets,
@@ -227,7 +228,8 @@ mod tests {
                 &self.addresses,
                 outbox,
                 &mut stats,
-            );
+            )
+            .await;
             stats
         }
     }
@@ -257,8 +259,8 @@ mod tests {
         .collect()
     }
 
-    #[test]
-    fn a_destination_that_fails_does_not_stop_the_others() {
+    #[tokio::test]
+    async fn a_destination_that_fails_does_not_stop_the_others() {
         let (mut setup, peer, there) = setup();
         let here = setup.here;
         let mut outbox = Outbox::default();
@@ -271,21 +273,21 @@ mod tests {
         outbox.push(not_ours, there, b"lost");
         outbox.push(no_socket, there, b"lost");
         outbox.push(here, there, b"last");
-        let stats = setup.send(&outbox);
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer), [b"first".to_vec(), b"last".to_vec()]);
         assert_eq!((stats.datagrams_sent, stats.bytes_sent), (2, 9));
         assert_eq!(stats.datagrams_dropped_send_error, 4);
         assert_eq!(stats.datagrams_dropped_send_full, 0);
     }
 
-    #[test]
-    fn a_run_takes_one_call_and_survives_an_earlier_failure_of_another() {
+    #[tokio::test]
+    async fn a_run_takes_one_call_and_survives_an_earlier_failure_of_another() {
         let (mut setup, peer, there) = setup();
         let here = setup.here;
         let mut outbox = Outbox::default();
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
         outbox.push(here, SocketAddr::new(there.ip(), 0), b"lost");
-        let stats = setup.send(&outbox);
+        let stats = setup.send(&outbox).await;
         assert_eq!(
             (stats.gso_fallbacks, stats.datagrams_dropped_send_error),
             (1, 2)
@@ -295,14 +297,14 @@ mod tests {
         for _ in 0..20 {
             outbox.push(here, there, &[7; 1_200]);
         }
-        let stats = setup.send(&outbox);
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer).len(), 20);
         assert_eq!((stats.send_calls, stats.datagrams_sent), (1, 20));
     }
 
     /// A socket that is bound to all addresses answers from the one that was asked, in whatever company.
-    #[test]
-    fn runs_to_several_destinations_take_one_call() {
+    #[tokio::test]
+    async fn runs_to_several_destinations_take_one_call() {
         for (any, ip) in [
             ("0.0.0.0:0", "127.0.0.2"),
             ("[::]:0", "::1"),
@@ -310,6 +312,7 @@ mod tests {
         ] {
             let mut setup = Setup::new(any, ip);
             let here = setup.here;
+            setup.sockets[0].writable().await.unwrap();
             let peers: Vec<_> = (0..5).map(|_| peer(any, here.ip())).collect();
             let mut outbox = Outbox::default();
             for (_, there) in &peers {
@@ -320,7 +323,7 @@ mod tests {
             for (bytes, (_, there)) in (100..).zip(&peers) {
                 outbox.push(here, *there, &vec![4; bytes]);
             }
-            let stats = setup.send(&outbox);
+            let stats = setup.send(&outbox).await;
             assert_eq!((stats.send_calls, stats.datagrams_sent), (2, 20), "{any}");
             for (bytes, (peer, _)) in (100..).zip(&peers) {
                 let mut buffer = [0; 2_000];
@@ -332,8 +335,8 @@ mod tests {
         }
     }
 
-    #[test]
-    fn one_that_fails_in_the_middle_of_a_call_is_left_out_alone() {
+    #[tokio::test]
+    async fn one_that_fails_in_the_middle_of_a_call_is_left_out_alone() {
         let (mut setup, peer, there) = setup();
         let here = setup.here;
         let nowhere = SocketAddr::new(there.ip(), 0);
@@ -344,7 +347,7 @@ mod tests {
             // Keeps apart what is for one destination.
             outbox.push(here, SocketAddr::new(there.ip(), 0), &[7; 10]);
         }
-        let stats = setup.send(&outbox);
+        let stats = setup.send(&outbox).await;
         assert_eq!(arrived(&peer).len(), 4);
         assert_eq!((stats.datagrams_sent, stats.bytes_sent), (4, 3_600));
         assert_eq!(stats.datagrams_dropped_send_error, 8);

@@ -2,14 +2,14 @@
 
 use std::io::{self, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::time::Duration;
+use std::task::{Context, Poll};
 use std::{array, fmt};
 
 use madang_core::Datagram;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use quinn_udp::{RecvMeta, Transmit, UdpSocketState};
 use socket2::{Domain, Protocol, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
 
 use crate::limits::{RECEIVE_BATCH, RECEIVE_BUFFER_BYTES};
 use crate::many::Many;
@@ -130,7 +130,7 @@ fn warn_about_small_buffers(socket: &socket2::Socket, config: &DriverConfig) {
 /// One worker's socket of one address.
 #[derive(Debug)]
 pub(crate) struct Socket {
-    io: std::net::UdpSocket,
+    io: UdpSocket,
     state: UdpSocketState,
     /// As bound, possibly a wildcard.
     bound: SocketAddr,
@@ -141,13 +141,13 @@ pub(crate) struct Socket {
 }
 
 impl Socket {
-    /// Makes the socket one that never blocks.
+    /// Takes a socket into the current tokio runtime.
     pub(crate) fn new(socket: std::net::UdpSocket) -> io::Result<Self> {
         let state = UdpSocketState::new((&socket).into())?;
         let bound = socket.local_addr()?;
         let gso = state.max_gso_segments() > 1;
         Ok(Self {
-            io: socket,
+            io: UdpSocket::from_std(socket)?,
             state,
             bound,
             gso,
@@ -162,14 +162,14 @@ impl Socket {
                 && self.bound.port() == local.port())
     }
 
-    /// Waits until there is room in the send buffer, or so long.
-    pub(crate) fn wait_writable(&self, at_most: Duration) {
-        let timeout = PollTimeout::try_from(at_most).unwrap_or(PollTimeout::MAX);
-        // What has come of it shows in the next attempt to send.
-        let _ = poll(
-            &mut [PollFd::new(self.as_fd(), PollFlags::POLLOUT)],
-            timeout,
-        );
+    /// Ready where a receive call may bring something.
+    pub(crate) fn poll_readable(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.io.poll_recv_ready(cx).map(|_| ())
+    }
+
+    /// Waits until there is room in the send buffer.
+    pub(crate) async fn writable(&self) -> io::Result<()> {
+        self.io.writable().await
     }
 
     pub(crate) fn can_gso(&self) -> bool {
@@ -182,9 +182,17 @@ impl Socket {
         let mut chunks = buffer.bytes.chunks_mut(RECEIVE_BUFFER_BYTES);
         let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] =
             array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
-        buffer.filled = self
-            .state
-            .recv((&self.io).into(), &mut slices, &mut buffer.meta)?;
+        let receive = || {
+            self.state
+                .recv((&self.io).into(), &mut slices, &mut buffer.meta)
+        };
+        buffer.filled = self.io.try_io(Interest::READABLE, receive)?;
+        if buffer.filled < RECEIVE_BATCH {
+            // The socket is empty: say so to tokio, or every wake-up would cost a second call to learn it.
+            let _ = self.io.try_io(Interest::READABLE, || {
+                Err::<(), _>(io::ErrorKind::WouldBlock.into())
+            });
+        }
         Ok(())
     }
 
@@ -203,7 +211,9 @@ impl Socket {
             segment_size: Some(segment_size),
             src_ip: self.choose(source),
         };
-        self.state.try_send((&self.io).into(), &transmit)
+        self.io.try_io(Interest::WRITABLE, || {
+            self.state.try_send((&self.io).into(), &transmit)
+        })
     }
 
     /// Memory for [`Socket::send_many`], in the thread that calls it.
@@ -221,18 +231,14 @@ impl Socket {
         runs: impl Iterator<Item = (SocketAddr, &'a [u8])>,
     ) -> io::Result<usize> {
         let source = self.choose(source);
-        many.send(&self.io, source, segment_size, runs)
+        self.io.try_io(Interest::WRITABLE, || {
+            many.send(&self.io, source, segment_size, runs)
+        })
     }
 
     /// The address to send from, where there is a choice: a socket that is bound to one has no other.
     fn choose(&self, source: IpAddr) -> Option<IpAddr> {
         self.bound.ip().is_unspecified().then_some(source)
-    }
-}
-
-impl AsFd for Socket {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.io.as_fd()
     }
 }
 
@@ -251,11 +257,6 @@ impl ReceiveBuffer {
             meta: [RecvMeta::default(); RECEIVE_BATCH],
             filled: 0,
         }
-    }
-
-    /// Whether the last receive call has left nothing: it would have brought more.
-    pub(crate) fn has_room(&self) -> bool {
-        self.filled < RECEIVE_BATCH
     }
 
     /// The datagrams of the last receive call. GRO has joined those of one sender and size.
@@ -302,15 +303,11 @@ mod tests {
         SocketAddr::from(([127, 0, 0, 1], 0))
     }
 
-    fn receive_all(socket: &Socket, count: usize) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
+    async fn receive_all(socket: &Socket, count: usize) -> Vec<(SocketAddr, SocketAddr, Vec<u8>)> {
         let mut buffer = ReceiveBuffer::new();
         let mut all = Vec::new();
         while all.len() < count {
-            poll(
-                &mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)],
-                PollTimeout::NONE,
-            )
-            .unwrap();
+            socket.io.readable().await.unwrap();
             match socket.receive(&mut buffer) {
                 Ok(()) => all.extend(
                     buffer
@@ -328,8 +325,8 @@ mod tests {
         Socket::new(open_group(address, &config(1)).unwrap().remove(0)).unwrap()
     }
 
-    #[test]
-    fn a_run_of_datagrams_arrives_as_the_single_datagrams() {
+    #[tokio::test]
+    async fn a_run_of_datagrams_arrives_as_the_single_datagrams() {
         for (wildcard, ip) in [("0.0.0.0:0", "127.0.0.1"), ("[::]:0", "::1")] {
             let (server, client) = (one(wildcard), one(wildcard));
             let ip: IpAddr = ip.parse().unwrap();
@@ -338,8 +335,9 @@ mod tests {
                 .flat_map(|number| vec![number; 1_000])
                 .chain([10; 300])
                 .collect();
+            client.io.writable().await.unwrap();
             client.send(ip, to, 1_000, &run).unwrap();
-            let datagrams = receive_all(&server, 11);
+            let datagrams = receive_all(&server, 11).await;
             let from = SocketAddr::new(ip, client.bound.port());
             for (number, (source, destination, contents)) in datagrams.iter().enumerate() {
                 assert_eq!((*source, *destination), (from, to));
@@ -349,15 +347,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_leaves_from_the_address_that_was_asked() {
+    #[tokio::test]
+    async fn an_answer_leaves_from_the_address_that_was_asked() {
         let (server, client) = (one("0.0.0.0:0"), one("127.0.0.1:0"));
         let second: SocketAddr = SocketAddr::from(([127, 0, 0, 2], server.bound.port()));
+        client.io.writable().await.unwrap();
         client.send(client.bound.ip(), second, 4, b"ping").unwrap();
-        let asked = receive_all(&server, 1).remove(0);
+        let asked = receive_all(&server, 1).await.remove(0);
         assert_eq!(asked.1, second);
+        server.io.writable().await.unwrap();
         server.send(asked.1.ip(), asked.0, 4, b"pong").unwrap();
-        assert_eq!(receive_all(&client, 1).remove(0).0, second);
+        assert_eq!(receive_all(&client, 1).await.remove(0).0, second);
     }
 
     #[test]

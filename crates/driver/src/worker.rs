@@ -1,15 +1,16 @@
 //! One worker: the event loop that drives a shard.
 
+use std::future::poll_fn;
 use std::io;
-use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use madang_core::{Command, Datagram, Relayed, Shard, ShardConfig};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Sleep;
 
 use crate::address::AddressMap;
 use crate::events::EventQueue;
@@ -19,7 +20,6 @@ use crate::limits::{
     REPORT_INTERVAL,
 };
 use crate::many::Many;
-use crate::parker::{Bell, Parker};
 use crate::pulse::{BusyMeter, Heartbeat};
 use crate::relay::{self, Notice, Relay, Taken};
 use crate::router::{Dropped, Route, Router};
@@ -35,7 +35,6 @@ mod tests;
 pub(crate) struct Ends {
     pub(crate) addresses: Arc<AddressMap>,
     pub(crate) sockets: Vec<Socket>,
-    pub(crate) bell: Arc<Bell>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: EventQueue,
     pub(crate) handover: Handover,
@@ -83,11 +82,9 @@ impl Worker {
     }
 
     /// Runs until it is told to stop, then works off the commands that wait and sends what is left.
-    pub(crate) fn run(mut self) {
-        let sockets = mem::take(&mut self.ends.sockets);
-        let bell = Arc::clone(&self.ends.bell);
-        let mut parker = Parker::new(&bell, &sockets);
+    pub(crate) async fn run(mut self) {
         let mut report_due = Instant::now();
+        let mut timer = pin!(tokio::time::sleep_until(report_due.into()));
         let mut stopping = false;
         loop {
             let now = Instant::now();
@@ -99,7 +96,7 @@ impl Worker {
             // 2. What other workers say and relay. Before datagrams: some need to be known to be routed.
             self.take_relayed(now);
             // 3. Datagrams.
-            self.receive(now, &parker);
+            self.receive(now);
             // 4. Datagrams that other workers have received.
             self.take_over(now);
             // 5. Timers, then forward what all of this has brought.
@@ -113,12 +110,13 @@ impl Worker {
             self.publish_events();
             // 8. Send.
             send_all(
-                &sockets,
+                &self.ends.sockets,
                 &mut self.many,
                 &self.ends.addresses,
                 self.shard.outbox(),
                 &mut self.stats,
-            );
+            )
+            .await;
             self.shard.outbox().clear();
 
             let done = Instant::now();
@@ -135,7 +133,7 @@ impl Worker {
                 .shard
                 .poll_timeout()
                 .map_or(report_due, |due| due.min(report_due));
-            stopping = self.wait(&mut parker, due);
+            stopping = self.wait(timer.as_mut(), done, due).await;
             self.hold_back(now);
             if stopping {
                 self.take_last_commands();
@@ -170,7 +168,7 @@ impl Worker {
     }
 
     /// Takes what the sockets have, up to a limit, and gives each datagram to whom it belongs.
-    fn receive(&mut self, now: Instant, parker: &Parker<'_>) {
+    fn receive(&mut self, now: Instant) {
         let Self {
             number,
             shard,
@@ -181,11 +179,12 @@ impl Worker {
             ..
         } = self;
         let Ends {
+            sockets,
             addresses,
             handover,
             ..
         } = ends;
-        for socket in parker.readable() {
+        for socket in sockets.iter() {
             for _ in 0..RECEIVE_CALLS_PER_TURN {
                 match socket.receive(buffer) {
                     Ok(()) => stats.receive_calls += 1,
@@ -224,9 +223,6 @@ impl Worker {
                         Route::Drop(Dropped::Stale) => stats.datagrams_dropped_stale += 1,
                         Route::Drop(Dropped::Response) => stats.responses_dropped += 1,
                     }
-                }
-                if buffer.has_room() {
-                    break;
                 }
             }
         }
@@ -272,7 +268,14 @@ impl Worker {
 
     /// Waits until `due`, or until there is something to do: what the queues hold is taken, sockets
     /// are read in the turn after. `true` if the worker shall stop.
-    fn wait(&mut self, parker: &mut Parker<'_>, due: Instant) -> bool {
+    async fn wait(&mut self, mut timer: Pin<&mut Sleep>, now: Instant, due: Instant) -> bool {
+        let overdue = due <= now;
+        if overdue {
+            // Lets the runtime look at the sockets, which it otherwise does only while waiting.
+            tokio::task::yield_now().await;
+        } else if timer.deadline() != due.into() {
+            timer.as_mut().reset(due.into());
+        }
         let Self {
             ends,
             commands,
@@ -281,6 +284,7 @@ impl Worker {
             ..
         } = self;
         let Ends {
+            sockets,
             events,
             stop,
             handed_over,
@@ -289,16 +293,13 @@ impl Worker {
             commands: command_queue,
             ..
         } = ends;
-        let waker = parker.waker().clone();
-        let cx = &mut Context::from_waker(&waker);
         let mut room = pin!(events.room());
         let mut relay_room = pin!(relay.room());
-        loop {
-            parker.prepare();
+        poll_fn(|cx| {
             if Pin::new(&mut *stop).poll(cx).is_ready() {
-                return true;
+                return Poll::Ready(true);
             }
-            let mut awake = !commands.is_empty();
+            let mut awake = overdue || !commands.is_empty();
             // Without room for events no commands are taken: that pushes back on the control plane.
             if events.has_backlog() {
                 awake |= room.as_mut().poll(cx).is_ready();
@@ -308,16 +309,17 @@ impl Worker {
             awake |= takes_any(handed_over.poll_recv_many(cx, batches, HANDOVER_BATCHES_PER_TURN));
             awake |= relayed.poll(cx, taken);
             awake |= relay_room.as_mut().poll(cx).is_ready();
-            let rest = if awake {
-                Duration::ZERO
-            } else {
-                due.saturating_duration_since(Instant::now())
-            };
-            // Asks for the sockets also where there is no time to sleep.
-            if parker.park(rest) || rest.is_zero() {
-                return false;
+            for socket in sockets.iter() {
+                awake |= socket.poll_readable(cx).is_ready();
             }
-        }
+            awake |= timer.as_mut().poll(cx).is_ready();
+            if awake {
+                Poll::Ready(false)
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
     }
 
     /// Without media, the checks and reports of many peers are taken in together: a wake-up for each would cost more than
@@ -325,7 +327,7 @@ impl Worker {
     fn hold_back(&self, turned: Instant) {
         let now = Instant::now();
         if self.shard.is_quiet(now) {
-            // The thread has nothing else to do; a timer would cost a second wake-up.
+            // The thread has nothing else to do; tokio's timers would cost a second wake-up.
             let rest = QUIET_TURN_SPACING.saturating_sub(now.saturating_duration_since(turned));
             thread::sleep(rest);
         }

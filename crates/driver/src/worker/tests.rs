@@ -28,7 +28,6 @@ fn setup() -> Setup {
     let ends = Ends {
         addresses: Arc::new(AddressMap::resolve(&[local], &[], &[]).unwrap()),
         sockets: Vec::new(),
-        bell: Bell::new().unwrap(),
         commands: commands_out,
         events: EventQueue::new(events_in),
         handover: Handover::new(0, &[inlet]),
@@ -68,15 +67,18 @@ fn leave() -> Command {
     Command::Leave { peer: PeerId(1) }
 }
 
-fn wait(worker: &mut Worker, at_most: Duration) -> bool {
-    let bell = Arc::clone(&worker.ends.bell);
-    worker.wait(&mut Parker::new(&bell, &[]), Instant::now() + at_most)
+async fn wait(worker: &mut Worker, at_most: Duration) -> bool {
+    let now = Instant::now();
+    let due = now + at_most;
+    worker
+        .wait(pin!(tokio::time::sleep_until(due.into())), now, due)
+        .await
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
-#[test]
-fn no_commands_are_taken_while_events_find_no_room() {
+#[tokio::test]
+async fn no_commands_are_taken_while_events_find_no_room() {
     let Setup {
         mut worker,
         commands,
@@ -90,22 +92,22 @@ fn no_commands_are_taken_while_events_find_no_room() {
             .events
             .push(Event::Connected { peer: PeerId(peer) }, &mut worker.stats);
     }
-    commands.try_send(leave()).unwrap();
-    assert!(!wait(&mut worker, Duration::from_millis(5)));
+    commands.send(leave()).await.unwrap();
+    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
     assert!(
         worker.commands.is_empty(),
         "woken by the clock, not by the command"
     );
 
-    events.try_recv().unwrap();
-    assert!(!wait(&mut worker, LONG));
+    events.recv().await.unwrap();
+    assert!(!wait(&mut worker, LONG).await);
     worker.publish_events();
-    assert!(!wait(&mut worker, LONG));
+    assert!(!wait(&mut worker, LONG).await);
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[test]
-fn no_commands_are_taken_while_another_worker_does_not_listen() {
+#[tokio::test]
+async fn no_commands_are_taken_while_another_worker_does_not_listen() {
     let Setup {
         mut worker,
         commands,
@@ -117,23 +119,22 @@ fn no_commands_are_taken_while_another_worker_does_not_listen() {
     for _ in 0..=NOTICES_MAX + NOTICES_BACKLOG_MAX {
         worker.ends.relay.notify(1, notice(), &mut worker.stats);
     }
-    commands.try_send(leave()).unwrap();
-    assert!(!wait(&mut worker, Duration::from_millis(5)));
+    commands.send(leave()).await.unwrap();
+    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
     assert!(
         worker.commands.is_empty(),
         "woken by the clock, not by the command"
     );
 
-    let cx = &mut Context::from_waker(std::task::Waker::noop());
-    assert!(other.poll(cx, &mut Taken::default()));
-    assert!(!wait(&mut worker, LONG));
+    poll_fn(|cx| Poll::Ready(other.poll(cx, &mut Taken::default()))).await;
+    assert!(!wait(&mut worker, LONG).await);
     worker.relay();
-    assert!(!wait(&mut worker, LONG));
+    assert!(!wait(&mut worker, LONG).await);
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[test]
-fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
+#[tokio::test]
+async fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
     let Setup {
         mut worker,
         commands,
@@ -141,16 +142,16 @@ fn a_turn_takes_a_few_commands_and_media_has_its_turn_between() {
         ..
     } = setup();
     for _ in 0..=COMMANDS_PER_TURN {
-        commands.try_send(leave()).unwrap();
+        commands.send(leave()).await.unwrap();
     }
-    assert!(!wait(&mut worker, LONG));
+    assert!(!wait(&mut worker, LONG).await);
     assert_eq!(worker.commands.drain(..).count(), COMMANDS_PER_TURN);
-    assert!(!wait(&mut worker, LONG));
+    assert!(!wait(&mut worker, LONG).await);
     assert_eq!(worker.commands.len(), 1);
 }
 
-#[test]
-fn media_has_its_turn_between_two_joins() {
+#[tokio::test]
+async fn media_has_its_turn_between_two_joins() {
     let Setup {
         mut worker,
         commands,
@@ -166,7 +167,7 @@ fn media_has_its_turn_between_two_joins() {
     }
     let mut left = Vec::new();
     while left.last() != Some(&0) {
-        assert!(!wait(&mut worker, LONG));
+        assert!(!wait(&mut worker, LONG).await);
         worker.obey(Instant::now(), false);
         left.push(worker.commands.len());
     }
@@ -178,8 +179,8 @@ fn media_has_its_turn_between_two_joins() {
     );
 }
 
-#[test]
-fn a_stop_comes_first_and_takes_the_commands_that_wait() {
+#[tokio::test]
+async fn a_stop_comes_first_and_takes_the_commands_that_wait() {
     let Setup {
         mut worker,
         commands,
@@ -187,17 +188,17 @@ fn a_stop_comes_first_and_takes_the_commands_that_wait() {
         ..
     } = setup();
     for _ in 0..20 {
-        commands.try_send(leave()).unwrap();
+        commands.send(leave()).await.unwrap();
     }
     stop.send(()).unwrap();
-    assert!(wait(&mut worker, LONG));
+    assert!(wait(&mut worker, LONG).await);
     worker.take_last_commands();
     assert_eq!(worker.commands.len(), 20);
     assert!(commands.is_closed());
 }
 
-#[test]
-fn control_planes_that_have_gone_do_not_wake_the_worker() {
+#[tokio::test]
+async fn control_planes_that_have_gone_do_not_wake_the_worker() {
     let Setup {
         mut worker,
         commands,
@@ -206,6 +207,6 @@ fn control_planes_that_have_gone_do_not_wake_the_worker() {
     } = setup();
     drop(commands);
     let asked = Instant::now();
-    assert!(!wait(&mut worker, Duration::from_millis(5)));
+    assert!(!wait(&mut worker, Duration::from_millis(5)).await);
     assert!(asked.elapsed() >= Duration::from_millis(5));
 }
