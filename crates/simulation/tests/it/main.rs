@@ -10,6 +10,7 @@ mod demand;
 mod garbage;
 mod layers;
 mod links;
+mod pacing;
 mod quality;
 mod repair;
 mod slots;
