@@ -143,6 +143,7 @@ impl Lane {
                         resent: VecDeque::new(),
                         sound: None,
                         given_up_before: 0,
+                        first_picture: None,
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -255,6 +256,7 @@ impl Lane {
         rewritten: Rewritten,
         outbox: &mut Outbox,
     ) {
+        let stream = stream_of(&mut self.streams, slot);
         let outgoing = Outgoing {
             slot,
             payload_types,
@@ -262,6 +264,7 @@ impl Lane {
             rewritten,
             resend: false,
             kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
+            opening: stream.is_some_and(|stream| stream.opens(rewritten.timestamp)),
         };
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
         if packet.starts_keyframe {
@@ -340,6 +343,7 @@ impl Lane {
                 rewritten,
                 resend: true,
                 kept: false,
+                opening: false,
             });
             self.stats.dropped += u64::from(!queued);
         }

@@ -38,6 +38,8 @@ pub(crate) struct Outgoing {
     pub(crate) resend: bool,
     /// It is part of a picture that had been kept for whoever comes.
     pub(crate) kept: bool,
+    /// It is part of the first picture of its slot.
+    pub(crate) opening: bool,
 }
 
 impl Outgoing {
@@ -53,10 +55,12 @@ pub(crate) const OVERHEAD_BYTES: usize = 44;
 pub(crate) struct Pacer {
     /// When all that has left would be through, at the rate it left with.
     free_at: Instant,
+    /// First pictures of slots: each is worth more than what goes on with others.
+    opening: VecDeque<Outgoing>,
     media: VecDeque<Outgoing>,
     resends: VecDeque<Outgoing>,
     queued_bytes: usize,
-    /// Packets of `media` that had been kept.
+    /// Packets of both that had been kept.
     kept: usize,
 }
 
@@ -64,6 +68,7 @@ impl Pacer {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             free_at: now,
+            opening: VecDeque::new(),
             media: VecDeque::new(),
             resends: VecDeque::new(),
             queued_bytes: 0,
@@ -76,6 +81,8 @@ impl Pacer {
         let kept = outgoing.kept;
         let (queue, limit) = if outgoing.resend {
             (&mut self.resends, RESENDS_MAX)
+        } else if outgoing.opening {
+            (&mut self.opening, QUEUE_PACKETS_MAX + self.kept)
         } else {
             (&mut self.media, QUEUE_PACKETS_MAX + self.kept)
         };
@@ -90,7 +97,8 @@ impl Pacer {
 
     /// Drops what waits in a slot before a keyframe, where that has waited for long; how many packets.
     pub(crate) fn give_up(&mut self, now: Instant, slot: usize) -> u64 {
-        let oldest = self.media.iter().find(|outgoing| outgoing.slot == slot);
+        let mut waiting = self.opening.iter().chain(&self.media);
+        let oldest = waiting.find(|outgoing| outgoing.slot == slot);
         let is_stale = oldest
             .is_some_and(|oldest| now.saturating_duration_since(oldest.packet.arrived) > STALE);
         if is_stale { self.drop_slot(slot) } else { 0 }
@@ -99,7 +107,7 @@ impl Pacer {
     /// Drops what waits in a slot; how many packets.
     pub(crate) fn drop_slot(&mut self, slot: usize) -> u64 {
         let mut dropped = 0;
-        for queue in [&mut self.media, &mut self.resends] {
+        for queue in [&mut self.opening, &mut self.media, &mut self.resends] {
             queue.retain(|outgoing| {
                 let goes = outgoing.slot == slot;
                 if goes {
@@ -114,7 +122,7 @@ impl Pacer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.media.is_empty() && self.resends.is_empty()
+        self.opening.is_empty() && self.media.is_empty() && self.resends.is_empty()
     }
 
     /// The next packet that may leave now.
@@ -125,6 +133,7 @@ impl Pacer {
         let outgoing = self
             .resends
             .pop_front()
+            .or_else(|| self.opening.pop_front())
             .or_else(|| self.media.pop_front())?;
         self.kept -= usize::from(outgoing.kept);
         self.queued_bytes = self.queued_bytes.saturating_sub(outgoing.bytes());

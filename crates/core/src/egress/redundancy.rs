@@ -190,6 +190,7 @@ mod tests {
             packet: Arc::new(packet),
             resend: false,
             kept: false,
+            opening: false,
         }
     }
 

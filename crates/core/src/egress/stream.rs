@@ -27,6 +27,8 @@ pub(super) struct Stream {
     pub(super) resent: VecDeque<Resent>,
     /// Some packets before this number have been given up; none of them is sent again.
     pub(super) given_up_before: u64,
+    /// The timestamp of its first picture.
+    pub(super) first_picture: Option<u32>,
 }
 
 /// A packet that has been sent again.
@@ -53,6 +55,11 @@ pub(super) struct Report {
 }
 
 impl Stream {
+    /// Whether a packet is part of the first picture.
+    pub(super) fn opens(&mut self, timestamp: u32) -> bool {
+        *self.first_picture.get_or_insert(timestamp) == timestamp
+    }
+
     /// Notes that a packet is about to be sent again; how often it has been before. `None` where that has just been done: the
     /// receiver goes on asking until it arrives, and asks for it when it is already under way.
     pub(super) fn resend(&mut self, now: Instant, seq: u16, round_trip: Duration) -> Option<u8> {

@@ -11,6 +11,7 @@ mod encoder;
 mod garbage;
 mod layers;
 mod links;
+mod pacing;
 mod quality;
 mod repair;
 mod slots;
