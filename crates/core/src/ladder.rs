@@ -16,9 +16,9 @@ pub(crate) struct Rung {
     pub(crate) layer: Target,
     /// In pixels.
     pub(crate) height: u32,
-    /// In bit/s: measured, or what the publisher says.
+    /// In bit/s: measured, or what the stream says of itself.
     pub(crate) bps: u64,
-    /// Neither has come yet: the rate is what such pictures usually take.
+    /// Neither has come yet: the rate is the most that was declared, or what such pictures usually take.
     pub(crate) guessed: bool,
 }
 
@@ -129,6 +129,9 @@ impl Track {
         // What has sent nothing yet may be of any codec.
         ladder.retain(|rung| spec(rung.layer).is_none_or(&mut decodes));
         let codec = |rung: &Rung| spec(rung.layer).map(|spec| spec.codec);
+        if ladder.iter().map(codec).is_sorted_by(|a, b| a == b) {
+            return;
+        }
         let carried = ladder
             .iter()
             .find(|rung| current.is_some_and(|current| rung.layer.shows_as_much_as(current)))
@@ -262,6 +265,7 @@ fn pictures(ladder: &[Rung]) -> impl Iterator<Item = Rung> {
 /// Another codec has to take less than this share for the same size, to be worth a keyframe. Higher would go to and fro
 /// between two that encode the same to the same rate.
 const CHEAPER_PERCENT: u64 = 80;
+
 /// Takes the temporal layers above the one that is the most out of each rung.
 fn slow_down(ladder: &mut Vec<Rung>, most: impl Fn(&Layer, Point) -> Option<u8>, layers: &[Layer]) {
     for rung in ladder.iter_mut() {

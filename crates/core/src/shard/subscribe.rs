@@ -60,7 +60,8 @@ impl Shard {
             return;
         };
         for (index, slot) in peer.slots.iter().enumerate() {
-            let Some((track, layer)) = slot.awaits_keyframe() else {
+            let nothing_goes_out = slot.carries().is_none();
+            let Some((track, layer)) = slot.awaits_keyframe().filter(|_| nothing_goes_out) else {
                 continue;
             };
             let picture = self.tracks.get(track).and_then(|track| {

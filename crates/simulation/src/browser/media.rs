@@ -102,8 +102,7 @@ impl Browser {
         let name = source_number(self.number, source);
         let seed = self.seed ^ u64::from(name);
         let start = self.config.start;
-        let video =
-            |encoding, specs| Encoder::Video(VideoEncoder::new(name, encoding, specs, start, seed));
+        let video = |encoding, specs| VideoEncoder::new(name, encoding, specs, start, seed);
         let encoding = self.config.encoding();
         let screen = Encoding {
             svc: None,
@@ -111,17 +110,16 @@ impl Browser {
         };
         let encoder = match source {
             Source::Camera if encoding.svc.is_some() => {
-                video(encoding, LayerSpec::layered_camera())
+                Encoder::Video(video(encoding, LayerSpec::layered_camera()))
             }
             Source::Camera => {
-                let mut camera =
-                    VideoEncoder::new(name, encoding, LayerSpec::camera(), start, seed);
+                let mut camera = video(encoding, LayerSpec::camera());
                 for (layer, codec) in self.config.layer_codecs.into_iter().flatten().enumerate() {
                     camera.change_layer(layer, self.config.encoding_with(codec));
                 }
                 Encoder::Video(camera)
             }
-            Source::Screen => video(screen, LayerSpec::screen()),
+            Source::Screen => Encoder::Video(video(screen, LayerSpec::screen())),
             Source::Microphone | Source::ScreenAudio => {
                 let (dtx, level) = (self.config.dtx, self.config.audio_level);
                 Encoder::Audio(AudioEncoder::new(name, dtx, level, start, seed))
