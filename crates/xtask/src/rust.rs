@@ -25,7 +25,7 @@ pub(crate) fn clippy() -> Result<Counts, Failure> {
 /// Everything in the workspace that is a Rust test, with cargo-nextest where it is installed.
 pub(crate) fn tests() -> Result<Counts, Failure> {
     let runner = if on_path("cargo-nextest") {
-        "cargo nextest run --workspace --no-fail-fast --status-level fail"
+        "cargo nextest run --workspace --no-fail-fast --status-level fail --failure-output immediate-final"
     } else {
         "cargo test --workspace --no-fail-fast --lib --bins --tests"
     };
@@ -87,7 +87,8 @@ mod tests {
                 failed: 1
             }
         );
-        assert!(failure.why.ends_with("exited with 7"), "{}", failure.why);
+        let why = "`sh -c echo Ran 3 tests; exit 7` exited with 7\nRan 3 tests";
+        assert_eq!(failure.why, why);
     }
 
     #[test]

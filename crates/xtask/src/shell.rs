@@ -1,12 +1,16 @@
 //! Running other programs: one builder, three ways to run.
 
 use std::{
+    collections::VecDeque,
     env,
     io::{BufRead as _, BufReader, Write as _, pipe},
     process::Command,
 };
 
 use crate::counts::{Counter, Counts};
+
+/// How much of a failed test runner's output is said again at the end of the run.
+const LAST_LINES: usize = 60;
 
 /// What went wrong, in words for the person at the terminal.
 pub(crate) type Result<T> = std::result::Result<T, String>;
@@ -89,10 +93,20 @@ impl Cmd {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
-    /// Runs a test runner with output to the terminal, and counts the tests that it reports.
+    /// Runs a test runner with output to the terminal, and counts the tests that it reports. On failure the error ends
+    /// with what the runner said last: runners name there what failed, and why.
     pub(crate) fn count(&self) -> (Counts, Result<()>) {
         let mut counter = Counter::default();
-        let result = self.tee(|line| counter.line(line));
+        let mut last = VecDeque::new();
+        let result = self.tee(|line| {
+            counter.line(line);
+            last.truncate(LAST_LINES - 1);
+            last.push_front(line.to_owned());
+        });
+        let result = result.map_err(|why| {
+            let last: Vec<&str> = last.iter().rev().map(String::as_str).collect();
+            format!("{why}\n{}", last.join("\n"))
+        });
         (counter.counts(), result)
     }
 

@@ -140,7 +140,7 @@ pub(crate) fn run(only: &[String]) -> ExitCode {
             println!("\n=== {}: {} ===", step.name, step.about);
             let started = Instant::now();
             let outcome = run_step(step);
-            if let Outcome::Failed(Failure { why, .. }) | Outcome::NotRun(why) = &outcome {
+            if let Outcome::NotRun(why) = &outcome {
                 println!("{why}");
             }
             report.push((step.name, outcome, started.elapsed()));
@@ -170,6 +170,12 @@ fn run_step(step: &Step) -> Outcome {
 }
 
 fn print_report(report: &[(&str, Outcome, Duration)], strict: bool) -> ExitCode {
+    // Once more, where somebody who reads the end of a long log finds it.
+    for (name, outcome, _) in report {
+        if let Outcome::Failed(failure) = outcome {
+            println!("\n=== what failed in {name} ===\n{}", failure.why);
+        }
+    }
     println!("\n=== summary ===");
     let mut total = Counts::default();
     let mut bad = Vec::new();
