@@ -17,6 +17,8 @@
 
 mod lasting;
 
+use std::sync::Arc;
+
 use crate::ladder::Rung;
 use crate::layering::Target;
 
@@ -25,8 +27,8 @@ pub(crate) use lasting::Lasting;
 /// One visible tile.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Demand {
-    /// Layers that have media, smallest first. Empty: nothing to send yet.
-    pub(crate) ladder: Vec<Rung>,
+    /// Layers that have media, smallest first. Empty: nothing to send yet. All who watch a track share one.
+    pub(crate) ladder: Arc<Vec<Rung>>,
     /// Height of the tile in pixels: the first rung that fills it is the best one.
     pub(crate) height: u32,
     /// Rungs below this height are climbed before anybody less important climbs at all.
@@ -222,7 +224,10 @@ struct Room {
 /// A tile on its way up the ladder.
 struct Climber<'a> {
     demand: &'a Demand,
-    /// The rung it stands on.
+    ladder: &'a [Rung],
+    /// The rung that the slot carries now.
+    stands: Option<usize>,
+    /// The rung that it has climbed to.
     at: Option<usize>,
     /// What that counts for.
     cost: u64,
@@ -230,8 +235,12 @@ struct Climber<'a> {
 
 impl<'a> Climber<'a> {
     fn new(demand: &'a Demand) -> Self {
+        let ladder = demand.ladder.as_slice();
+        let carried = |current| ladder.iter().position(|rung| rung.layer == current);
         Self {
             demand,
+            ladder,
+            stands: demand.current.and_then(carried),
             at: None,
             cost: 0,
         }
@@ -239,7 +248,7 @@ impl<'a> Climber<'a> {
 
     /// Takes the base layer if it fits beside what is used, or `anyway`; what it costs. Of a guess, that comes later.
     fn base(&mut self, room: Room, anyway: bool) -> Option<u64> {
-        let base = self.demand.ladder.first()?;
+        let base = self.ladder.first()?;
         let cost = if base.guessed { 0 } else { base.bps };
         let all = room.used + cost;
         let fits = |percents: u64, budget: u64| percent(all, percents) <= budget;
@@ -262,15 +271,15 @@ impl<'a> Climber<'a> {
 
     /// What the rung that the slot carries now takes on top of the base layer, as far as that is known.
     fn held(&self) -> u64 {
-        let stands = self.at.and_then(|_| self.stands());
-        let rung = stands.and_then(|stands| self.demand.ladder.get(stands));
+        let stands = self.at.and(self.stands);
+        let rung = stands.and_then(|stands| self.ladder.get(stands));
         let known = rung.filter(|rung| !rung.guessed);
         known.map_or(0, |rung| rung.bps.saturating_sub(self.cost))
     }
 
     /// Counts a base layer of which nothing is known for so much at the most; what it counts for.
     fn guess(&mut self, most: u64) -> u64 {
-        let base = self.at.and_then(|_| self.demand.ladder.first());
+        let base = self.at.and_then(|_| self.ladder.first());
         let guessed = base.filter(|base| base.guessed);
         let cost = guessed.map_or(0, |base| base.bps.min(most));
         self.cost += cost;
@@ -279,20 +288,18 @@ impl<'a> Climber<'a> {
 
     /// Takes the best rung of the smallest picture; what it costs.
     fn stay_small(&mut self) -> Option<u64> {
-        let ladder = &self.demand.ladder;
-        let size = ladder.first()?.layer;
-        self.at = ladder
-            .iter()
-            .rposition(|rung| rung.layer.shows_as_much_as(size));
-        self.cost = ladder.get(self.at?)?.bps;
+        let size = self.ladder.first()?.layer;
+        let as_large = |rung: &Rung| rung.layer.shows_as_much_as(size);
+        self.at = self.ladder.iter().rposition(as_large);
+        self.cost = self.ladder.get(self.at?)?.bps;
         Some(self.cost)
     }
 
     /// Climbs one rung if that is wanted and fits beside what is used; what it costs on top.
     fn climb(&mut self, used: u64, budget: Share, floor: bool) -> Option<u64> {
         let at = self.at?;
-        let here = self.demand.ladder.get(at)?;
-        let next = self.demand.ladder.get(at + 1)?;
+        let here = self.ladder.get(at)?;
+        let next = self.ladder.get(at + 1)?;
         let enough = if floor {
             self.demand.min_height
         } else {
@@ -302,7 +309,7 @@ impl<'a> Climber<'a> {
             return None;
         }
         let more = next.bps.saturating_sub(self.cost);
-        let stands = self.stands().is_some_and(|stands| stands > at);
+        let stands = self.stands.is_some_and(|stands| stands > at);
         let (asked, budget) = if stands {
             (used + more, budget.now)
         } else {
@@ -318,28 +325,22 @@ impl<'a> Climber<'a> {
         Some(more)
     }
 
-    /// The rung that the slot carries now.
-    fn stands(&self) -> Option<usize> {
-        let mut ladder = self.demand.ladder.iter();
-        ladder.position(|rung| Some(rung.layer) == self.demand.current)
-    }
-
     fn grant(&self) -> Grant {
-        match self.at.and_then(|at| self.demand.ladder.get(at)) {
+        match self.at.and_then(|at| self.ladder.get(at)) {
             Some(rung) => Grant::Layer(rung.layer),
-            None if self.demand.ladder.is_empty() => Grant::Nothing,
+            None if self.ladder.is_empty() => Grant::Nothing,
             None => Grant::NoBandwidth,
         }
     }
 
     fn wanted(&self) -> u64 {
-        let rung = self.demand.ladder.get(self.best());
+        let rung = self.ladder.get(self.best());
         rung.map_or(0, |rung| rung.bps)
     }
 
     /// The best rung of the smallest picture that fills the tile, or of the largest.
     fn best(&self) -> usize {
-        let ladder = &self.demand.ladder;
+        let ladder = self.ladder;
         let last = ladder.len().saturating_sub(1);
         let filling = ladder
             .iter()

@@ -38,7 +38,7 @@ impl Step {
 #[derive(Debug, Default)]
 pub(crate) struct Ladder {
     made: Option<Instant>,
-    rungs: Vec<Rung>,
+    rungs: Arc<Vec<Rung>>,
 }
 
 impl Ladder {
@@ -50,11 +50,11 @@ impl Ladder {
 
 impl Track {
     /// The ladder at this time: made once for all who ask in one turn.
-    pub(crate) fn ladder(&mut self, now: Instant) -> &[Rung] {
+    pub(crate) fn ladder(&mut self, now: Instant) -> &Arc<Vec<Rung>> {
         if self.ladder.made != Some(now) {
             self.ladder = Ladder {
                 made: Some(now),
-                rungs: self.make_ladder(now),
+                rungs: Arc::new(self.make_ladder(now)),
             };
         }
         &self.ladder.rungs
@@ -121,15 +121,21 @@ impl Track {
     /// that it has unless another takes clearly less.
     pub(crate) fn keep_codecs(
         &self,
-        ladder: &mut Vec<Rung>,
+        ladder: &mut Arc<Vec<Rung>>,
         current: Option<Target>,
         mut decodes: impl FnMut(&Arc<CodecSpec>) -> bool,
     ) {
-        let spec = |target: Target| self.layers.get(target.layer)?.codec.as_ref();
+        let spec = |rung: &Rung| self.layers.get(rung.layer.layer)?.codec.as_ref();
         // What has sent nothing yet may be of any codec.
-        ladder.retain(|rung| spec(rung.layer).is_none_or(&mut decodes));
-        let codec = |rung: &Rung| spec(rung.layer).map(|spec| spec.codec);
-        if ladder.iter().map(codec).is_sorted_by(|a, b| a == b) {
+        let mut readable = |rung: &Rung| spec(rung).is_none_or(&mut decodes);
+        if !one_of_each_stream(ladder).all(&mut readable) {
+            Arc::make_mut(ladder).retain(readable);
+        }
+        let codec = |rung: &Rung| spec(rung).map(|spec| spec.codec);
+        if one_of_each_stream(ladder)
+            .map(codec)
+            .is_sorted_by(|a, b| a == b)
+        {
             return;
         }
         let carried = ladder
@@ -149,12 +155,13 @@ impl Track {
             .flat_map(|(same, kept)| same.iter().filter(move |rung| codec(rung) == kept))
             .copied()
             .collect();
-        *ladder = kept;
+        *ladder = Arc::new(kept);
     }
 
     /// Leaves what a receiver has chosen. A choice of which there is nothing to be had leaves the ladder as it is: another
     /// picture is better than none.
-    pub(crate) fn restrict(&self, ladder: &mut Vec<Rung>, choice: &LayerChoice) {
+    pub(crate) fn restrict(&self, ladder: &mut Arc<Vec<Rung>>, choice: &LayerChoice) {
+        let ladder = Arc::make_mut(ladder);
         let layer = |rung: &Rung| self.layers.get(rung.layer.layer);
         let size = |rung: &Rung| {
             let known = layer(rung).and_then(|layer| layer.size_of(rung.layer.point));
@@ -186,15 +193,15 @@ impl Track {
     }
 
     /// Leaves out the temporal layers that have more frames a second than are enough.
-    pub(crate) fn limit_frames(&self, ladder: &mut Vec<Rung>, fps: u32) {
+    pub(crate) fn limit_frames(&self, ladder: &mut Arc<Vec<Rung>>, fps: u32) {
         let most = |layer: &Layer, point| layer.enough_frames(point, fps);
-        slow_down(ladder, most, &self.layers);
+        slow_down(Arc::make_mut(ladder), most, &self.layers);
     }
 
     /// Layers as receivers may choose them, from the smallest to the largest. Rates are rounded, so that they are news only
     /// when they have changed by much.
     pub(crate) fn available(&mut self, now: Instant) -> Vec<LayerAvailable> {
-        let ladder = self.ladder(now).to_vec();
+        let ladder = self.ladder(now).clone();
         let named = pictures(&ladder).filter_map(|rung| {
             let layer = self.layers.get(rung.layer.layer)?;
             let (width, height) = layer.size_of(rung.layer.point).unwrap_or((0, 0));
@@ -252,6 +259,12 @@ impl Track {
             height = step.height / 2;
         }
     }
+}
+
+/// Rungs that stand for all of the same stream beside them: what depends on the stream alone is asked of these.
+fn one_of_each_stream(ladder: &[Rung]) -> impl Iterator<Item = &Rung> {
+    let same = |a: &Rung, b: &Rung| a.layer.layer == b.layer.layer;
+    ladder.chunk_by(same).filter_map(<[Rung]>::first)
 }
 
 /// The best rung of each picture, smallest picture first.

@@ -11,12 +11,12 @@ fn rung(layer: usize, height: u32, bps: u64) -> Rung {
     }
 }
 
-fn ladder() -> Vec<Rung> {
-    vec![
+fn ladder() -> Arc<Vec<Rung>> {
+    Arc::new(vec![
         rung(0, 180, 150_000),
         rung(1, 360, 500_000),
         rung(2, 720, 1_500_000),
-    ]
+    ])
 }
 
 fn tile(height: u32, priority: u8) -> Demand {
@@ -41,10 +41,10 @@ fn shown(layer: usize, priority: u8) -> Demand {
 /// A shared screen that has just begun: a single layer of which nothing is known.
 fn new_screen() -> Demand {
     Demand {
-        ladder: vec![Rung {
+        ladder: Arc::new(vec![Rung {
             guessed: true,
             ..rung(0, 1_080, 3_000_000)
-        }],
+        }]),
         min_height: 1_080,
         ..tile(1_080, 128)
     }
@@ -249,7 +249,7 @@ prop_compose! {
         });
         let current = current.map(|at| place(at, simulcast));
         let paused = paused.filter(|_| current.is_none());
-        Demand { ladder: rungs.collect(), height, min_height, priority, current, paused }
+        Demand { ladder: Arc::new(rungs.collect()), height, min_height, priority, current, paused }
     }
 }
 
@@ -257,7 +257,7 @@ prop_compose! {
     /// Of which it may be that nothing has been measured yet.
     fn any_new_demand()(demand in any_demand(), guessed: bool) -> Demand {
         let ladder = demand.ladder.iter().map(|rung| Rung { guessed, ..*rung });
-        Demand { ladder: ladder.collect(), ..demand }
+        Demand { ladder: Arc::new(ladder.collect()), ..demand }
     }
 }
 
@@ -370,7 +370,7 @@ proptest! {
         }
         let before = allocate(&demands, steady(budget)).grants;
         let mut screen = new_screen();
-        screen.ladder[0].bps = guess;
+        Arc::make_mut(&mut screen.ladder)[0].bps = guess;
         screen.priority = 0;
         demands.push(screen);
         let after = allocate(&demands, steady(budget)).grants;

@@ -150,7 +150,7 @@ impl Shard {
             } else if source.tile.height == 0 {
                 found.hidden.push((index, Why::NotVisible));
             } else {
-                let mut ladder = track.ladder(now).to_vec();
+                let mut ladder = track.ladder(now).clone();
                 let (tile, current) = (source.tile, source.standing());
                 let smallest = ladder.first().map(|rung| rung.layer.layer);
                 track.keep_codecs(&mut ladder, current, |codec| {
