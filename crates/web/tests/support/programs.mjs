@@ -4,6 +4,7 @@
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 
 const AIORTC = fileURLToPath(new URL('aiortc_client.py', import.meta.url));
@@ -21,9 +22,8 @@ export class Program {
   /** @param {string} command @param {string[]} options */
   constructor(command, options) {
     this.#child = spawn(command, options, { stdio: ['ignore', 'pipe', 'pipe'] });
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      stream.setEncoding('utf8');
-      stream.on('data', (/** @type {string} */ text) => this.lines.push(...text.split('\n').filter(Boolean)));
+    for (const input of [this.#child.stdout, this.#child.stderr]) {
+      createInterface({ input }).on('line', (line) => line && this.lines.push(line));
     }
   }
 
@@ -36,10 +36,10 @@ export class Program {
     this.#child.kill('SIGKILL');
   }
 
-  /** Asks it to leave as a person would, and waits until it has. */
+  /** Asks it to leave as a person would, and waits until it has, and all that it said is read. */
   async stop() {
     if (this.exitCode !== null || this.#child.signalCode !== null) return;
-    const exited = once(this.#child, 'exit');
+    const exited = once(this.#child, 'close');
     this.#child.kill('SIGINT');
     const patience = setTimeout(() => this.#child.kill('SIGKILL'), 5_000);
     await exited;
