@@ -95,13 +95,20 @@ impl Pacer {
         true
     }
 
-    /// Drops what waits in a slot before a keyframe, where that has waited for long; how many packets.
+    /// Drops what waits in a slot before a keyframe, where that has waited for long and is most of what waits; how many
+    /// packets.
     pub(crate) fn give_up(&mut self, now: Instant, slot: usize) -> u64 {
-        let mut waiting = self.opening.iter().chain(&self.media);
-        let oldest = waiting.find(|outgoing| outgoing.slot == slot);
-        let is_stale = oldest
+        let media = self.opening.iter().chain(&self.media);
+        let mut waiting = media.filter(|outgoing| outgoing.slot == slot).peekable();
+        let is_stale = waiting
+            .peek()
             .is_some_and(|oldest| now.saturating_duration_since(oldest.packet.arrived) > STALE);
-        if is_stale { self.drop_slot(slot) } else { 0 }
+        // Behind what others wait for, the keyframe would come hardly sooner, and the picture stand still until then.
+        if is_stale && waiting.map(Outgoing::bytes).sum::<usize>() * 2 > self.queued_bytes {
+            self.drop_slot(slot)
+        } else {
+            0
+        }
     }
 
     /// Drops what waits in a slot; how many packets.
@@ -119,6 +126,12 @@ impl Pacer {
             });
         }
         dropped
+    }
+
+    /// What leaves next has waited for long.
+    pub(crate) fn is_behind(&self, now: Instant) -> bool {
+        let mut oldest = self.opening.front().into_iter().chain(self.media.front());
+        oldest.any(|next| now.saturating_duration_since(next.packet.arrived) > STALE)
     }
 
     pub(crate) fn is_empty(&self) -> bool {

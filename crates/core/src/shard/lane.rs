@@ -131,7 +131,8 @@ impl Shard {
         }
     }
 
-    /// Takes over what the lane has found out about the bandwidth.
+    /// Takes over what the lane has found out about the bandwidth. What is good news once the pictures that wait are through:
+    /// a larger one would come behind them, or in their place.
     fn take_estimate(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -141,7 +142,9 @@ impl Shard {
             (Some(before), Some(after)) => before.abs_diff(after) * ESTIMATE_STEP > before,
             (before, after) => before != after,
         };
-        if moved && !peer.lane.is_experimenting() {
+        let rises = estimate > before.or(Some(peer.downlink.used_bps));
+        let waits = peer.lane.is_experimenting() || rises && peer.lane.is_behind(now);
+        if moved && !waits {
             if let (Some(before), Some(after)) = (before, estimate) {
                 peer.troughs.note(now, before, after);
             }

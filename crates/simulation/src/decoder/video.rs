@@ -71,6 +71,10 @@ const CLOCK_RATE: u32 = 90_000;
 const TOLERANCE: Duration = Duration::from_micros(16_700 + 2_000);
 /// So much newer may be what was sent before a keyframe that had to be repaired.
 const OVERTAKEN_MAX: Duration = Duration::from_millis(150);
+/// A browser's first sender report of a layer comes within a second. Until then nothing but arrivals tells how far two layers are
+/// apart, which differ by what its pacer holds back of the first keyframes.
+const UNREPORTED_FRAMES: u32 = 30;
+const UNREPORTED_MAX: Duration = Duration::from_millis(150);
 
 impl Default for VideoDecoder {
     fn default() -> Self {
@@ -309,6 +313,9 @@ impl VideoDecoder {
             } else {
                 Duration::ZERO
             };
+        }
+        if switched && before.tag.frame.min(frame.tag.frame) < UNREPORTED_FRAMES {
+            tolerance += UNREPORTED_MAX;
         }
         check_timestamp(
             &mut self.verdict,
