@@ -64,6 +64,8 @@ pub struct BrowserConfig {
     pub red: bool,
     /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
     pub timing: bool,
+    /// Size of the keyframes of each of its streams; `None`: some times the average frame.
+    pub keyframe_bytes: Option<usize>,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -87,6 +89,7 @@ impl Default for BrowserConfig {
             encoding_time: (Duration::ZERO, Duration::ZERO),
             red: false,
             timing: false,
+            keyframe_bytes: None,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -108,6 +111,7 @@ impl BrowserConfig {
             descriptors: self.sends_descriptors(codec),
             allocations: self.allocations,
             opaque: self.opaque,
+            keyframe_bytes: self.keyframe_bytes,
             ..simulcast
         }
     }
