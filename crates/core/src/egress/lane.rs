@@ -24,6 +24,7 @@ use super::redundancy::{Redundancy, Sound};
 use super::rtcp::Replay;
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
+use super::unheard::Unheard;
 use super::wallclock::Wallclock;
 use crate::Outbox;
 use crate::crypto::Keying;
@@ -147,6 +148,7 @@ impl Lane {
                         first_picture: None,
                         newest_keyframe: None,
                         begun_keyframe: None,
+                        unheard: Unheard::default(),
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -452,6 +454,9 @@ impl Lane {
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
         };
+        if let (Content::Media, Some(transport_seq)) = (content, hop.transport_seq) {
+            stream.note_sent(transport_seq, fields.seq);
+        }
         self.pacer.sent(now, wire_bytes, rate);
         outbox.write(route.source, route.destination, |bytes| {
             let start = bytes.len();

@@ -8,6 +8,7 @@ use str0m::media::Mid;
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
 use super::redundancy::Sound;
+use super::unheard::{self, Unheard};
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
 
@@ -33,6 +34,7 @@ pub(super) struct Stream {
     /// The newest keyframe, and the newest of which something has left.
     pub(super) newest_keyframe: Option<Keyframe>,
     pub(super) begun_keyframe: Option<Keyframe>,
+    pub(super) unheard: Unheard,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -96,6 +98,13 @@ impl Stream {
         }
         self.newest_keyframe
             .is_some_and(|newest| newest.holds(packet, rewritten))
+    }
+
+    /// Notes under which number of the transport a packet leaves, where it could be sent again.
+    pub(super) fn note_sent(&mut self, transport_seq: u16, seq: u16) {
+        if self.rtx.is_some() {
+            self.unheard.note(unheard::Sent { transport_seq, seq });
+        }
     }
 
     /// Notes which keyframe leaves.
