@@ -213,6 +213,14 @@ impl Peer {
         }
     }
 
+    /// Gives up what a slot still has to send: it goes on with a keyframe.
+    pub(crate) fn halt(&mut self, index: usize) {
+        self.lane.give_up(index);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.halt();
+        }
+    }
+
     /// Takes a stream out again that was told apart by its payload type.
     pub(crate) fn forget_expected(&mut self, ssrc: Ssrc) {
         if let Some(at) = self.expected.iter().position(|known| *known == ssrc) {

@@ -1,5 +1,6 @@
 //! A browser with our page: one `Rtc` that makes the first offer, publishes and receives.
 
+mod early;
 mod media;
 mod negotiation;
 mod sender;
@@ -23,6 +24,7 @@ use crate::extension::extension;
 use crate::network::rtp_ssrc;
 use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
+use early::First;
 use media::Publication;
 use negotiation::Mids;
 use sender::Sender;
@@ -64,6 +66,8 @@ pub struct BrowserConfig {
     pub red: bool,
     /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
     pub timing: bool,
+    /// Size of the keyframes of each of its streams; `None`: some times the average frame.
+    pub keyframe_bytes: Option<usize>,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -87,6 +91,7 @@ impl Default for BrowserConfig {
             encoding_time: (Duration::ZERO, Duration::ZERO),
             red: false,
             timing: false,
+            keyframe_bytes: None,
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -108,6 +113,7 @@ impl BrowserConfig {
             descriptors: self.sends_descriptors(codec),
             allocations: self.allocations,
             opaque: self.opaque,
+            keyframe_bytes: self.keyframe_bytes,
             ..simulcast
         }
     }
@@ -135,6 +141,7 @@ pub struct Browser {
     publications: BTreeMap<Mid, Publication>,
     pub video: BTreeMap<Mid, VideoDecoder>,
     pub audio: BTreeMap<Mid, AudioDecoder>,
+    firsts: Vec<First>,
     /// Audio packets that came in RED.
     pub red_packets: u64,
     /// Video packets that came with a capture time and a playout delay, and those of them where one is not what its
@@ -183,7 +190,7 @@ impl Browser {
             .enable_vp9(offers(Codec::Vp9))
             .enable_av1(offers(Codec::Av1))
             .set_extension_map(extensions(&config))
-            .enable_raw_packets(config.adaptive)
+            .enable_raw_packets(true)
             .set_crypto_provider(Identity::repeatable_client())
             .set_stats_interval(None);
         builder.set_max_stun_rto(CHECK_INTERVAL);
@@ -205,6 +212,7 @@ impl Browser {
             publications: BTreeMap::new(),
             video: BTreeMap::new(),
             audio: BTreeMap::new(),
+            firsts: Vec::new(),
             red_packets: 0,
             timed_packets: 0,
             mistimed_packets: 0,

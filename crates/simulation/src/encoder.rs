@@ -64,6 +64,8 @@ pub struct Encoding {
     pub allocations: bool,
     /// Encrypts payloads from end to end.
     pub opaque: bool,
+    /// Size of each stream's keyframes; `None`: some times the average frame.
+    pub keyframe_bytes: Option<usize>,
 }
 
 impl Encoding {
@@ -80,6 +82,7 @@ impl Encoding {
             descriptors: false,
             allocations: false,
             opaque: false,
+            keyframe_bytes: None,
         }
     }
 

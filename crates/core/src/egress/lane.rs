@@ -3,6 +3,7 @@
 //! The media engine negotiates and keys the connection; the lane takes over the slots' SSRCs from it. A packet
 //! is written once: header from the slot's template, payload, tag, straight into the outbox.
 
+mod outdated;
 mod reports;
 
 use std::collections::VecDeque;
@@ -18,11 +19,12 @@ use str0m::rtp::Ssrc;
 use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
-use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
+use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
 use super::redundancy::{Redundancy, Sound};
 use super::rtcp::Replay;
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
+use super::unheard::Unheard;
 use super::wallclock::Wallclock;
 use crate::Outbox;
 use crate::crypto::Keying;
@@ -144,6 +146,9 @@ impl Lane {
                         sound: None,
                         given_up_before: 0,
                         first_picture: None,
+                        newest_keyframe: None,
+                        begun_keyframe: None,
+                        unheard: Unheard::default(),
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -261,7 +266,10 @@ impl Lane {
         rewritten: Rewritten,
         outbox: &mut Outbox,
     ) {
-        let stream = stream_of(&mut self.streams, slot);
+        let mut stream = stream_of(&mut self.streams, slot);
+        let opening = stream
+            .as_mut()
+            .is_some_and(|stream| stream.opens(rewritten.timestamp));
         let outgoing = Outgoing {
             slot,
             payload_types,
@@ -269,37 +277,17 @@ impl Lane {
             rewritten,
             resend: false,
             kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
-            opening: stream.is_some_and(|stream| stream.opens(rewritten.timestamp)),
+            opening,
+            keyframe: stream.is_some_and(|stream| stream.is_of_keyframe(packet, &rewritten)),
         };
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
         if packet.starts_keyframe {
-            self.give_up_before(now, slot, outgoing.rewritten.seq);
+            self.give_up_before(now, &outgoing);
         }
         if at_once {
             self.send_counted(now, &outgoing, outbox);
         } else if !self.pacer.push(outgoing) {
             self.stats.dropped += 1;
-        }
-    }
-
-    /// A keyframe has come: what has been waiting for long shows an older picture, and only makes this one late.
-    /// Receivers go on with a keyframe whatever is missing before it.
-    fn give_up_before(&mut self, now: Instant, slot: usize, seq: u64) {
-        let dropped = self.pacer.give_up(now, slot);
-        self.stats.dropped += dropped;
-        if let Some(stream) = stream_of(&mut self.streams, slot)
-            && (dropped > 0 || stream.given_up_before == u64::MAX)
-        {
-            stream.given_up_before = seq;
-        }
-    }
-
-    /// A slot's picture is too large for the link and goes on with a keyframe of a smaller one: what waits or is missing
-    /// until then is given up.
-    pub(crate) fn give_up(&mut self, slot: usize) {
-        self.stats.dropped += self.pacer.drop_slot(slot);
-        if let Some(stream) = stream_of(&mut self.streams, slot) {
-            stream.given_up_before = u64::MAX;
         }
     }
 
@@ -322,7 +310,7 @@ impl Lane {
         let possible = payload_types.rtx.is_some()
             && stream.rtx.is_some()
             && self.repair_bytes >= bytes
-            && rewritten.seq >= stream.given_up_before;
+            && !stream.has_given_up(packet, &rewritten);
         if !possible {
             return;
         }
@@ -349,6 +337,7 @@ impl Lane {
                 resend: true,
                 kept: false,
                 opening: false,
+                keyframe: false,
             });
             self.stats.dropped += u64::from(!queued);
         }
@@ -380,11 +369,18 @@ impl Lane {
         self.pacer.is_empty() && self.pacer.may_burst(now)
     }
 
-    fn rate_bps(&self, probe: Option<Probe>) -> u64 {
-        match (probe, self.estimator.estimate_bps(), self.remb_bps) {
+    fn rate(&self, probe: Option<Probe>) -> Rate {
+        let known = self.estimator.estimate_bps();
+        let burst_bps = match (probe, known, self.remb_bps) {
             (Some(probe), ..) => probe.rate_bps,
             (None, None, Some(remb)) => remb * 2,
             _ => self.estimator.pacing_bps(),
+        };
+        // A probe finds out what the path carries beyond what is known.
+        let path_bps = known.filter(|_| probe.is_none());
+        Rate {
+            burst_bps,
+            path_bps,
         }
     }
 
@@ -433,7 +429,7 @@ impl Lane {
         outbox: &mut Outbox,
     ) -> bool {
         let probe = self.estimator.probe();
-        let rate_bps = self.rate_bps(probe);
+        let rate = self.rate(probe);
         let (Some(stream), Some(keys), Some(route)) = (
             stream_of(&mut self.streams, outgoing.slot),
             &self.keys,
@@ -463,7 +459,10 @@ impl Lane {
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
         };
-        self.pacer.sent(now, wire_bytes, rate_bps);
+        if let (Content::Media, Some(transport_seq)) = (content, hop.transport_seq) {
+            stream.note_sent(transport_seq, fields.seq);
+        }
+        self.pacer.sent(now, wire_bytes, rate);
         outbox.write(route.source, route.destination, |bytes| {
             let start = bytes.len();
             stream
@@ -500,6 +499,7 @@ impl Lane {
         }
         let earned = octets / REPAIR_SHARE;
         self.repair_bytes = (self.repair_bytes + earned).min(REPAIR_BYTES_MAX);
+        stream.note_begun(outgoing);
         let report = &mut stream.report;
         report.packets = report.packets.wrapping_add(1);
         report.octets = report

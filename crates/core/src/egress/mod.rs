@@ -13,6 +13,7 @@ mod rtcp;
 mod srtp;
 mod stream;
 mod twcc;
+mod unheard;
 mod uplink;
 mod wallclock;
 

@@ -131,7 +131,7 @@ impl Repeated {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use str0m::format::{Codec, CodecSpec, FormatParams};
     use str0m::media::Frequency;
     use str0m::rtp::{ExtensionValues, RedDecoder};
@@ -145,7 +145,7 @@ mod tests {
     const PLAIN: u8 = 111;
     const RED: u8 = 63;
 
-    fn outgoing(seq: u64, payload: &[u8], red: Option<Red>) -> Outgoing {
+    pub(in crate::egress) fn outgoing(seq: u64, payload: &[u8], red: Option<Red>) -> Outgoing {
         let arrived = Instant::now();
         let packet = Packet {
             layer: 0,
@@ -191,6 +191,7 @@ mod tests {
             resend: false,
             kept: false,
             opening: false,
+            keyframe: false,
         }
     }
 

@@ -8,6 +8,8 @@ use str0m::media::Mid;
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
 use super::redundancy::Sound;
+use super::unheard::{self, Unheard};
+use crate::publish::Packet;
 use crate::rewrite::Rewritten;
 
 /// One slot's outgoing streams.
@@ -29,6 +31,35 @@ pub(super) struct Stream {
     pub(super) given_up_before: u64,
     /// The timestamp of its first picture.
     pub(super) first_picture: Option<u32>,
+    /// The newest keyframe, and the newest of which something has left.
+    pub(super) newest_keyframe: Option<Keyframe>,
+    pub(super) begun_keyframe: Option<Keyframe>,
+    pub(super) unheard: Unheard,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keyframe {
+    layer: usize,
+    source: u32,
+    timestamp: u32,
+}
+
+impl Keyframe {
+    fn of(packet: &Packet, rewritten: &Rewritten) -> Self {
+        Self {
+            layer: packet.layer,
+            source: packet.stream,
+            timestamp: rewritten.timestamp,
+        }
+    }
+
+    pub(super) fn holds(&self, packet: &Packet, rewritten: &Rewritten) -> bool {
+        rewritten.timestamp == self.timestamp && self.is_of_layer(packet)
+    }
+
+    pub(super) fn is_of_layer(&self, packet: &Packet) -> bool {
+        (packet.layer, packet.stream) == (self.layer, self.source)
+    }
 }
 
 /// A packet that has been sent again.
@@ -58,6 +89,36 @@ impl Stream {
     /// Whether a packet is part of the first picture.
     pub(super) fn opens(&mut self, timestamp: u32) -> bool {
         *self.first_picture.get_or_insert(timestamp) == timestamp
+    }
+
+    /// Whether the packet that is next in order is part of a keyframe.
+    pub(super) fn is_of_keyframe(&mut self, packet: &Packet, rewritten: &Rewritten) -> bool {
+        if packet.starts_keyframe {
+            self.newest_keyframe = Some(Keyframe::of(packet, rewritten));
+        }
+        self.newest_keyframe
+            .is_some_and(|newest| newest.holds(packet, rewritten))
+    }
+
+    /// Notes under which number of the transport a packet leaves, where it could be sent again.
+    pub(super) fn note_sent(&mut self, transport_seq: u16, seq: u16) {
+        if self.rtx.is_some() {
+            self.unheard.note(unheard::Sent { transport_seq, seq });
+        }
+    }
+
+    /// Notes which keyframe leaves.
+    pub(super) fn note_begun(&mut self, outgoing: &Outgoing) {
+        if outgoing.packet.starts_keyframe {
+            self.begun_keyframe = Some(Keyframe::of(&outgoing.packet, &outgoing.rewritten));
+        }
+    }
+
+    /// Whether a packet that has left is not worth sending again.
+    pub(super) fn has_given_up(&self, packet: &Packet, rewritten: &Rewritten) -> bool {
+        let begun = self.begun_keyframe;
+        rewritten.seq < self.given_up_before
+            && begun.is_none_or(|begun| !begun.holds(packet, rewritten))
     }
 
     /// Notes that a packet is about to be sent again; how often it has been before. `None` where that has just been done: the

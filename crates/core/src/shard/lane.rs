@@ -52,6 +52,12 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
         };
+        let mut late = false;
+        while let Some(slot) = peer.lane.late(now) {
+            // It goes on with a keyframe.
+            peer.halt(slot);
+            late = true;
+        }
         let lane = &mut peer.lane;
         lane.pump(now, &mut self.outbox);
         let sent = lane.take_stats();
@@ -64,6 +70,9 @@ impl Shard {
         {
             peer.lane_scheduled = Some(at);
             self.timers.schedule(at, Timer::Lane(key));
+        }
+        if late {
+            self.mark_stale(key, |stale| stale.allocation = true);
         }
         self.take_estimate(now, key);
     }

@@ -100,7 +100,7 @@ impl Shard {
         if let (true, Budget::Bps { now: bps, .. }) = (queued, budget) {
             for index in too_large(&places, &demands, &allocation, bps) {
                 if !waits_in_vain(&self.tracks, &peer.slots, index) {
-                    halt(peer, index);
+                    peer.halt(index);
                 }
             }
         }
@@ -335,13 +335,6 @@ fn waits_in_vain(tracks: &Slab<Track>, slots: &[Slot], index: usize) -> bool {
         layers.get(source.target?.layer)
     });
     layer.is_some_and(|layer| layer.keyframes.ignored)
-}
-
-fn halt(peer: &mut Peer, index: usize) {
-    if let Some(slot) = peer.slots.get_mut(index) {
-        slot.halt();
-        peer.lane.give_up(index);
-    }
 }
 
 fn aim(tracks: &Slab<Track>, slots: &mut [Slot], index: usize, target: Option<Target>, why: Why) {

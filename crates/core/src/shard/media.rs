@@ -113,11 +113,15 @@ impl Shard {
 
     /// A receiver has lost its picture.
     pub(super) fn on_lost_picture(&mut self, now: Instant, key: PeerKey, slot: usize) {
-        let source = self
-            .peers
-            .get(key)
-            .and_then(|peer| peer.slots.get(slot))
-            .and_then(|slot| slot.source.as_ref());
+        let Some(peer) = self.peers.get(key) else {
+            return;
+        };
+        // Another keyframe would only come behind that, or in its place.
+        if peer.lane.still_brings(now, slot) {
+            return;
+        }
+        let slot = peer.slots.get(slot);
+        let source = slot.and_then(|slot| slot.source.as_ref());
         if let Some((track, Some(current))) = source.map(|source| (source.track, source.current)) {
             self.want_lost_keyframe(now, track, current.layer);
         }

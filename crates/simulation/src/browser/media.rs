@@ -12,6 +12,7 @@ use str0m::rtp::rtcp::Rtcp;
 use str0m::rtp::{AbsCaptureTime, ExtensionValues, RawPacket, RedDecoder, RtpPacket, RtpWrite};
 
 use super::Browser;
+use super::early::First;
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 use crate::encoder::{AudioEncoder, EncodedPacket, Encoding, LayerSpec, VideoEncoder};
@@ -213,6 +214,9 @@ impl Browser {
 
     /// A packet has left, or a report has come.
     pub(super) fn note(&mut self, now: Duration, packet: RawPacket) {
+        if let RawPacket::RtpRx(header, bytes) = &packet {
+            self.receive_early(now, header, bytes);
+        }
         let params = self.rtc.codec_config().params();
         let is_repair = match &packet {
             RawPacket::RtpTx(header, _) => params
@@ -341,7 +345,17 @@ impl Browser {
             self.mistimed_packets += u64::from(!right);
         }
         match self.kind_of_slot(mid) {
-            Some(MediaKind::Video) => self.video.entry(mid).or_default().receive(received),
+            Some(MediaKind::Video) => {
+                if first {
+                    let sequence = received.sequence;
+                    self.firsts.push(First {
+                        mid,
+                        ssrc,
+                        sequence,
+                    });
+                }
+                self.video.entry(mid).or_default().receive(received);
+            }
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
             None => {}
         }
@@ -433,7 +447,7 @@ impl Browser {
         clippy::wildcard_enum_match_arm,
         reason = "other codecs are not offered"
     )]
-    fn codec_of(&self, pt: Pt) -> Option<Codec> {
+    pub(super) fn codec_of(&self, pt: Pt) -> Option<Codec> {
         let params = self.rtc.codec_config().find(|params| params.pt() == pt)?;
         match params.spec().codec {
             RtcCodec::Vp8 => Some(Codec::Vp8),

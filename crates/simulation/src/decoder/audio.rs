@@ -39,7 +39,7 @@ const REPLAY: Duration = Duration::from_millis(150);
 impl Default for AudioDecoder {
     fn default() -> Self {
         Self {
-            order: Order::new(PATIENCE),
+            order: Order::new(PATIENCE, |_| true),
             verdict: Verdict::default(),
             last: None,
             heard: Vec::new(),

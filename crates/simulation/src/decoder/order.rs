@@ -20,14 +20,17 @@ pub(super) struct Order {
     /// `None` until the first packet has been given out.
     next: Option<u64>,
     patience: Duration,
+    /// What the stream may begin with.
+    begins: fn(&Received) -> bool,
 }
 
 impl Order {
-    pub(super) fn new(patience: Duration) -> Self {
+    pub(super) fn new(patience: Duration, begins: fn(&Received) -> bool) -> Self {
         Self {
             waiting: BTreeMap::new(),
             next: None,
             patience,
+            begins,
         }
     }
 
@@ -41,8 +44,9 @@ impl Order {
     /// Whether all of these numbers wait, and something before them is missing.
     pub(super) fn holds_beyond_a_hole(&self, numbers: std::ops::RangeInclusive<u64>) -> bool {
         let (from, until) = (*numbers.start(), *numbers.end());
-        self.next.is_some_and(|next| next < from)
-            && self.waiting.first_key_value().map(|(first, _)| *first) != self.next
+        let first = self.waiting.first_key_value().map(|(first, _)| *first);
+        self.next.or(first).is_some_and(|next| next < from)
+            && first != self.next
             && self.waiting.range(numbers).count() as u64 == until - from + 1
     }
 
@@ -56,7 +60,7 @@ impl Order {
 
     pub(super) fn poll(&mut self, now: Duration) -> Option<Next> {
         let (&sequence, packet) = self.waiting.first_key_value()?;
-        let patience = if self.next.is_none() {
+        let patience = if self.next.is_none() && (self.begins)(packet) {
             START_PATIENCE
         } else {
             self.patience

@@ -79,7 +79,7 @@ const UNREPORTED_MAX: Duration = Duration::from_millis(150);
 impl Default for VideoDecoder {
     fn default() -> Self {
         Self {
-            order: Order::new(PATIENCE),
+            order: Order::new(PATIENCE, begins),
             verdict: Verdict::default(),
             current: None,
             last: None,
@@ -453,6 +453,11 @@ impl VideoDecoder {
             told_captured: packet.told_captured(CLOCK_RATE),
         });
     }
+}
+
+/// A frame buffer takes packets from before the first until a picture is whole (libwebrtc's `PacketBuffer`).
+fn begins(packet: &Received) -> bool {
+    parse(packet).is_none_or(|parsed| parsed.tag.is_keyframe() && parsed.tag.packet == 0)
 }
 
 fn parse(packet: &Received) -> Option<VideoPacket> {

@@ -312,6 +312,11 @@ impl VideoLayer {
             self.id_offset = (self.id_offset + 23) % 64;
             self.active.begin(mode);
         }
+        let bytes = match self.encoding.keyframe_bytes {
+            Some(bytes) if keyframe => bytes,
+            None if keyframe => bytes * KEYFRAME_FACTOR,
+            Some(_) | None => bytes,
+        };
         let planned = self.picture(keyframe);
         let frames = (self.frame..).take(planned.len()).collect();
         let mut packets = Vec::new();
@@ -320,7 +325,7 @@ impl VideoLayer {
                 self.tl0 = self.tl0.wrapping_add(1);
             }
             let share = usize::try_from(*share).unwrap_or_default();
-            let bytes = bytes * share / 100 * if keyframe { KEYFRAME_FACTOR } else { 1 };
+            let bytes = bytes * share / 100;
             let last = at + 1 == planned.len();
             packets.extend(self.packetize((source, layer), (*frame, last), captured, bytes));
             self.active.sent(frame.spatial, frame.temporal);

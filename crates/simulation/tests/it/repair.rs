@@ -7,7 +7,7 @@ use std::time::Duration;
 use madang_core::Source::{Camera, Microphone};
 use madang_core::limits::NACK_ATTEMPTS_MAX;
 use madang_simulation::Action::{
-    Downlink, Join, JoinWith, LoseUp, MuteAtServer, Talk, Tile, Unmute,
+    Downlink, Join, JoinWith, LoseUp, MuteAtServer, Publish, Talk, Tile, Unmute, Uplink,
 };
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
@@ -312,6 +312,52 @@ fn repairs(world: &mut World, lost: usize) -> usize {
     since
         .filter(|it| it.rtp.is_some_and(|(ssrc, _)| ssrc != media))
         .count()
+}
+
+#[test]
+fn the_first_packet_of_a_first_picture_is_sent_again_though_nobody_can_miss_it() {
+    let far = LinkConfig {
+        delay: ms(25),
+        ..LinkConfig::default()
+    };
+    let looks = Tile {
+        viewer: "anna",
+        publisher: "ben",
+        source: Camera,
+        size: (320, 180),
+    };
+    let comes = [
+        Join("anna"),
+        Downlink("anna", far.clone()),
+        Uplink("anna", far),
+        looks,
+    ];
+    Plan::new("the first packet to anna is lost")
+        .at(
+            0,
+            "ben shows himself",
+            [Join("ben"), Publish("ben", Camera)],
+        )
+        .at(2_000, "anna comes and looks at him", comes)
+        .run(SEEDS, |world| {
+            let ssrcs = loop {
+                world.run_until(world.now() + ms(1));
+                let ssrcs = world.seat_named("anna").browser.picture_ssrcs();
+                if !ssrcs.is_empty() {
+                    break ssrcs;
+                }
+            };
+            for ssrc in ssrcs {
+                let down = &mut world.seat_named("anna").down;
+                down.drop_next(ScriptedDrop { ssrc, count: 1 });
+            }
+            world.run_until(world.now() + ms(2_000));
+            let lost = world.seat("anna").down.taken();
+            let lost = lost.first().unwrap().0;
+            let first = world.frames("anna", "ben", Camera, ms(0))[0].at;
+            // A report, and a round trip.
+            assert!(first - lost < ms(200), "{:?} after the loss", first - lost);
+        });
 }
 
 #[test]

@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 use super::twcc::Feedback;
 use aimd::Aimd;
 use control::NARROW_LATE_US;
-use history::History;
+use history::{Fate, History};
 use loss::Loss;
 use probe::Prober;
 use trend::Trend;
@@ -238,6 +238,12 @@ impl Estimator {
             && self.aimd.decreased().is_none()
             && self.wanted > self.estimate()
             && (self.guess_ends).is_none_or(|ends| self.last_update < ends)
+    }
+
+    /// Whether the packet that was sent under this transport-wide number is known to have come.
+    pub(crate) fn has_arrived(&self, seq: u16) -> bool {
+        let sent = self.history.get(self.history.unwrap(seq));
+        sent.is_some_and(|sent| sent.fate == Fate::Arrived)
     }
 
     /// The rate has been lowered for a moment to find out where a little loss comes from: no reason to send something

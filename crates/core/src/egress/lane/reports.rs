@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use super::{Lane, stream_of};
 use crate::Outbox;
-use crate::egress::estimate::{BPS_MAX, BPS_MIN};
+use crate::egress::estimate::{BPS_MAX, BPS_MIN, Estimator};
 use crate::egress::pacer::Outgoing;
 use crate::egress::rtcp::{self, Message, SenderReport};
+use crate::egress::stream::Stream;
 use crate::egress::twcc::{self, Feedback};
 
 /// What a receiver has said, and a buffer to read it in. Reused.
@@ -70,6 +71,7 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
+                        miss_first(&mut self.streams, &self.estimator, &mut heard.missing);
                         self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
@@ -137,5 +139,21 @@ impl Lane {
             report.write(bytes, &stream.cname);
             keys.seal_rtcp(bytes, start, stream.ssrc, stream.report.srtcp_index)
         });
+    }
+}
+
+/// Finds the first packets of streams that have got lost: nobody asks for these.
+fn miss_first(
+    streams: &mut [Option<Stream>],
+    estimator: &Estimator,
+    missing: &mut Vec<(usize, u16)>,
+) {
+    for (slot, stream) in streams.iter_mut().enumerate() {
+        let Some(stream) = stream else {
+            continue;
+        };
+        let lost = stream.unheard.on_report(|seq| estimator.has_arrived(seq));
+        let room = MISSING_MAX.saturating_sub(missing.len());
+        missing.extend(lost.iter().map(|sent| (slot, sent.seq)).take(room));
     }
 }
