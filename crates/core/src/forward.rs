@@ -182,10 +182,13 @@ impl Slot {
     /// A switch happens on a keyframe of the target layer and on nothing else; until one comes, the
     /// layer before goes on. Layers arrive interleaved: where a frame of the layer before is half
     /// sent, the keyframe waits for the rest of it, so that no frame is torn.
+    ///
+    /// What is `late` is there to be caught up with: by the frames that others need, and no more.
     pub(crate) fn forward(
         &mut self,
         track: TrackKey,
         packet: &Arc<Packet>,
+        late: bool,
         emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten),
     ) {
         let Some(source) = self
@@ -197,7 +200,8 @@ impl Slot {
         };
         let target = source.target.filter(|target| target.layer == packet.layer);
         if source.current.is_some_and(|current| current.is_of(packet)) {
-            self.pass(target, packet, emit);
+            let slowed = |target: Target| if late { target.slowest() } else { target };
+            self.pass(target.map(slowed), packet, emit);
             if self.held.is_empty() || self.rewriter.amid_frame() {
                 return;
             }

@@ -126,6 +126,14 @@ impl Target {
         }
     }
 
+    /// The same picture with the fewest frames.
+    pub(crate) fn slowest(self) -> Self {
+        Self {
+            point: Point::new(self.point.spatial, 0),
+            ..self
+        }
+    }
+
     /// The two differ in frames per second at the most.
     pub(crate) fn shows_as_much_as(self, other: Self) -> bool {
         (self.layer, self.point.spatial) == (other.layer, other.point.spatial)

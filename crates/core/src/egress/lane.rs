@@ -197,11 +197,6 @@ impl Lane {
         self.estimator.set_demand(now, wanted_bps);
     }
 
-    /// Pictures have waited here for so long that a newer one would be worth more.
-    pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        self.pacer.is_behind(now)
-    }
-
     /// What leaves now waits on the way.
     pub(crate) fn is_queued(&self) -> bool {
         self.estimator.is_queued()

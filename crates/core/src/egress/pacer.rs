@@ -134,18 +134,17 @@ impl Pacer {
         true
     }
 
-    /// Drops what waits in a slot before a keyframe, where that has waited for long and is most of what waits, but for what
-    /// is to be kept; how many packets.
+    /// Drops what waits in a slot before a keyframe, where that has waited for long, but for what is to be kept; how many
+    /// packets.
     pub(crate) fn give_up(
         &mut self,
         now: Instant,
         slot: usize,
         keep: impl Fn(&Outgoing) -> bool,
     ) -> u64 {
-        let mut waiting = self.waiting(slot).peekable();
-        let is_stale = waiting.peek().is_some_and(|oldest| oldest.is_stale(now));
-        // Behind what others wait for, the keyframe would come hardly sooner, and the picture stand still until then.
-        if is_stale && waiting.map(Outgoing::bytes).sum::<usize>() * 2 > self.queued_bytes {
+        let oldest = self.waiting(slot).next();
+        let is_stale = oldest.is_some_and(|oldest| oldest.is_stale(now));
+        if is_stale {
             self.drop_slot(slot, keep)
         } else {
             0
@@ -168,12 +167,6 @@ impl Pacer {
             });
         }
         dropped
-    }
-
-    /// What leaves next has waited for long.
-    pub(crate) fn is_behind(&self, now: Instant) -> bool {
-        let mut oldest = self.opening.front().into_iter().chain(self.media.front());
-        oldest.any(|next| next.is_stale(now))
     }
 
     /// Media that waits in a slot.

@@ -1,7 +1,7 @@
 //! The way of packets out of the shard, through the lane of each peer: forwarding, feedback, timers.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Shard;
 use crate::egress::Heard;
@@ -12,6 +12,9 @@ use crate::timers::Timer;
 
 /// An estimate that moves by less than this share changes nobody's layer.
 const ESTIMATE_STEP: u64 = 50;
+/// What came so long ago has been kept for somebody who has no picture yet, or has waited for a keyframe to be found. Less would
+/// slow down who is but a few frames behind.
+const LATE: Duration = Duration::from_millis(100);
 
 impl Shard {
     /// Chooses, rewrites and writes all packets of the batch for one peer.
@@ -34,7 +37,8 @@ impl Shard {
             }
             let before = slot.carries();
             let mid = slot.mid;
-            slot.forward(*track, packet, &mut |formats, packet, rewritten| {
+            let late = now.saturating_duration_since(packet.arrived) > LATE;
+            slot.forward(*track, packet, late, &mut |formats, packet, rewritten| {
                 if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
                     lane.write(now, slot_index, pts, packet, rewritten, outbox);
                 }
@@ -140,8 +144,7 @@ impl Shard {
         }
     }
 
-    /// Takes over what the lane has found out about the bandwidth. What is good news once the pictures that wait are through:
-    /// a larger one would come behind them, or in their place.
+    /// Takes over what the lane has found out about the bandwidth.
     fn take_estimate(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else {
             return;
@@ -151,9 +154,7 @@ impl Shard {
             (Some(before), Some(after)) => before.abs_diff(after) * ESTIMATE_STEP > before,
             (before, after) => before != after,
         };
-        let rises = estimate > before.or(Some(peer.downlink.used_bps));
-        let waits = peer.lane.is_experimenting() || rises && peer.lane.is_behind(now);
-        if moved && !waits {
+        if moved && !peer.lane.is_experimenting() {
             if let (Some(before), Some(after)) = (before, estimate) {
                 peer.troughs.note(now, before, after);
             }
