@@ -4,7 +4,7 @@ use bytes::Bytes;
 use str0m::media::{Mid, Rid};
 
 use crate::sdp::{Offer, RemoteAnswer, RemoteCandidate};
-use crate::{LayerChoice, MediaKind, PeerId, RoomId, Source, TrackId, View};
+use crate::{Engine, LayerChoice, MediaKind, PeerId, RoomId, Source, TrackId, View};
 
 #[derive(Debug)]
 pub enum Command {
@@ -81,7 +81,8 @@ pub enum Command {
 pub struct Join {
     pub peer: PeerId,
     pub room: RoomId,
-    pub offer: Offer,
+    /// Made of its offer.
+    pub engine: Engine,
     /// Whether the peer may receive media.
     pub subscribe: bool,
 }

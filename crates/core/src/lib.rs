@@ -22,6 +22,7 @@ mod crypto;
 pub mod demux;
 mod dependency;
 mod egress;
+mod engine;
 mod event;
 mod evidence;
 mod explain;
@@ -58,6 +59,7 @@ pub use allocate::Downlink;
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
 pub use egress::{UplinkEstimator, UplinkProbe, Wallclock};
+pub use engine::{Engine, Engines};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, Format, LayerAvailable, LayerName, LayerWanted, Quality,
     QualityReason, SlotName, Slots, Trouble, VideoSlot, Why,

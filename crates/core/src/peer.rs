@@ -153,11 +153,16 @@ pub(crate) fn drive(
     outbox: &mut Outbox,
     events: &mut Vec<str0m::Event>,
 ) -> Driven {
-    let driven = catch_unwind(AssertUnwindSafe(|| {
+    let driven = guarded(|| {
         mutate(rtc);
         drain(rtc, now, outbox, events)
-    }));
+    });
     driven.unwrap_or(Driven::Panicked)
+}
+
+/// Calls str0m; `None` after a panic.
+pub(crate) fn guarded<T>(call: impl FnOnce() -> T) -> Option<T> {
+    catch_unwind(AssertUnwindSafe(call)).ok()
 }
 
 /// Lets str0m act on what has been changed: what is queued leaves only after a timeout.

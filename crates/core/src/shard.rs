@@ -26,6 +26,7 @@ use str0m::Rtc;
 use crate::audio::Levels;
 use crate::crypto::{self, Identity};
 use crate::egress::Heard;
+use crate::engine::Engines;
 use crate::limits::Limits;
 use crate::peer::{self, Driven, Peer};
 use crate::publish::{PeerKey, Track, TrackKey};
@@ -120,6 +121,7 @@ pub struct ShardStats {
 #[derive(Debug)]
 pub struct Shard {
     config: ShardConfig,
+    engines: Engines,
     random: fastrand::Rng,
     peers: Slab<Peer>,
     tracks: Slab<Track>,
@@ -189,6 +191,7 @@ impl Shard {
         let random = fastrand::Rng::with_seed(config.seed);
         let mailboxes = Mailboxes::new(config.workers);
         Self {
+            engines: Engines::new(&config),
             config,
             random,
             peers: Slab::new(),
@@ -211,6 +214,11 @@ impl Shard {
             lively_until: None,
             stats: ShardStats::default(),
         }
+    }
+
+    /// What makes engines for those who join here, or on another worker of the node.
+    pub fn engines(&self) -> &Engines {
+        &self.engines
     }
 
     /// Carries out a command. Commands about peers and tracks that are gone do nothing.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Instant, SystemTime};
 
-use madang_core::{Address, Command, Event, Identity, ShardConfig, Wallclock};
+use madang_core::{Address, Command, Engines, Event, Identity, ShardConfig, Wallclock};
 use tokio::runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -35,6 +35,8 @@ pub struct Control {
     /// Commands for each worker, by its number. A full queue pushes back. What is accepted before
     /// [`Driver::shutdown`] is carried out.
     pub commands: Vec<mpsc::Sender<Command>>,
+    /// Makes the engines of those who join, for all workers.
+    pub engines: Engines,
     /// Events of all workers; those of one peer are in order.
     pub events: mpsc::Receiver<Event>,
 }
@@ -118,7 +120,12 @@ impl Driver {
             commands.push(commands_in);
         }
         tracing::info!(bound = ?driver.bound, workers = config.workers, addresses = ?driver.addresses(), "UDP is up");
-        Ok((driver, Control { commands, events }))
+        let control = Control {
+            commands,
+            engines: Engines::new(&driver.shard_config(&config, 0, identity)),
+            events,
+        };
+        Ok((driver, control))
     }
 
     /// The UDP port of all sockets.

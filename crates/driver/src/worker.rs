@@ -342,7 +342,7 @@ impl Worker {
     }
 }
 
-/// SDP is read or written: 0.3 ms for an offer of Chromium, 1 ms for one with 64 slots.
+/// A peer gets its place, or an engine that works here is negotiated with again.
 fn takes_long(command: &Command) -> bool {
     matches!(
         command,

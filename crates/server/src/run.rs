@@ -80,7 +80,12 @@ async fn serve(settings: &Settings, metrics: Metrics) -> Result<ExitCode, StartE
         None => None,
     };
     let (driver, control) = Driver::start(wiring::driver(settings))?;
-    let hub = Hub::new(wiring::hub(settings), control.commands, control.events);
+    let hub = Hub::new(
+        wiring::hub(settings),
+        control.engines,
+        control.commands,
+        control.events,
+    );
     announce(settings, &server, operators.as_ref(), &driver)?;
 
     let alive = Arc::new(AtomicBool::new(true));

@@ -160,13 +160,14 @@ impl World {
         let peer = peer_of(seat);
         match request {
             Request::Join { sdp } => {
-                let offer = parse_offer(&sdp);
+                let engine = self.make_engine(seat, parse_offer(&sdp));
+                let engine = engine.unwrap_or_else(|error| panic!("{error}\n{sdp}"));
                 self.command(
                     seat,
                     Command::Join(Box::new(Join {
                         peer,
                         room: ROOM,
-                        offer,
+                        engine,
                         subscribe: true,
                     })),
                 );

@@ -5,8 +5,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
+use madang_core::sdp::{Offer, SdpError};
 use madang_core::{
-    Address, Command, Datagram, Downlink, Identity, Shard, ShardConfig, ShardStats, Wallclock,
+    Address, Command, Datagram, Downlink, Engine, Identity, Shard, ShardConfig, ShardStats,
+    Wallclock,
 };
 
 use crate::browser::{Browser, BrowserConfig};
@@ -524,6 +526,12 @@ impl World {
     }
 
     /// For the worker on which somebody is.
+    /// As the control plane does beside the shard.
+    pub(crate) fn make_engine(&mut self, seat: usize, offer: Offer) -> Result<Engine, SdpError> {
+        let now = self.start + self.now;
+        self.shard_of(seat).engines().accept(now, offer)
+    }
+
     pub(crate) fn command(&mut self, seat: usize, command: Command) {
         let now = self.start + self.now;
         self.shard_of(seat).handle_command(now, command);

@@ -2,12 +2,13 @@
 
 use std::time::Instant;
 
-use str0m::Rtc;
 use str0m::change::SdpPendingOffer;
 use str0m::media::{Direction, Mid};
+use str0m::{IceCreds, Rtc};
 
 use super::Shard;
-use super::negotiate::{add_slots, adopt, check_codecs, default_view, described, engine_failed};
+use super::negotiate::{add_slots, check_codecs, default_view, described};
+use crate::engine::{adopt, engine_failed};
 use crate::peer::{self, Peer};
 use crate::publish::PeerKey;
 use crate::sdp::{AnswerSdp, RemoteAnswer, SdpError, finish_answer};
@@ -25,8 +26,10 @@ impl Shard {
     }
 
     fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
-        let (mut rtc, ufrag) = self.engine(now, self.config.ice_lite);
-        let lane = self.lane(now);
+        let (ufrag, credentials) = self.take_credentials(IceCreds::new().pass);
+        let lite = self.config.ice_lite;
+        let mut rtc = self.engines.engine(now, lite, credentials);
+        let lane = self.engines.lane(now);
         let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
         let mut offered = None;
         let mut said = Vec::new();

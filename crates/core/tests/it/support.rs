@@ -73,11 +73,11 @@ pub(crate) fn join_room(
     room: RoomId,
     sdp: &str,
 ) -> Result<Answer, SdpError> {
-    let offer = Offer::parse(sdp)?;
+    let engine = shard.engines().accept(now, Offer::parse(sdp)?)?;
     let join = Join {
         peer: PeerId(peer),
         room,
-        offer,
+        engine,
         subscribe: true,
     };
     shard.handle_command(now, Command::Join(Box::new(join)));

@@ -84,10 +84,11 @@ impl Party {
             connected: false,
             forgery: None,
         });
+        let engine = self.control.engines.accept(Instant::now(), offer).unwrap();
         let join = Join {
             peer: peer(number),
             room: ROOM,
-            offer,
+            engine,
             subscribe: true,
         };
         self.command(number, Command::Join(Box::new(join)));

@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter};
@@ -129,6 +130,11 @@ impl Hub {
         socket: Socket,
     ) -> Result<Attached, Fault> {
         let may_receive = entrant.participant.grants.subscribe;
+        // Takes long: not under the lock, and not on the media thread.
+        let engine = entrant
+            .offer
+            .map(|offer| self.engines.accept(Instant::now(), offer));
+        let engine = engine.transpose()?;
         let (peer, worker, answered) = {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
@@ -148,11 +154,11 @@ impl Hub {
                 done,
             };
             state.joining.insert(peer, joining);
-            let enter = match entrant.offer {
-                Some(offer) => Command::Join(Box::new(madang_core::Join {
+            let enter = match engine {
+                Some(engine) => Command::Join(Box::new(madang_core::Join {
                     peer,
                     room,
-                    offer,
+                    engine,
                     // An administrator may allow it later.
                     subscribe: true,
                 })),

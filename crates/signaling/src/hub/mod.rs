@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
-use madang_core::{Command, Event, PeerId};
+use madang_core::{Command, Engines, Event, PeerId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::MissedTickBehavior;
@@ -126,6 +126,7 @@ pub struct Counts {
 #[derive(Debug)]
 pub struct Hub {
     config: HubConfig,
+    engines: Engines,
     workers: Vec<Worker>,
     /// Taken by [`Hub::run`].
     events: Mutex<Option<mpsc::Receiver<Event>>>,
@@ -156,9 +157,10 @@ pub(crate) struct Attached {
 }
 
 impl Hub {
-    /// `workers` are the bounded command queues of all media workers, `events` what they all say.
+    /// `engines` makes what joins on a worker; `workers` are the bounded command queues of all media workers, `events` what they all say.
     pub fn new(
         config: HubConfig,
+        engines: Engines,
         workers: Vec<mpsc::Sender<Command>>,
         events: mpsc::Receiver<Event>,
     ) -> Arc<Self> {
@@ -178,6 +180,7 @@ impl Hub {
             tokens: DefaultKeyedRateLimiter::keyed(requests),
             token_hash: RandomState::new(),
             config,
+            engines,
             workers: workers
                 .into_iter()
                 .map(|queue| Worker {

@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::{SinkExt, StreamExt};
 use madang_core::sdp::SdpError;
-use madang_core::{Answer, CloseReason, Command, Event, MediaKind, PeerId, SlotName, View};
+use madang_core::{
+    Answer, CloseReason, Command, Engines, Event, Identity, MediaKind, PeerId, ShardConfig,
+    SlotName, View, Wallclock,
+};
 use madang_signaling::{Auth, Hub, HubConfig, Key, Keys, router};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -64,6 +67,26 @@ pub(crate) fn config() -> HubConfig {
     config
 }
 
+/// Of a node that nobody can reach.
+fn engines() -> Engines {
+    Engines::new(&ShardConfig {
+        worker: 0,
+        workers: 1,
+        node: 0,
+        epoch: 1,
+        identity: Identity::generate().unwrap(),
+        addresses: Vec::new(),
+        ice_lite: false,
+        wallclock: Wallclock {
+            at: Instant::now(),
+            time: SystemTime::now(),
+        },
+        initial_bitrate_bps: 1_000_000,
+        limits: madang_core::limits::Limits::default(),
+        seed: 1,
+    })
+}
+
 impl Server {
     pub(crate) async fn start(config: HubConfig) -> Self {
         Self::start_with(config, 1).await
@@ -72,7 +95,7 @@ impl Server {
     pub(crate) async fn start_with(config: HubConfig, workers: usize) -> Self {
         let (queues, workers): (Vec<_>, Vec<_>) = (0..workers).map(|_| mpsc::channel(2)).unzip();
         let (events, event_queue) = mpsc::channel(2);
-        let hub = Hub::new(config, queues, event_queue);
+        let hub = Hub::new(config, engines(), queues, event_queue);
         tokio::spawn(Arc::clone(&hub).run());
 
         let engine = Arc::new(Mutex::new(Engine::default()));

@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use madang_core::sdp::{AnswerSdp, Offer};
-use madang_core::{Command, Datagram, Shard, demux};
+use madang_core::{Command, Datagram, Engine, Shard, demux};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -19,7 +19,9 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 pub(crate) enum Call<'a> {
     /// Beside the shard: the text of an offer is read.
     Read(&'a str, &'a mut Option<Offer>),
-    /// And that of an answer written.
+    /// The engine of somebody who joins with it is made.
+    Engine(Offer, &'a mut Option<Engine>),
+    /// And the text of an answer written.
     Write(&'a AnswerSdp, &'a mut String),
     Classify(&'a [u8]),
     Command(Command),
@@ -135,6 +137,7 @@ fn report(name: &str, units: u64, allocations: usize, typical: usize) {
 fn perform(shard: &mut Shard, now: Instant, call: Call<'_>) {
     match call {
         Call::Read(sdp, offer) => *offer = Offer::parse(black_box(sdp)).ok(),
+        Call::Engine(offer, engine) => *engine = shard.engines().accept(now, offer).ok(),
         Call::Write(sdp, text) => *text = black_box(sdp).to_string(),
         Call::Classify(datagram) => {
             black_box(demux::classify(black_box(datagram)));

@@ -85,10 +85,13 @@ impl Room {
             let mut offer = None;
             self.call(Call::Read(&sdp, &mut offer));
             let offer = offer.expect("browsers make good offers");
+            let mut engine = None;
+            self.call(Call::Engine(offer, &mut engine));
+            let engine = engine.expect("browsers make good offers");
             self.command(Command::Join(Box::new(Join {
                 peer: peer(seat),
                 room: RoomId(1),
-                offer,
+                engine,
                 subscribe: true,
             })));
             if let Some(candidate) = RemoteCandidate::parse(&candidate).expect("a good candidate") {
