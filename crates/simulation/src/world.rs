@@ -525,13 +525,13 @@ impl World {
         }
     }
 
-    /// For the worker on which somebody is.
-    /// As the control plane does beside the shard.
+    /// As the control plane does, beside the shard.
     pub(crate) fn make_engine(&mut self, seat: usize, offer: Offer) -> Result<Engine, SdpError> {
         let now = self.start + self.now;
         self.shard_of(seat).engines().accept(now, offer)
     }
 
+    /// For the worker on which somebody is.
     pub(crate) fn command(&mut self, seat: usize, command: Command) {
         let now = self.start + self.now;
         self.shard_of(seat).handle_command(now, command);

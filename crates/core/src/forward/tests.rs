@@ -84,7 +84,7 @@ fn aim(slot: &mut Slot, target: usize) {
 fn all(slot: &mut Slot, packet: &Arc<Packet>) -> Vec<Rewritten> {
     let mut sent = Vec::new();
     slot.forward(TRACK, packet, false, &mut |_, _, rewritten| {
-        sent.push(rewritten)
+        sent.push(rewritten);
     });
     sent
 }

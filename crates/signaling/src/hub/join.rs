@@ -130,12 +130,7 @@ impl Hub {
         socket: Socket,
     ) -> Result<Attached, Fault> {
         let may_receive = entrant.participant.grants.subscribe;
-        // Takes long: not under the lock, and not on the media thread.
-        let engine = entrant
-            .offer
-            .map(|offer| self.engines.accept(Instant::now(), offer));
-        let engine = engine.transpose()?;
-        let (peer, worker, answered) = {
+        let (peer, room, worker, answered) = {
             let (done, answered) = oneshot::channel();
             let mut state = self.state.lock();
             let limits = &self.config.limits;
@@ -154,32 +149,45 @@ impl Hub {
                 done,
             };
             state.joining.insert(peer, joining);
-            let enter = match engine {
-                Some(engine) => Command::Join(Box::new(madang_core::Join {
-                    peer,
-                    room,
-                    engine,
-                    // An administrator may allow it later.
-                    subscribe: true,
-                })),
-                None => Command::Invite { peer, room },
-            };
-            state.lines.push(worker, enter);
-            if !may_receive {
-                state.lines.push(worker, nothing(peer));
-            }
-            (peer, worker, answered)
+            (peer, room, worker, answered)
         };
-        self.wait_for_answer(peer, worker, answered).await
+        let abandon = Abandon { hub: self, peer };
+        let enter = self.enter(peer, room, entrant.offer)?;
+        {
+            let mut state = self.state.lock();
+            // Whoever has taken the join back meanwhile has told the worker.
+            if state.joining.contains_key(&peer) {
+                state.lines.push(worker, enter);
+                if !may_receive {
+                    state.lines.push(worker, nothing(peer));
+                }
+            }
+        }
+        self.wait_for_answer(abandon, worker, answered).await
+    }
+
+    /// Makes the command by which a peer gets its answer, or our offer. Its engine takes long: it is made for who has a place,
+    /// not under the lock, and not on the media thread.
+    fn enter(&self, peer: PeerId, room: RoomId, offer: Option<Offer>) -> Result<Command, Fault> {
+        let Some(offer) = offer else {
+            return Ok(Command::Invite { peer, room });
+        };
+        let engine = self.engines.accept(Instant::now(), offer)?;
+        Ok(Command::Join(Box::new(madang_core::Join {
+            peer,
+            room,
+            engine,
+            // An administrator may allow it later.
+            subscribe: true,
+        })))
     }
 
     async fn wait_for_answer(
         self: &Arc<Self>,
-        peer: PeerId,
+        abandon: Abandon<'_>,
         worker: usize,
         mut answered: oneshot::Receiver<Result<Attached, Fault>>,
     ) -> Result<Attached, Fault> {
-        let abandon = Abandon { hub: self, peer };
         let wait = async {
             self.flush(worker).await;
             (&mut answered).await

@@ -157,7 +157,8 @@ pub(crate) struct Attached {
 }
 
 impl Hub {
-    /// `engines` makes what joins on a worker; `workers` are the bounded command queues of all media workers, `events` what they all say.
+    /// `engines` makes the engines of those who join; `workers` are the bounded command queues of all media workers, `events`
+    /// what they all say.
     pub fn new(
         config: HubConfig,
         engines: Engines,
