@@ -257,9 +257,9 @@ impl Layer {
 
     /// Keeps a packet for those who miss it. `true` where a frame has ended that must be a keyframe, by what can be
     /// seen of an encrypted stream: it is taken for one from now on.
-    pub(crate) fn remember(&mut self, packet: &Arc<Packet>, encrypted: bool) -> bool {
+    pub(crate) fn remember(&mut self, packet: &Arc<Packet>, guessed: bool) -> bool {
         self.store.push(packet, self.keyframes.ignored);
-        if !encrypted || packet.descriptor.is_some() {
+        if !guessed || packet.descriptor.is_some() {
             return false;
         }
         let asked = self.keyframes.unanswered();

@@ -243,9 +243,10 @@ impl Track {
     /// Keeps a packet; `true` where it shows that the frame that ends with it is a keyframe.
     pub(crate) fn remember(&mut self, packet: &Arc<Packet>) -> bool {
         if !self.is_audio() {
-            let encrypted = self.spec.encrypted;
+            // A mirror's shard has seen too few frames to compare: its home tells.
+            let guessed = self.spec.encrypted && matches!(self.publisher, Publisher::Here(_));
             let layer = self.layers.get_mut(packet.layer);
-            return layer.is_some_and(|layer| layer.remember(packet, encrypted));
+            return layer.is_some_and(|layer| layer.remember(packet, guessed));
         }
         if self.recent.len() == RECENT_PACKETS {
             self.recent.pop_front();

@@ -282,7 +282,7 @@ impl Shard {
                 self.forward(now, key, &batch);
             }
             self.work.touched = touched;
-            self.remember(&batch, arrived);
+            self.remember(now, &batch, arrived);
             self.work.kept.clear();
             batch.clear();
             if self.work.batch.is_empty() {

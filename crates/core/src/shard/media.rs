@@ -358,13 +358,14 @@ impl Shard {
     }
 
     /// Keeps what came in for those who begin to listen, or miss some of it.
-    pub(super) fn remember(&mut self, batch: &[Arrived], arrived: usize) {
+    pub(super) fn remember(&mut self, now: Instant, batch: &[Arrived], arrived: usize) {
         for (track, packet) in batch.iter().take(arrived) {
             let Some(known) = self.tracks.get_mut(*track) else {
                 continue;
             };
             if known.remember(packet) {
                 self.work.found.push((*track, packet.layer));
+                self.relay_found(now, *track, packet.layer);
             }
         }
     }

@@ -289,6 +289,27 @@ impl Shard {
         }
     }
 
+    /// Sends others that want it a picture once more of which it has turned out that it begins with a keyframe: now its first
+    /// packet says so. Who has it already drops it.
+    pub(super) fn relay_found(&mut self, now: Instant, key: TrackKey, layer: usize) {
+        let Some(track) = self.tracks.get(key) else {
+            return;
+        };
+        let wanting = track.elsewhere.iter().filter(|e| e.wants(layer));
+        for elsewhere in wanting {
+            let found = track.layers.get(layer);
+            let picture = found.and_then(|layer| layer.store.picture(now));
+            for packet in picture.into_iter().flatten() {
+                let carried = Carried {
+                    track: track.spec.id,
+                    packet,
+                    kept: false,
+                };
+                self.mailboxes.send(elsewhere.worker, carried);
+            }
+        }
+    }
+
     /// Tells a mirror's home which layers the people here want, and how much of them they look at.
     pub(super) fn want_layers(&mut self, key: TrackKey, wanted: &[bool]) {
         let sized = |track: &Track| track.layers.iter().any(Layer::has_sizes);
