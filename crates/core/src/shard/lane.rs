@@ -25,6 +25,7 @@ impl Shard {
         let (slots, rtc, lane) = (&mut peer.slots, &peer.rtc, &mut peer.lane);
         let outbox = &mut self.outbox;
         let mut switched = false;
+        let late_before = now.checked_sub(LATE);
         for (slot_index, packet_index) in peer.pending.drain(..) {
             let (Some(slot), Some((track, packet))) =
                 (slots.get_mut(slot_index), batch.get(packet_index))
@@ -37,7 +38,7 @@ impl Shard {
             }
             let before = slot.carries();
             let mid = slot.mid;
-            let late = now.saturating_duration_since(packet.arrived) > LATE;
+            let late = late_before.is_some_and(|before| packet.arrived < before);
             slot.forward(*track, packet, late, &mut |formats, packet, rewritten| {
                 if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
                     lane.write(now, slot_index, pts, packet, rewritten, outbox);

@@ -319,6 +319,23 @@ stories!(
 );
 
 #[test]
+fn an_encrypted_camera_without_descriptors_is_seen_from_another_worker() {
+    let encrypts = BrowserConfig {
+        opaque: true,
+        descriptors: false,
+        ..simulcast(Codec::Vp8)
+    };
+    // With this seed people are on three workers.
+    start("ben encrypts what he shows", encrypts)
+        .at(200, "small", [tile("anna", "ben", (160, 90))])
+        .at(4_000, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(9_000, "the end", [Expect(Sees("anna", "ben", Camera))])
+        .run(&[2], |world| {
+            assert_eq!(size_shown(world, 7_000, 9_000), [2]);
+        });
+}
+
+#[test]
 fn an_encrypted_voice_is_heard() {
     let encrypts = BrowserConfig {
         opaque: true,
