@@ -455,7 +455,7 @@ impl Lane {
                 .then(|| self.wallclock.send_time(now)),
         };
         if let (Content::Media, Some(transport_seq)) = (content, hop.transport_seq) {
-            stream.note_sent(transport_seq, fields.seq);
+            stream.note_sent(now, transport_seq, fields.seq);
         }
         self.pacer.sent(now, wire_bytes, rate);
         outbox.write(route.source, route.destination, |bytes| {

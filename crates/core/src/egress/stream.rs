@@ -101,9 +101,10 @@ impl Stream {
     }
 
     /// Notes under which number of the transport a packet leaves, where it could be sent again.
-    pub(super) fn note_sent(&mut self, transport_seq: u16, seq: u16) {
+    pub(super) fn note_sent(&mut self, now: Instant, transport_seq: u16, seq: u16) {
         if self.rtx.is_some() {
-            self.unheard.note(unheard::Sent { transport_seq, seq });
+            let sent = unheard::Sent { transport_seq, seq };
+            self.unheard.note(now, sent);
         }
     }
 

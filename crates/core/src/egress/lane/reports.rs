@@ -71,7 +71,8 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
-                        miss_first(&mut self.streams, &self.estimator, &mut heard.missing);
+                        let streams = (&mut *self.streams, &self.estimator);
+                        miss_first(now, streams, &mut heard.missing);
                         self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
@@ -144,15 +145,17 @@ impl Lane {
 
 /// Finds the first packets of streams that have got lost: nobody asks for these.
 fn miss_first(
-    streams: &mut [Option<Stream>],
-    estimator: &Estimator,
+    now: Instant,
+    (streams, estimator): (&mut [Option<Stream>], &Estimator),
     missing: &mut Vec<(usize, u16)>,
 ) {
     for (slot, stream) in streams.iter_mut().enumerate() {
         let Some(stream) = stream else {
             continue;
         };
-        let lost = stream.unheard.on_report(|seq| estimator.has_arrived(seq));
+        let lost = stream
+            .unheard
+            .on_report(now, |seq| estimator.has_arrived(seq));
         let room = MISSING_MAX.saturating_sub(missing.len());
         missing.extend(lost.iter().map(|sent| (slot, sent.seq)).take(room));
     }
