@@ -27,11 +27,11 @@ export function withKey(key) {
 
 /** @param {{ key: number[] | null, path: string }} _ */
 function encryptEverything({ key, path }) {
-  // RED holds two frames in one payload, which the server would take apart.
-  const capabilities = RTCRtpReceiver.getCapabilities.bind(RTCRtpReceiver);
-  RTCRtpReceiver.getCapabilities = (kind) => {
-    const all = capabilities(kind);
-    return all && { ...all, codecs: all.codecs.filter(({ mimeType }) => mimeType !== 'audio/red') };
+  // A slot may receive RED: the server makes none of what is marked as encrypted. It would take RED apart that is sent.
+  const prefer = RTCRtpTransceiver.prototype.setCodecPreferences;
+  RTCRtpTransceiver.prototype.setCodecPreferences = function preferWithoutRed(codecs) {
+    const sends = this.direction === 'sendonly';
+    prefer.call(this, [...codecs].filter(({ mimeType }) => !sends || mimeType !== 'audio/red'));
   };
 
   const send = WebSocket.prototype.send;
