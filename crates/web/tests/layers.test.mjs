@@ -2,6 +2,7 @@
 import { before } from 'node:test';
 import { Call } from './support/call.mjs';
 import { COLOURS } from './support/media.mjs';
+import { receivesHeight, resizeTile, styleTile } from './support/tiles.mjs';
 import { eventually } from './support/wait.mjs';
 
 /** @typedef {import('./support/participant.mjs').Participant} Participant */
@@ -106,44 +107,14 @@ call.story('a tile that nobody can see receives nothing, the camera rests, and b
   const bea = await call.enter(viewers, 'Bea', { query: 'mic=0&cam=0' });
   await bea.seesPicture('Ada', 'red');
 
-  const tile = await bea.tile('Ada');
-  await bea.evaluate(setStyle, { selector: tile, style: 'display: none' });
+  await styleTile(bea, 'Ada', 'display: none');
   await eventually('the slot says why it is empty', () => bea.tileAttribute('Ada', 'data-why'), (why) => why === 'not_visible');
   await eventually('Bea receives no more frames', () => framesInASecond(bea), (frames) => frames === 0);
   await eventually('Ada sends no layer', () => heightsSent(ada), (heights) => heights.length === 0);
 
-  await bea.evaluate(setStyle, { selector: tile, style: '' });
+  await styleTile(bea, 'Ada', '');
   await bea.seesPicture('Ada', 'red');
 });
-
-/**
- * @param {Participant} viewer
- * @param {string} name whose tile
- * @param {number} width
- * @param {number} height
- */
-async function resizeTile(viewer, name, width, height) {
-  const selector = await viewer.tile(name);
-  const size = `width: ${width}px; height: ${height}px; min-width: 0; min-height: 0; flex: none; justify-self: start; align-self: start`;
-  await viewer.evaluate(setStyle, { selector, style: size });
-}
-
-/**
- * @param {Participant} viewer
- * @param {string} name whose picture
- * @param {number} height
- * @param {number} [seconds]
- */
-async function receivesHeight(viewer, name, height, seconds) {
-  await eventually(
-    `${viewer.name} receives ${name} with ${height} lines`,
-    async () => (await viewer.reception(name)).frameHeight,
-    // H.264 is made in even sizes.
-    (seen) => seen === height || seen === height - 1,
-    seconds,
-  );
-  await viewer.seesMovement(name);
-}
 
 /** @param {Participant} viewer */
 async function framesInASecond(viewer) {
@@ -161,13 +132,6 @@ function heightsSent(participant) {
 }
 
 // What follows runs inside the page: each function stands alone.
-
-/** @param {{ selector: string, style: string }} _ */
-function setStyle({ selector, style }) {
-  const found = /** @type {HTMLElement | null} */ (document.querySelector(selector));
-  if (!found) throw new Error(`no ${selector}`);
-  found.style.cssText = style;
-}
 
 async function framesDecodedInASecond() {
   const count = async () => {
