@@ -202,6 +202,24 @@ impl Mailboxes {
         }
     }
 
+    /// Sends all packets of a picture, where there is one.
+    pub(crate) fn send_picture(
+        &mut self,
+        worker: u8,
+        track: TrackId,
+        picture: Option<Vec<Arc<Packet>>>,
+        kept: bool,
+    ) {
+        for packet in picture.into_iter().flatten() {
+            let carried = Carried {
+                track,
+                packet,
+                kept,
+            };
+            self.send(worker, carried);
+        }
+    }
+
     /// The next thing for another shard: what is said of a track comes before its packets.
     pub(crate) fn poll(&mut self) -> Option<(u8, Relayed)> {
         self.0.iter_mut().zip(0..).find_map(|(mailbox, worker)| {

@@ -80,17 +80,8 @@ impl Shard {
         let after = *elsewhere;
         for (index, layer) in track.layers.iter().enumerate() {
             if after.wants(index) && !before.wants(index) {
-                for packet in layer.store.picture(now).into_iter().flatten() {
-                    let (track, kept) = (id, true);
-                    self.mailboxes.send(
-                        from,
-                        Carried {
-                            track,
-                            packet,
-                            kept,
-                        },
-                    );
-                }
+                let picture = layer.store.picture(now);
+                self.mailboxes.send_picture(from, id, picture, true);
             }
         }
         self.dynacast(now, key);
@@ -299,14 +290,8 @@ impl Shard {
         for elsewhere in wanting {
             let found = track.layers.get(layer);
             let picture = found.and_then(|layer| layer.store.picture(now));
-            for packet in picture.into_iter().flatten() {
-                let carried = Carried {
-                    track: track.spec.id,
-                    packet,
-                    kept: false,
-                };
-                self.mailboxes.send(elsewhere.worker, carried);
-            }
+            self.mailboxes
+                .send_picture(elsewhere.worker, track.spec.id, picture, false);
         }
     }
 

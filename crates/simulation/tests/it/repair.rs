@@ -7,12 +7,12 @@ use std::time::Duration;
 use madang_core::Source::{Camera, Microphone};
 use madang_core::limits::NACK_ATTEMPTS_MAX;
 use madang_simulation::Action::{
-    Downlink, Join, JoinWith, LoseUp, MuteAtServer, Publish, Talk, Tile, Unmute, Uplink,
+    Downlink, Join, JoinWith, LoseUp, MuteAtServer, Publish, Talk, Unmute, Uplink,
 };
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
-use crate::{SEEDS, anna_looks_at_ben, ms};
+use crate::{SEEDS, anna_looks_at_ben, ms, tile};
 
 /// The share of ben's sound that a listener could not play from `from` to `to`.
 fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
@@ -243,12 +243,7 @@ fn a_picture_that_is_lost_soon_after_a_keyframe_stands_for_little_longer_than_ha
         packets: 2,
         retransmissions: 1_000,
     };
-    let small = Tile {
-        viewer: "anna",
-        publisher: "ben",
-        source: Camera,
-        size: (160, 90),
-    };
+    let small = tile("anna", "ben", (160, 90));
     Plan::new("a publisher's smallest picture is lost for good")
         .at(0, "a call", [Join("ben"), Join("anna")])
         .at(6_000, "anna wants it small: a keyframe", [small])
@@ -320,17 +315,11 @@ fn the_first_packet_of_a_first_picture_is_sent_again_though_nobody_can_miss_it()
         delay: ms(25),
         ..LinkConfig::default()
     };
-    let looks = Tile {
-        viewer: "anna",
-        publisher: "ben",
-        source: Camera,
-        size: (320, 180),
-    };
     let comes = [
         Join("anna"),
         Downlink("anna", far.clone()),
         Uplink("anna", far),
-        looks,
+        tile("anna", "ben", (320, 180)),
     ];
     Plan::new("the first packet to anna is lost")
         .at(

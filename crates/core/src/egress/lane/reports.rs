@@ -71,8 +71,7 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
-                        let streams = (&mut *self.streams, &self.estimator);
-                        miss_first(now, streams, &mut heard.missing);
+                        miss_first(now, &mut self.streams, &self.estimator, &mut heard.missing);
                         self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
@@ -146,7 +145,8 @@ impl Lane {
 /// Finds the first packets of streams that have got lost: nobody asks for these.
 fn miss_first(
     now: Instant,
-    (streams, estimator): (&mut [Option<Stream>], &Estimator),
+    streams: &mut [Option<Stream>],
+    estimator: &Estimator,
     missing: &mut Vec<(usize, u16)>,
 ) {
     for (slot, stream) in streams.iter_mut().enumerate() {
