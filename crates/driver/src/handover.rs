@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use madang_core::Datagram;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::limits::{HANDOVER_BATCH_BYTES, HANDOVER_BATCHES_MAX, HANDOVER_BATCHES_PER_TURN};
 use crate::stats::IoStats;
@@ -160,10 +161,12 @@ impl Lane {
                 ));
                 stats.datagrams_handed_over += count;
             }
-            Err(_) => {
+            Err(TrySendError::Full(())) => {
                 self.pending.clear();
                 stats.datagrams_dropped_handover += count;
             }
+            // The worker has ended, as all do at a stop: nobody is there to miss them.
+            Err(TrySendError::Closed(())) => self.pending.clear(),
         }
     }
 }
@@ -252,6 +255,17 @@ mod tests {
             [b"later"],
             "what was dropped does not come back"
         );
+    }
+
+    #[test]
+    fn what_is_for_a_worker_that_has_ended_is_not_missed() {
+        let (inlet, outlet) = queue();
+        let mut handover = Handover::new(0, &[inlet]);
+        let mut stats = IoStats::default();
+        drop(outlet);
+        handover.push(0, &datagram(b"late"), &mut stats);
+        handover.flush(&mut stats);
+        assert_eq!(stats.datagrams_dropped_handover, 0);
     }
 
     #[test]
