@@ -2,13 +2,13 @@
 
 use madang_core::Source::Camera;
 use madang_simulation::Action::{
-    Downlink, Expect, Join, Rebind, RestartIce, SignallingBack, SignallingLost, Uplink,
+    Downlink, Expect, Join, Rebind, RestartIce, SignallingBack, SignallingLost, Talk, Uplink,
 };
-use madang_simulation::Expectation::Sees;
+use madang_simulation::Expectation::{Hears, Sees};
 use madang_simulation::Plan;
-use madang_simulation::network::LinkConfig;
+use madang_simulation::network::{LinkConfig, Passage};
 
-use crate::{SEEDS, all_see_all, ms};
+use crate::{SEEDS, all_see_all, ms, tile};
 
 #[test]
 fn a_publisher_loses_five_percent() {
@@ -119,6 +119,64 @@ fn media_goes_on_while_signalling_is_away() {
                 );
             }
         });
+}
+
+/// IP packets above this vanish.
+fn black_hole(mtu: usize) -> LinkConfig {
+    LinkConfig {
+        mtu: Some(mtu),
+        ..LinkConfig::default()
+    }
+}
+
+/// libwebrtc cuts pictures so that its packets and their repairs leave 16 bytes of the smallest path that IPv6 allows (RFC 8200
+/// section 5): 1,200 bytes of RTP, a tag of 16, and 48 of UDP and IP.
+#[test]
+fn packets_leave_hardly_larger_than_they_came() {
+    let plan = Plan::new("large pictures, of which some packets have to be sent again")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(0, "in full size", [tile("anna", "ben", (1_280, 720))])
+        .at(
+            1_000,
+            "anna's downlink gets bad",
+            [Downlink("anna", LinkConfig::loss(0.05))],
+        )
+        .at(10_000, "she sees", [Expect(Sees("anna", "ben", Camera))]);
+    for seed in SEEDS {
+        plan.play(*seed, &["anna", "ben"], |world| {
+            let largest = |log: &[Passage]| log.iter().map(|passage| passage.bytes).max().unwrap();
+            let came = largest(world.seat("ben").up.log());
+            let left = largest(world.seat("anna").down.log());
+            assert!(left <= came + 16, "{left} bytes of {came}");
+        });
+    }
+}
+
+#[test]
+fn a_path_that_swallows_large_packets_leaves_the_sound_alone() {
+    let hears = || [Expect(Hears("anna", "ben"))];
+    Plan::new("a route changes to one with a black hole, and back")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(1_000, "ben speaks", [Talk("ben", -20)])
+        .at(
+            4_000,
+            "large packets vanish",
+            [Downlink("anna", black_hole(600))],
+        )
+        .at(7_000, "she hears", hears())
+        .at(10_000, "she hears", hears())
+        .at(13_000, "she hears", hears())
+        .at(
+            13_000,
+            "they come again",
+            [Downlink("anna", LinkConfig::default())],
+        )
+        .at(
+            20_000,
+            "she sees him again",
+            [Expect(Sees("anna", "ben", Camera))],
+        )
+        .run(SEEDS, |_| {});
 }
 
 #[test]
