@@ -1,6 +1,5 @@
 //! What the receiver of an m-line has negotiated for each codec.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 use str0m::Rtc;
@@ -10,9 +9,14 @@ use str0m::media::Mid;
 use crate::codec;
 use crate::egress::PayloadTypes;
 
-/// Payload types by codec, as they have been looked up.
+/// Payload types by codec, as they have been looked up. Beside the slot, not behind a pointer: every packet of every subscriber
+/// asks.
 #[derive(Debug, Default)]
-pub(crate) struct Formats(VecDeque<(Arc<CodecSpec>, Option<PayloadTypes>)>);
+pub(crate) struct Formats {
+    known: [Option<(Arc<CodecSpec>, Option<PayloadTypes>)>; KEPT_MAX],
+    /// Where the next one that is looked up is kept.
+    next: usize,
+}
 
 /// Each layer of a track may be of another codec; no browser sends more than three.
 const KEPT_MAX: usize = 4;
@@ -25,15 +29,15 @@ impl Formats {
         rtc: &Rtc,
         mid: Mid,
     ) -> Option<PayloadTypes> {
-        let known = self.0.iter().find(|(known, _)| Arc::ptr_eq(known, codec));
-        if let Some((_, found)) = known {
+        let mut known = self.known.iter().flatten();
+        if let Some((_, found)) = known.find(|(known, _)| Arc::ptr_eq(known, codec)) {
             return *found;
         }
         let found = look_up(rtc, mid, codec);
-        if self.0.len() == KEPT_MAX {
-            self.0.pop_front();
+        if let Some(place) = self.known.get_mut(self.next) {
+            *place = Some((codec.clone(), found));
         }
-        self.0.push_back((codec.clone(), found));
+        self.next = (self.next + 1) % KEPT_MAX;
         found
     }
 }

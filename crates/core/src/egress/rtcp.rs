@@ -200,33 +200,64 @@ pub(crate) fn write_nack(out: &mut Vec<u8>, sender: u32, media: u32, missing: &[
 /// Which SRTCP packets of a receiver have been seen (RFC 3711 section 3.3.2). Receivers send under a few SSRCs.
 #[derive(Debug, Default)]
 pub(crate) struct Replay {
-    windows: Vec<(u32, u32, u64)>,
+    /// Of the SSRC that came last, and mostly comes again.
+    latest: Option<Window>,
+    /// Of the others, of which the first has been silent for longest.
+    others: Vec<Window>,
 }
 
-/// A receiver's RTCP comes under the SSRCs of what it sends itself, or one for each m-line. More than this many push out the oldest,
-/// so that one who makes them up gains a replay of its own packets and no memory of ours.
+#[derive(Debug)]
+struct Window {
+    ssrc: u32,
+    highest: u32,
+    /// A bit for each index up to the highest, which is the lowest bit.
+    seen: u64,
+}
+
+/// A receiver's RTCP comes under the SSRCs of what it sends itself, or one for each m-line. More than this many push out the one
+/// that has been silent for longest, so that one who makes them up gains a replay of its own packets and no memory of ours.
 const REPLAY_WINDOWS_MAX: usize = 128;
 
 impl Replay {
     /// True for a packet that has not been seen; it counts as seen from then on.
     pub(crate) fn is_new(&mut self, ssrc: u32, index: u32) -> bool {
-        let known = self.windows.iter_mut().find(|(known, ..)| *known == ssrc);
-        let Some((_, highest, seen)) = known else {
-            if self.windows.len() == REPLAY_WINDOWS_MAX {
-                self.windows.remove(0);
-            }
-            self.windows.push((ssrc, index, 1));
-            return true;
+        if let Some(latest) = self.latest.as_mut().filter(|latest| latest.ssrc == ssrc) {
+            return latest.is_new(index);
+        }
+        let known = self.others.iter().position(|other| other.ssrc == ssrc);
+        let mut window = match known {
+            Some(place) => self.others.remove(place),
+            None => Window::before(ssrc, index),
         };
-        if index > *highest {
-            let ahead = index - *highest;
-            *seen = seen.checked_shl(ahead).unwrap_or(0) | 1;
-            *highest = index;
+        let is_new = window.is_new(index);
+        self.others.extend(self.latest.replace(window));
+        if self.others.len() == REPLAY_WINDOWS_MAX {
+            self.others.remove(0);
+        }
+        is_new
+    }
+}
+
+impl Window {
+    /// Of an SSRC under which this index comes first.
+    fn before(ssrc: u32, index: u32) -> Self {
+        Self {
+            ssrc,
+            highest: index,
+            seen: 0,
+        }
+    }
+
+    fn is_new(&mut self, index: u32) -> bool {
+        if index > self.highest {
+            let ahead = index - self.highest;
+            self.seen = self.seen.checked_shl(ahead).unwrap_or(0) | 1;
+            self.highest = index;
             return true;
         }
-        let bit = 1u64.checked_shl(*highest - index).unwrap_or(0);
-        let new = bit != 0 && *seen & bit == 0;
-        *seen |= bit;
+        let bit = 1u64.checked_shl(self.highest - index).unwrap_or(0);
+        let new = bit != 0 && self.seen & bit == 0;
+        self.seen |= bit;
         new
     }
 }
@@ -404,6 +435,17 @@ mod tests {
         }
         assert!(!replay.is_new(1, 136), "older than the window");
         assert!(replay.is_new(2, 5), "another sender");
+        assert!(!replay.is_new(1, 200), "the first one is not forgotten");
+    }
+
+    #[test]
+    fn made_up_senders_take_no_more_memory() {
+        let mut replay = Replay::default();
+        for ssrc in 0..1_000 {
+            assert!(replay.is_new(ssrc, 1));
+        }
+        assert_eq!(replay.others.len(), REPLAY_WINDOWS_MAX - 1);
+        assert!(!replay.is_new(999, 1), "the newest one is known");
     }
 
     proptest! {

@@ -106,11 +106,33 @@ impl Call {
             if done(self) {
                 return;
             }
-            assert!(Instant::now() < end, "waited too long for {what}");
+            assert!(
+                Instant::now() < end,
+                "waited too long for {what}\n{}",
+                self.state()
+            );
             if self.rest {
                 std::thread::sleep(TURN);
             }
         }
+    }
+
+    /// What each client has got, for whoever has to find out why that is too little.
+    fn state(&self) -> String {
+        let all = 0..self.clients.len();
+        let of = |viewer| {
+            let others = all.clone().filter(move |other| *other != viewer);
+            let got = others.map(|other| {
+                let frames = self.shown(viewer, other, Source::Camera).count();
+                let sounds = self.heard(viewer, other).count();
+                format!(" {other}: {frames} frames, {sounds} sounds;")
+            });
+            let inbox = &self.clients[viewer].inbox;
+            let newest = &inbox[inbox.len().saturating_sub(3)..];
+            let got: String = got.collect();
+            format!("client {viewer} has of{got} the newest messages are {newest:?}\n")
+        };
+        all.clone().map(of).collect()
     }
 
     /// Waits until `viewer` has shown so many more frames of a source.

@@ -6,7 +6,7 @@ use madang_simulation::Action::{
 };
 use madang_simulation::Expectation::{Hears, Sees};
 use madang_simulation::Plan;
-use madang_simulation::network::{LinkConfig, Passage};
+use madang_simulation::network::{LinkConfig, Passage, Trace};
 
 use crate::{SEEDS, all_see_all, ms, tile};
 
@@ -240,4 +240,46 @@ fn an_address_that_changes_costs_a_moment() {
             "nobody is said to have lost the connection"
         );
     });
+}
+
+/// A radio that sleeps: what comes meanwhile waits, and all of it comes at once.
+fn sleepy(sleeps_ms: &[u64]) -> LinkConfig {
+    let (mut text, mut at) = (String::new(), 0);
+    for sleep in sleeps_ms {
+        text += &format!("{at} 0\n{} 50000\n", at + sleep);
+        at += sleep + 10;
+    }
+    text += &format!("{at} 0\n");
+    LinkConfig {
+        trace: Trace::parse(&text),
+        ..LinkConfig::default()
+    }
+}
+
+#[test]
+fn a_receiver_that_is_woken_now_and_then_keeps_its_pictures() {
+    // A beacon every 100 ms (IEEE 802.11), and a machine that is busy with something else.
+    for sleeps in [&[90][..], &[20, 70, 40, 110, 30, 60]] {
+        let bursts = sleepy(sleeps);
+        let come = [
+            Join("ben"),
+            Join("cleo"),
+            Join("anna"),
+            Uplink("anna", bursts.clone()),
+            Downlink("anna", bursts),
+        ];
+        Plan::new("anna's radio sleeps between beacons")
+            .at(0, "three start", come)
+            .at(
+                15_000,
+                "everybody is seen",
+                all_see_all(&["anna", "ben", "cleo"]),
+            )
+            .run(SEEDS, |world| {
+                for other in ["ben", "cleo"] {
+                    let freeze = world.longest_freeze("anna", other, Camera, ms(2_000));
+                    assert!(freeze < ms(150), "she saw {other} freeze for {freeze:?}");
+                }
+            });
+    }
 }
