@@ -1,6 +1,6 @@
 //! A video receiver: frames, references, timestamps, picture ids.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::descriptor::Descriptors;
@@ -14,8 +14,10 @@ use crate::payload::{
 /// A picture that could be decoded: the frame of its largest layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
-    /// When its last packet arrived.
+    /// When all of its packets had come, and all that it is predicted from: libwebrtc's frame buffer waits for nothing else.
     pub at: Duration,
+    /// When its turn came in the order of decoding: what is before it had come, or had been given up.
+    pub turn_at: Duration,
     /// When its first packet arrived.
     pub first_at: Duration,
     pub tag: Tag,
@@ -32,8 +34,8 @@ pub struct VideoDecoder {
     current: Option<Frame>,
     /// The last frame that began, complete or not.
     last: Option<Frame>,
-    /// Frames of the current source and layer that could be decoded since the last keyframe.
-    decoded: BTreeSet<u32>,
+    /// Frames of the current source and layer that could be decoded since the last keyframe, and when they could be.
+    decoded: BTreeMap<u32, Duration>,
     shown: Vec<Shown>,
     /// Something was lost since the last frame began.
     hole: bool,
@@ -57,6 +59,8 @@ struct Frame {
     vp9: Option<Vp9Descriptor>,
     timestamp: u32,
     first_at: Duration,
+    /// When the last of its packets came that have come.
+    came_at: Duration,
     next_packet: u16,
     damaged: bool,
     /// Whether its last packet had the marker bit, once it has come.
@@ -83,7 +87,7 @@ impl Default for VideoDecoder {
             verdict: Verdict::default(),
             current: None,
             last: None,
-            decoded: BTreeSet::new(),
+            decoded: BTreeMap::new(),
             shown: Vec::new(),
             // What was before the first packet is unknown.
             hole: true,
@@ -126,7 +130,7 @@ impl VideoDecoder {
     pub fn advance(&mut self, now: Duration) {
         while let Some(next) = self.order.poll(now) {
             match next {
-                Next::Packet(packet) => self.accept(&packet),
+                Next::Packet(packet) => self.accept(now, &packet),
                 Next::Lost(count) => self.lose(count),
             }
         }
@@ -172,7 +176,7 @@ impl VideoDecoder {
         self.frames_undecodable
     }
 
-    fn accept(&mut self, packet: &Received) {
+    fn accept(&mut self, now: Duration, packet: &Received) {
         if packet.payload.is_empty() {
             return;
         }
@@ -207,7 +211,7 @@ impl VideoDecoder {
             };
             self.verdict.complain(packet.at, fault);
         }
-        self.end_frame_if_complete(packet);
+        self.end_frame_if_complete(now, packet);
     }
 
     fn continue_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
@@ -222,6 +226,7 @@ impl VideoDecoder {
             self.verdict.complain(packet.at, fault);
         }
         frame.next_packet += 1;
+        frame.came_at = frame.came_at.max(packet.at);
     }
 
     fn begin_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
@@ -259,6 +264,7 @@ impl VideoDecoder {
             marker: None,
             timestamp: packet.timestamp,
             first_at: packet.at,
+            came_at: packet.at,
             next_packet: tag.packet + 1,
             damaged: tag.packet != 0,
         };
@@ -399,7 +405,7 @@ impl VideoDecoder {
         }
     }
 
-    fn end_frame_if_complete(&mut self, packet: &Received) {
+    fn end_frame_if_complete(&mut self, now: Duration, packet: &Received) {
         let Some(frame) = self
             .current
             .filter(|frame| frame.next_packet == frame.tag.packets)
@@ -411,11 +417,11 @@ impl VideoDecoder {
             last.marker = Some(packet.marker);
         }
         let tag = frame.tag;
-        let reference_there = [tag.reference, tag.below]
-            .iter()
-            .flatten()
-            .all(|reference| self.decoded.contains(reference));
-        if frame.damaged || !reference_there {
+        let mut references = [tag.reference, tag.below].into_iter().flatten();
+        let ready_at = references.try_fold(frame.came_at, |ready_at, reference| {
+            self.decoded.get(&reference).map(|at| ready_at.max(*at))
+        });
+        let Some(ready_at) = ready_at.filter(|_| !frame.damaged) else {
             if !frame.damaged && !self.broken {
                 self.verdict
                     .complain(packet.at, Fault::HiddenLoss { frame: tag });
@@ -423,7 +429,7 @@ impl VideoDecoder {
             self.frames_undecodable += 1;
             self.whole = false;
             return;
-        }
+        };
         if tag.is_keyframe() {
             self.decoded.clear();
         }
@@ -431,7 +437,7 @@ impl VideoDecoder {
             // All that follows is predicted from this picture or a later one.
             self.broken = false;
         }
-        self.decoded.insert(tag.frame);
+        self.decoded.insert(tag.frame, ready_at);
         self.descriptors.decoded(&tag);
         while self.decoded.len() > REFERENCES_KEPT {
             self.decoded.pop_first();
@@ -446,7 +452,8 @@ impl VideoDecoder {
             ..
         } = frame;
         self.shown.push(Shown {
-            at: packet.at,
+            at: ready_at,
+            turn_at: now,
             first_at,
             tag,
             timestamp,
