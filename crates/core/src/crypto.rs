@@ -7,7 +7,7 @@ mod key;
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion};
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
@@ -83,26 +83,36 @@ pub struct IdentityError;
 static CACHED: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: None,
+    retransmit_after: SERVER_RETRANSMITS_AFTER,
     exports: true,
 };
 
 static REPEATABLE: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(1),
+    retransmit_after: SERVER_RETRANSMITS_AFTER,
     exports: true,
 };
 
 static CLIENTS: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(2),
+    retransmit_after: CLIENT_RETRANSMITS_AFTER,
     exports: false,
 };
+
+/// Of a handshake (RFC 6347 section 4.2.4.1). A client that repeats its own part sooner gets the answer at once.
+const SERVER_RETRANSMITS_AFTER: Duration = Duration::from_secs(1);
+/// Twice a round trip of 50 ms, as libwebrtc takes it from ICE (`DtlsTransport::ConfigureHandshakeTimeout`).
+const CLIENT_RETRANSMITS_AFTER: Duration = Duration::from_millis(100);
 
 #[derive(Debug)]
 struct CachedDtls {
     config: OnceLock<Arc<dimpl::Config>>,
     /// What timers and the randoms of handshakes are drawn from, where not from the system.
     seed: Option<u64>,
+    /// What was sent and not answered, at first; longer each time.
+    retransmit_after: Duration,
     /// Whether keys are left where [`take_exported_keys`] finds them.
     exports: bool,
 }
@@ -118,6 +128,7 @@ impl CachedDtls {
                 key_provider: &key::KEYS,
                 ..str0m_aws_lc_rs::dimpl_crypto_provider()
             })
+            .flight_start_rto(self.retransmit_after)
             .use_server_cookie(false);
         let builder = match mtu {
             Some(mtu) => builder.mtu(mtu),

@@ -353,7 +353,12 @@ impl Browser {
                         ssrc,
                         sequence,
                     });
+                    self.suppress_requests_of(mid, true);
                 }
+                self.missing
+                    .entry(mid)
+                    .or_default()
+                    .note(now, received.sequence);
                 self.video.entry(mid).or_default().receive(received);
             }
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
