@@ -83,36 +83,34 @@ pub struct IdentityError;
 static CACHED: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: None,
-    retransmit_after: SERVER_RETRANSMITS_AFTER,
     exports: true,
 };
 
 static REPEATABLE: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(1),
-    retransmit_after: SERVER_RETRANSMITS_AFTER,
     exports: true,
 };
 
 static CLIENTS: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(2),
-    retransmit_after: CLIENT_RETRANSMITS_AFTER,
     exports: false,
 };
 
-/// Of a handshake (RFC 6347 section 4.2.4.1). A client that repeats its own part sooner gets the answer at once.
-const SERVER_RETRANSMITS_AFTER: Duration = Duration::from_secs(1);
-/// Twice a round trip of 50 ms, as libwebrtc takes it from ICE (`DtlsTransport::ConfigureHandshakeTimeout`).
-const CLIENT_RETRANSMITS_AFTER: Duration = Duration::from_millis(100);
+/// What of a handshake is not answered is sent again after this, and then after twice as long each time; and no sooner, whoever asks.
+/// Whoever looks on waits for it: the 1 s of RFC 6347 section 4.2.4.1 is a second without a picture, and two where it gets lost
+/// twice. Less is sent in vain over long ways, which costs less than 1 KB each time (libwebrtc begins with 50 ms, or twice a round trip
+/// where ICE has measured it).
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(100);
+/// So often: all of it takes longer than the whole handshake may.
+const RETRANSMISSIONS_MAX: usize = 8;
 
 #[derive(Debug)]
 struct CachedDtls {
     config: OnceLock<Arc<dimpl::Config>>,
     /// What timers and the randoms of handshakes are drawn from, where not from the system.
     seed: Option<u64>,
-    /// What was sent and not answered, at first; longer each time.
-    retransmit_after: Duration,
     /// Whether keys are left where [`take_exported_keys`] finds them.
     exports: bool,
 }
@@ -128,7 +126,8 @@ impl CachedDtls {
                 key_provider: &key::KEYS,
                 ..str0m_aws_lc_rs::dimpl_crypto_provider()
             })
-            .flight_start_rto(self.retransmit_after)
+            .flight_start_rto(RETRANSMIT_AFTER)
+            .flight_retries(RETRANSMISSIONS_MAX)
             .use_server_cookie(false);
         let builder = match mtu {
             Some(mtu) => builder.mtu(mtu),
