@@ -47,6 +47,8 @@ pub struct VideoDecoder {
     descriptors: Descriptors,
     frames_undecodable: u64,
     packets: u64,
+    /// The first frame of which all packets have come is no keyframe.
+    begins_amid: Option<bool>,
     first_packet_at: Option<Duration>,
     last_packet_at: Duration,
 }
@@ -96,6 +98,7 @@ impl Default for VideoDecoder {
             descriptors: Descriptors::default(),
             frames_undecodable: 0,
             packets: 0,
+            begins_amid: None,
             first_packet_at: None,
             last_packet_at: Duration::ZERO,
         }
@@ -109,15 +112,21 @@ impl VideoDecoder {
         self.first_packet_at.get_or_insert(now);
         self.last_packet_at = now;
         self.verdict.check_ssrc(&packet);
-        let keyframe = parse(&packet).filter(|parsed| parsed.tag.is_keyframe());
-        let first = keyframe.map(|parsed| {
+        let frame = parse(&packet).map(|parsed| {
             let first = packet.sequence.saturating_sub(u64::from(parsed.tag.packet));
-            first..=first + u64::from(parsed.tag.packets) - 1
+            let numbers = first..=first + u64::from(parsed.tag.packets) - 1;
+            (numbers, parsed.tag.is_keyframe())
         });
         self.order.insert(packet);
+        if let Some((numbers, is_keyframe)) = &frame
+            && self.begins_amid.is_none()
+            && self.order.holds(numbers.clone())
+        {
+            self.begins_amid = Some(!is_keyframe);
+        }
         self.advance(now);
         // A keyframe needs nothing that was before it: receivers do not wait for what is missing there.
-        if let Some(numbers) = first
+        if let Some((numbers, true)) = frame
             && self.order.holds_beyond_a_hole(numbers.clone())
         {
             let lost = self.order.skip_to(*numbers.start());
@@ -143,8 +152,12 @@ impl VideoDecoder {
         self.current = None;
     }
 
-    /// Whether packets come and the picture stands still: it needs a keyframe.
+    /// Whether packets come and the picture stands still, or there is none, and the first frame that has come whole is none to begin
+    /// with (libwebrtc's `RtpVideoStreamReceiver2::OnAssembledFrame`): it needs a keyframe.
     pub fn wants_keyframe(&self, now: Duration) -> bool {
+        if self.shown.is_empty() && self.begins_amid == Some(true) {
+            return true;
+        }
         let since = self
             .shown
             .last()
