@@ -353,7 +353,6 @@ impl Browser {
                         ssrc,
                         sequence,
                     });
-                    self.suppress_requests_of(mid, true);
                 }
                 self.missing
                     .entry(mid)

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use str0m::Input;
-use str0m::media::Mid;
 
 use super::Browser;
 
@@ -59,24 +58,30 @@ impl Browser {
             return;
         }
         self.asked_at = Some(now);
-        self.suppress_requests(false);
+        self.allow_requests();
         self.input(now, Input::Timeout(self.start + now));
-        self.suppress_requests(true);
+        self.suppress_requests();
         for missing in self.missing.values_mut() {
             missing.asked(now);
         }
     }
 
-    fn suppress_requests(&mut self, suppress: bool) {
-        let mids: Vec<Mid> = self.missing.keys().copied().collect();
-        for mid in mids {
-            self.suppress_requests_of(mid, suppress);
+    fn allow_requests(&mut self) {
+        let mut direct = self.rtc.direct_api();
+        for mid in self.missing.keys() {
+            if let Some(stream) = direct.stream_rx_by_mid(*mid, None) {
+                stream.suppress_nack(false);
+            }
         }
     }
 
-    pub(super) fn suppress_requests_of(&mut self, mid: Mid, suppress: bool) {
-        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
-            stream.suppress_nack(suppress);
+    /// The engine asks for nothing by itself, of any stream that an answer has declared.
+    pub(super) fn suppress_requests(&mut self) {
+        let mut direct = self.rtc.direct_api();
+        for ssrc in &self.declared {
+            if let Some(stream) = direct.stream_rx(&(*ssrc).into()) {
+                stream.suppress_nack(true);
+            }
         }
     }
 }
