@@ -26,8 +26,8 @@ use crate::network::rtp_ssrc;
 use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
 use early::First;
-use missing::Missing;
 use media::Publication;
+use missing::Missing;
 use negotiation::Mids;
 use sender::Sender;
 

@@ -348,6 +348,7 @@ fn random_loss(encoding: Encoding, name: &'static str, title: &'static str, loss
             freezes_per_minute: Some(freezes),
             concealed: Some(loss / 3.0),
             top_layer_ms: Some(8_000.0),
+            first_frame_ms: Some(FIRST_FRAME_MS),
             ..Targets::default()
         },
     }

@@ -125,7 +125,11 @@ mod tests {
         assert_eq!(resent.begin(soon, 7, ROUND_TRIP), None);
         let lost: Vec<u16> = resent.lost(soon, |_| Fate::Missing).collect();
         assert_eq!(lost, [7]);
-        assert_eq!(resent.lost(soon, |_| Fate::Missing).count(), 0, "it is told once");
+        assert_eq!(
+            resent.lost(soon, |_| Fate::Missing).count(),
+            0,
+            "it is told once"
+        );
         assert_eq!(resent.begin(soon, 7, ROUND_TRIP), Some(1));
         resent.note_left(7, 102);
         assert_eq!(
@@ -145,7 +149,11 @@ mod tests {
         resent.note_left(7, 101);
         let second = |seq| [Fate::Missing, Fate::Arrived][usize::from(seq - 100)];
         assert_eq!(resent.lost(soon, second).count(), 0);
-        assert_eq!(resent.lost(soon, |_| Fate::Missing).count(), 0, "that is settled");
+        assert_eq!(
+            resent.lost(soon, |_| Fate::Missing).count(),
+            0,
+            "that is settled"
+        );
     }
 
     #[test]

@@ -124,8 +124,19 @@ mod tests {
 
     const FRAME: Duration = Duration::from_millis(33);
 
-    /// Frames that take so long, one after the other, to come.
+    /// Frames that take so long to come, of which each is predicted from the one before.
     fn shown(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
+        let mut frames = independent(delays_ms);
+        let mut ready = Duration::ZERO;
+        for frame in &mut frames {
+            ready = ready.max(frame.at);
+            frame.at = ready;
+        }
+        frames
+    }
+
+    /// And of which none is.
+    fn independent(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
         let frames = (0u32..).zip(delays_ms).map(|(frame, delay)| {
             let captured = FRAME * frame;
             let at = captured + Duration::from_millis(delay);
@@ -161,6 +172,14 @@ mod tests {
         assert_eq!(freezes(&render_times(&little)).len(), 0);
         let always = shown((0..60).map(|_| 300));
         assert_eq!(freezes(&render_times(&always)).len(), 0);
+    }
+
+    #[test]
+    fn a_late_frame_that_nothing_waits_for_is_left_out() {
+        let late = independent((0..60).map(|i| if i == 40 { 300 } else { 20 }));
+        let rendered = render_times(&late);
+        assert_eq!(rendered.len(), 59);
+        assert_eq!(freezes(&rendered).len(), 0);
     }
 
     #[test]
