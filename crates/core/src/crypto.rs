@@ -7,7 +7,7 @@ mod key;
 
 use std::cell::Cell;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use str0m::config::{CryptoProvider, DtlsCert, DtlsVersion};
 use str0m::crypto::dtls::{DtlsImplError, DtlsInstance, DtlsOutput, DtlsProvider, ProtocolVersion};
@@ -98,6 +98,14 @@ static CLIENTS: CachedDtls = CachedDtls {
     exports: false,
 };
 
+/// What of a handshake is not answered is sent again after this, and then after twice as long each time; and no sooner, whoever asks.
+/// Whoever looks on waits for it: the 1 s of RFC 6347 section 4.2.4.1 is a second without a picture, and two where it gets lost
+/// twice. Less is sent in vain over long ways, which costs less than 1 KB each time (libwebrtc begins with 50 ms, or twice a round trip
+/// where ICE has measured it).
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(100);
+/// So often: all of it takes longer than the whole handshake may.
+const RETRANSMISSIONS_MAX: usize = 8;
+
 #[derive(Debug)]
 struct CachedDtls {
     config: OnceLock<Arc<dimpl::Config>>,
@@ -118,6 +126,8 @@ impl CachedDtls {
                 key_provider: &key::KEYS,
                 ..str0m_aws_lc_rs::dimpl_crypto_provider()
             })
+            .flight_start_rto(RETRANSMIT_AFTER)
+            .flight_retries(RETRANSMISSIONS_MAX)
             .use_server_cookie(false);
         let builder = match mtu {
             Some(mtu) => builder.mtu(mtu),

@@ -2,6 +2,7 @@
 
 mod early;
 mod media;
+mod missing;
 mod negotiation;
 mod sender;
 
@@ -26,6 +27,7 @@ use crate::payload::{Codec, Mode};
 use crate::sync::{Report, Reports};
 use early::First;
 use media::Publication;
+use missing::Missing;
 use negotiation::Mids;
 use sender::Sender;
 
@@ -142,6 +144,9 @@ pub struct Browser {
     pub video: BTreeMap<Mid, VideoDecoder>,
     pub audio: BTreeMap<Mid, AudioDecoder>,
     firsts: Vec<First>,
+    missing: BTreeMap<Mid, Missing>,
+    /// When something missing was asked for.
+    asked_at: Option<Duration>,
     /// Audio packets that came in RED.
     pub red_packets: u64,
     /// Video packets that came with a capture time and a playout delay, and those of them where one is not what its
@@ -213,6 +218,8 @@ impl Browser {
             video: BTreeMap::new(),
             audio: BTreeMap::new(),
             firsts: Vec::new(),
+            missing: BTreeMap::new(),
+            asked_at: None,
             red_packets: 0,
             timed_packets: 0,
             mistimed_packets: 0,
@@ -268,6 +275,7 @@ impl Browser {
         if self.due <= self.start + now {
             self.input(now, Input::Timeout(self.start + now));
         }
+        self.ask_for_missing(now);
         self.supervise_receivers(now);
     }
 

@@ -341,12 +341,14 @@ fn random_loss(encoding: Encoding, name: &'static str, title: &'static str, loss
             bad,
             vec![tile("ben", Camera, FULL)],
         )
-        .at(32_000, "the end", []),
-        subject: subject(12..32),
+        // A minute after the picture has come, since freezes are counted by the minute: one is not more than one.
+        .at(64_000, "the end", []),
+        subject: subject(12..64),
         targets: Targets {
             freezes_per_minute: Some(freezes),
             concealed: Some(loss / 3.0),
             top_layer_ms: Some(8_000.0),
+            first_frame_ms: Some(FIRST_FRAME_MS),
             ..Targets::default()
         },
     }

@@ -142,7 +142,7 @@ pub fn freezes_of(
     publisher: &str,
     source: Source,
 ) -> Vec<Range<Duration>> {
-    let frames = world.frames(viewer, publisher, source, Duration::ZERO);
+    let frames = world.frames_in_turn(viewer, publisher, source);
     let mut rendered = render_times(&frames);
     rendered.push(
         rendered

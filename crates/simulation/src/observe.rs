@@ -9,7 +9,7 @@ use crate::decoder::{Heard, Shown};
 use crate::world::{Seat, World};
 
 impl World {
-    /// Frames of a publisher's source that a viewer could decode, in the order of arrival, since `from`.
+    /// Frames of a publisher's source that a viewer could decode, in the order in which they could be, since `from`.
     pub fn frames(
         &self,
         viewer: &str,
@@ -17,14 +17,24 @@ impl World {
         source: Source,
         from: Duration,
     ) -> Vec<Shown> {
+        let mut frames = self.frames_in_turn(viewer, publisher, source);
+        frames.retain(|frame| frame.at >= from);
+        frames.sort_by_key(|frame| frame.at);
+        frames
+    }
+
+    /// All of them in the order of the stream.
+    pub(crate) fn frames_in_turn(
+        &self,
+        viewer: &str,
+        publisher: &str,
+        source: Source,
+    ) -> Vec<Shown> {
         let number = self.number_of(publisher, source);
         let decoders = self.seat(viewer).browser.video.values();
-        let shown = decoders.flat_map(|decoder| decoder.shown());
-        let mut frames: Vec<Shown> = shown
-            .filter(|shown| shown.at >= from && shown.tag.source == number)
-            .copied()
-            .collect();
-        frames.sort_by_key(|frame| frame.at);
+        let shown = decoders.flat_map(|decoder| decoder.shown()).copied();
+        let mut frames: Vec<Shown> = shown.filter(|shown| shown.tag.source == number).collect();
+        frames.sort_by_key(|frame| frame.turn_at);
         frames
     }
 

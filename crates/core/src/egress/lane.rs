@@ -6,7 +6,6 @@
 mod outdated;
 mod reports;
 
-use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +20,7 @@ use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
 use super::redundancy::{Redundancy, Sound};
+use super::resent::Resent;
 use super::rtcp::Replay;
 use super::srtp::Keys;
 use super::stream::{Content, Report, Stream, wire_seq, write_payload};
@@ -142,7 +142,7 @@ impl Lane {
                         rtx_seq: 0,
                         template,
                         cname,
-                        resent: VecDeque::new(),
+                        resent: Resent::default(),
                         sound: None,
                         given_up_before: 0,
                         first_picture: None,
@@ -309,7 +309,7 @@ impl Lane {
         if !possible {
             return;
         }
-        let Some(rounds) = stream.resend(now, seq, round_trip) else {
+        let Some(rounds) = stream.resent.begin(now, seq, round_trip) else {
             return;
         };
         // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
@@ -454,8 +454,8 @@ impl Lane {
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
         };
-        if let (Content::Media, Some(transport_seq)) = (content, hop.transport_seq) {
-            stream.note_sent(now, transport_seq, fields.seq);
+        if let Some(transport_seq) = hop.transport_seq {
+            stream.note_sent(now, transport_seq, outgoing, content);
         }
         self.pacer.sent(now, wire_bytes, rate);
         outbox.write(route.source, route.destination, |bytes| {

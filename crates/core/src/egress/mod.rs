@@ -9,6 +9,7 @@ mod header;
 mod lane;
 mod pacer;
 mod redundancy;
+mod resent;
 mod rtcp;
 mod srtp;
 mod stream;

@@ -1,13 +1,13 @@
 //! One slot's outgoing streams: the media, and RTX for what is sent again (RFC 4588).
 
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use str0m::media::Mid;
 
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
 use super::redundancy::Sound;
+use super::resent::Resent;
 use super::unheard::{self, Unheard};
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
@@ -25,8 +25,7 @@ pub(super) struct Stream {
     pub(super) report: Report,
     /// The newest sound, while it is sent twice.
     pub(super) sound: Option<Sound>,
-    /// What has been sent again lately, the longest ago first.
-    pub(super) resent: VecDeque<Resent>,
+    pub(super) resent: Resent,
     /// Some packets before this number have been given up; none of them is sent again.
     pub(super) given_up_before: u64,
     /// The timestamp of its first picture.
@@ -62,20 +61,6 @@ impl Keyframe {
     }
 }
 
-/// A packet that has been sent again.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Resent {
-    seq: u16,
-    at: Instant,
-    rounds: u8,
-}
-
-/// A receiver's NACKs name no more packets than this within a round trip, unless its picture is lost anyway.
-const RESENT_MAX: usize = 256;
-/// For so long it is remembered that a packet has been sent again: receivers ask about ten times, a round trip apart, or
-/// 100 ms where they do not know it.
-const RESENT_MEMORY: Duration = Duration::from_secs(1);
-
 /// What sender reports of a stream need.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -100,11 +85,20 @@ impl Stream {
             .is_some_and(|newest| newest.holds(packet, rewritten))
     }
 
-    /// Notes under which number of the transport a packet leaves, where it could be sent again.
-    pub(super) fn note_sent(&mut self, now: Instant, transport_seq: u16, seq: u16) {
-        if self.rtx.is_some() {
+    /// Notes under which number of the transport a packet leaves, where it could be sent again or has been.
+    pub(super) fn note_sent(
+        &mut self,
+        now: Instant,
+        transport_seq: u16,
+        outgoing: &Outgoing,
+        content: Content,
+    ) {
+        let seq = wire_seq(outgoing.rewritten.seq);
+        if content == Content::Media && self.rtx.is_some() {
             let sent = unheard::Sent { transport_seq, seq };
             self.unheard.note(now, sent);
+        } else if content == Content::Copy && outgoing.resend {
+            self.resent.note_left(seq, transport_seq);
         }
     }
 
@@ -120,37 +114,6 @@ impl Stream {
         let begun = self.begun_keyframe;
         rewritten.seq < self.given_up_before
             && begun.is_none_or(|begun| !begun.holds(packet, rewritten))
-    }
-
-    /// Notes that a packet is about to be sent again; how often it has been before. `None` where that has just been done: the
-    /// receiver goes on asking until it arrives, and asks for it when it is already under way.
-    pub(super) fn resend(&mut self, now: Instant, seq: u16, round_trip: Duration) -> Option<u8> {
-        let age = |resent: &Resent| now.saturating_duration_since(resent.at);
-        let memory = RESENT_MEMORY.max(round_trip);
-        while let Some(oldest) = self.resent.front()
-            && (age(oldest) >= memory
-                || (self.resent.len() >= RESENT_MAX && age(oldest) >= round_trip))
-        {
-            self.resent.pop_front();
-        }
-        if self.resent.len() >= RESENT_MAX {
-            return None;
-        }
-        let known = self.resent.iter().position(|resent| resent.seq == seq);
-        let rounds = match known.and_then(|at| self.resent.get(at).map(|resent| (at, *resent))) {
-            Some((_, resent)) if age(&resent) < round_trip => return None,
-            Some((at, resent)) => {
-                self.resent.remove(at);
-                resent.rounds
-            }
-            None => 0,
-        };
-        self.resent.push_back(Resent {
-            seq,
-            at: now,
-            rounds: rounds.saturating_add(1),
-        });
-        Some(rounds)
     }
 
     /// Header, index and payload of the next packet.

@@ -89,6 +89,7 @@ impl Browser {
         let answer = answer.unwrap_or_else(|error| {
             panic!("browser {} cannot answer: {error}\n{sdp}", self.number)
         });
+        self.suppress_requests();
         let kinds = [("m=audio", MediaKind::Audio), ("m=video", MediaKind::Video)];
         let mut kind = None;
         for line in sdp.lines() {
@@ -143,6 +144,7 @@ impl Browser {
                 self.number
             );
         }
+        self.suppress_requests();
         // As DTLS server there is nothing to do but to check candidates, and that begins with a timeout.
         self.input(now, Input::Timeout(self.start + now));
     }

@@ -1,6 +1,7 @@
 //! Puts packets back into the order of their sequence numbers.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Received;
@@ -41,13 +42,19 @@ impl Order {
         }
     }
 
+    /// Whether all of these numbers wait.
+    pub(super) fn holds(&self, numbers: RangeInclusive<u64>) -> bool {
+        let count = numbers.end() - numbers.start() + 1;
+        self.waiting.range(numbers).count() as u64 == count
+    }
+
     /// Whether all of these numbers wait, and something before them is missing.
-    pub(super) fn holds_beyond_a_hole(&self, numbers: std::ops::RangeInclusive<u64>) -> bool {
-        let (from, until) = (*numbers.start(), *numbers.end());
+    pub(super) fn holds_beyond_a_hole(&self, numbers: RangeInclusive<u64>) -> bool {
         let first = self.waiting.first_key_value().map(|(first, _)| *first);
-        self.next.or(first).is_some_and(|next| next < from)
+        let next = self.next.or(first);
+        next.is_some_and(|next| next < *numbers.start())
             && first != self.next
-            && self.waiting.range(numbers).count() as u64 == until - from + 1
+            && self.holds(numbers)
     }
 
     /// Goes on with this number: what waits before it is of no use. How many packets never came.

@@ -1,6 +1,6 @@
 //! A video receiver: frames, references, timestamps, picture ids.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use super::descriptor::Descriptors;
@@ -14,8 +14,10 @@ use crate::payload::{
 /// A picture that could be decoded: the frame of its largest layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shown {
-    /// When its last packet arrived.
+    /// When all of its packets had come, and all that it is predicted from: libwebrtc's frame buffer waits for nothing else.
     pub at: Duration,
+    /// When its turn came in the order of decoding: what is before it had come, or had been given up.
+    pub turn_at: Duration,
     /// When its first packet arrived.
     pub first_at: Duration,
     pub tag: Tag,
@@ -32,8 +34,8 @@ pub struct VideoDecoder {
     current: Option<Frame>,
     /// The last frame that began, complete or not.
     last: Option<Frame>,
-    /// Frames of the current source and layer that could be decoded since the last keyframe.
-    decoded: BTreeSet<u32>,
+    /// Frames of the current source and layer that could be decoded since the last keyframe, and when they could be.
+    decoded: BTreeMap<u32, Duration>,
     shown: Vec<Shown>,
     /// Something was lost since the last frame began.
     hole: bool,
@@ -45,6 +47,8 @@ pub struct VideoDecoder {
     descriptors: Descriptors,
     frames_undecodable: u64,
     packets: u64,
+    /// The first frame of which all packets have come is no keyframe.
+    begins_amid: Option<bool>,
     first_packet_at: Option<Duration>,
     last_packet_at: Duration,
 }
@@ -57,6 +61,8 @@ struct Frame {
     vp9: Option<Vp9Descriptor>,
     timestamp: u32,
     first_at: Duration,
+    /// When the last of its packets came that have come.
+    came_at: Duration,
     next_packet: u16,
     damaged: bool,
     /// Whether its last packet had the marker bit, once it has come.
@@ -83,7 +89,7 @@ impl Default for VideoDecoder {
             verdict: Verdict::default(),
             current: None,
             last: None,
-            decoded: BTreeSet::new(),
+            decoded: BTreeMap::new(),
             shown: Vec::new(),
             // What was before the first packet is unknown.
             hole: true,
@@ -92,6 +98,7 @@ impl Default for VideoDecoder {
             descriptors: Descriptors::default(),
             frames_undecodable: 0,
             packets: 0,
+            begins_amid: None,
             first_packet_at: None,
             last_packet_at: Duration::ZERO,
         }
@@ -105,15 +112,21 @@ impl VideoDecoder {
         self.first_packet_at.get_or_insert(now);
         self.last_packet_at = now;
         self.verdict.check_ssrc(&packet);
-        let keyframe = parse(&packet).filter(|parsed| parsed.tag.is_keyframe());
-        let first = keyframe.map(|parsed| {
+        let frame = parse(&packet).map(|parsed| {
             let first = packet.sequence.saturating_sub(u64::from(parsed.tag.packet));
-            first..=first + u64::from(parsed.tag.packets) - 1
+            let numbers = first..=first + u64::from(parsed.tag.packets) - 1;
+            (numbers, parsed.tag.is_keyframe())
         });
         self.order.insert(packet);
+        if let Some((numbers, is_keyframe)) = &frame
+            && self.begins_amid.is_none()
+            && self.order.holds(numbers.clone())
+        {
+            self.begins_amid = Some(!is_keyframe);
+        }
         self.advance(now);
         // A keyframe needs nothing that was before it: receivers do not wait for what is missing there.
-        if let Some(numbers) = first
+        if let Some((numbers, true)) = frame
             && self.order.holds_beyond_a_hole(numbers.clone())
         {
             let lost = self.order.skip_to(*numbers.start());
@@ -126,7 +139,7 @@ impl VideoDecoder {
     pub fn advance(&mut self, now: Duration) {
         while let Some(next) = self.order.poll(now) {
             match next {
-                Next::Packet(packet) => self.accept(&packet),
+                Next::Packet(packet) => self.accept(now, &packet),
                 Next::Lost(count) => self.lose(count),
             }
         }
@@ -139,8 +152,12 @@ impl VideoDecoder {
         self.current = None;
     }
 
-    /// Whether packets come and the picture stands still: it needs a keyframe.
+    /// Whether packets come and the picture stands still, or there is none, and the first frame that has come whole is none to begin
+    /// with (libwebrtc's `RtpVideoStreamReceiver2::OnAssembledFrame`): it needs a keyframe.
     pub fn wants_keyframe(&self, now: Duration) -> bool {
+        if self.shown.is_empty() && self.begins_amid == Some(true) {
+            return true;
+        }
         let since = self
             .shown
             .last()
@@ -172,7 +189,7 @@ impl VideoDecoder {
         self.frames_undecodable
     }
 
-    fn accept(&mut self, packet: &Received) {
+    fn accept(&mut self, now: Duration, packet: &Received) {
         if packet.payload.is_empty() {
             return;
         }
@@ -207,7 +224,7 @@ impl VideoDecoder {
             };
             self.verdict.complain(packet.at, fault);
         }
-        self.end_frame_if_complete(packet);
+        self.end_frame_if_complete(now, packet);
     }
 
     fn continue_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
@@ -222,6 +239,7 @@ impl VideoDecoder {
             self.verdict.complain(packet.at, fault);
         }
         frame.next_packet += 1;
+        frame.came_at = frame.came_at.max(packet.at);
     }
 
     fn begin_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
@@ -259,6 +277,7 @@ impl VideoDecoder {
             marker: None,
             timestamp: packet.timestamp,
             first_at: packet.at,
+            came_at: packet.at,
             next_packet: tag.packet + 1,
             damaged: tag.packet != 0,
         };
@@ -399,7 +418,7 @@ impl VideoDecoder {
         }
     }
 
-    fn end_frame_if_complete(&mut self, packet: &Received) {
+    fn end_frame_if_complete(&mut self, now: Duration, packet: &Received) {
         let Some(frame) = self
             .current
             .filter(|frame| frame.next_packet == frame.tag.packets)
@@ -411,11 +430,11 @@ impl VideoDecoder {
             last.marker = Some(packet.marker);
         }
         let tag = frame.tag;
-        let reference_there = [tag.reference, tag.below]
-            .iter()
-            .flatten()
-            .all(|reference| self.decoded.contains(reference));
-        if frame.damaged || !reference_there {
+        let mut references = [tag.reference, tag.below].into_iter().flatten();
+        let ready_at = references.try_fold(frame.came_at, |ready_at, reference| {
+            self.decoded.get(&reference).map(|at| ready_at.max(*at))
+        });
+        let Some(ready_at) = ready_at.filter(|_| !frame.damaged) else {
             if !frame.damaged && !self.broken {
                 self.verdict
                     .complain(packet.at, Fault::HiddenLoss { frame: tag });
@@ -423,7 +442,7 @@ impl VideoDecoder {
             self.frames_undecodable += 1;
             self.whole = false;
             return;
-        }
+        };
         if tag.is_keyframe() {
             self.decoded.clear();
         }
@@ -431,7 +450,7 @@ impl VideoDecoder {
             // All that follows is predicted from this picture or a later one.
             self.broken = false;
         }
-        self.decoded.insert(tag.frame);
+        self.decoded.insert(tag.frame, ready_at);
         self.descriptors.decoded(&tag);
         while self.decoded.len() > REFERENCES_KEPT {
             self.decoded.pop_first();
@@ -446,7 +465,8 @@ impl VideoDecoder {
             ..
         } = frame;
         self.shown.push(Shown {
-            at: packet.at,
+            at: ready_at,
+            turn_at: now,
             first_at,
             tag,
             timestamp,

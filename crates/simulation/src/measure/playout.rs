@@ -24,17 +24,31 @@ const AVERAGED_MIN: usize = 5;
 const FREEZE_FACTOR: u32 = 3;
 pub(super) const FREEZE_SPARE: Duration = Duration::from_millis(150);
 
-/// When frames are shown.
+/// When frames are shown, which come in the order of the stream. A frame that comes when one behind it is due is left out, as
+/// libwebrtc's `FrameBuffer` does it: what waits for it cannot be decoded before it, and is not due.
 pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
     let mut buffer = Buffer::new(VIDEO_DELAYS, VIDEO_PERCENT);
-    let mut last = Duration::ZERO;
-    let mut times = Vec::new();
-    for frame in frames {
+    let due = frames.iter().map(|frame| {
         let wait = buffer.add(frame.at.saturating_sub(frame.tag.captured));
-        last = frame.at.max(frame.tag.captured + wait).max(last);
-        times.push(last);
+        frame.at.max(frame.tag.captured + wait)
+    });
+    let due: Vec<Duration> = due.collect();
+    let mut next_due = Duration::MAX;
+    let mut shown = Vec::new();
+    for (frame, due) in frames.iter().zip(due).rev() {
+        if frame.at <= next_due {
+            shown.push(due);
+        }
+        next_due = next_due.min(due);
     }
-    times
+    let mut last = Duration::ZERO;
+    let in_order = shown.into_iter().rev();
+    in_order
+        .map(|due| {
+            last = last.max(due);
+            last
+        })
+        .collect()
 }
 
 /// The pauses between frames that count as freezes.
@@ -110,8 +124,19 @@ mod tests {
 
     const FRAME: Duration = Duration::from_millis(33);
 
-    /// Frames that take so long, one after the other, to come.
+    /// Frames that take so long to come, of which each is predicted from the one before.
     fn shown(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
+        let mut frames = independent(delays_ms);
+        let mut ready = Duration::ZERO;
+        for frame in &mut frames {
+            ready = ready.max(frame.at);
+            frame.at = ready;
+        }
+        frames
+    }
+
+    /// And of which none is.
+    fn independent(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
         let frames = (0u32..).zip(delays_ms).map(|(frame, delay)| {
             let captured = FRAME * frame;
             let at = captured + Duration::from_millis(delay);
@@ -129,6 +154,7 @@ mod tests {
             };
             Shown {
                 at,
+                turn_at: at,
                 first_at: at,
                 tag,
                 timestamp: 0,
@@ -146,6 +172,14 @@ mod tests {
         assert_eq!(freezes(&render_times(&little)).len(), 0);
         let always = shown((0..60).map(|_| 300));
         assert_eq!(freezes(&render_times(&always)).len(), 0);
+    }
+
+    #[test]
+    fn a_late_frame_that_nothing_waits_for_is_left_out() {
+        let late = independent((0..60).map(|i| if i == 40 { 300 } else { 20 }));
+        let rendered = render_times(&late);
+        assert_eq!(rendered.len(), 59);
+        assert_eq!(freezes(&rendered).len(), 0);
     }
 
     #[test]

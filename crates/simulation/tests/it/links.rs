@@ -283,3 +283,34 @@ fn a_receiver_that_is_woken_now_and_then_keeps_its_pictures() {
             });
     }
 }
+
+#[test]
+fn who_loses_the_end_of_a_handshake_twice_is_connected_soon() {
+    let far = LinkConfig {
+        delay: ms(25),
+        ..LinkConfig::default()
+    };
+    let lossy = LinkConfig {
+        outage: true,
+        ..far.clone()
+    };
+    Plan::new("the last of the server's handshake gets lost, and what repeats it")
+        .at(0, "ben is there", [Join("ben")])
+        .at(
+            2_000,
+            "anna comes",
+            [
+                Join("anna"),
+                Downlink("anna", far.clone()),
+                Uplink("anna", far.clone()),
+            ],
+        )
+        .at(2_160, "she has all but the last", [Downlink("anna", lossy)])
+        .at(2_300, "the link is back", [Downlink("anna", far)])
+        .at(3_500, "the end", [])
+        .run(SEEDS, |world| {
+            let connected = world.seat("anna").browser.connected_at.unwrap();
+            assert!(connected > ms(2_300), "nothing was lost: {connected:?}");
+            assert!(connected < ms(2_800), "after {connected:?}");
+        });
+}

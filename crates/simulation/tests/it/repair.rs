@@ -366,3 +366,23 @@ fn what_is_lost_again_is_sent_more_often_and_all_of_it_while_nothing_is_known_of
             });
     }
 }
+
+#[test]
+fn a_repair_that_gets_lost_is_sent_again_when_reports_show_it() {
+    for seed in [1, 2, 3] {
+        let plan = anna_looks_at_ben("a packet gets lost, and what repairs it");
+        plan.at(5_000, "all is well", [])
+            .play(seed, &["anna"], |world| {
+                let now = world.now();
+                assert_eq!(repairs(world, 1), 1 + 2, "the first of which was lost");
+                let ssrcs = world.seat_named("anna").browser.picture_ssrcs();
+                let log = world.seat("anna").down.log().iter();
+                let repairs = log.filter(|it| {
+                    it.at > now && it.rtp.is_some_and(|(ssrc, _)| !ssrcs.contains(&ssrc))
+                });
+                let times: Vec<_> = repairs.map(|it| it.at).collect();
+                // Reports come every 50 ms. Anna asks again after 105.
+                assert!(times[1] - times[0] < ms(80), "{times:?}");
+            });
+    }
+}

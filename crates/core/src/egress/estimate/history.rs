@@ -2,7 +2,7 @@
 
 /// What a peer's reports have said about a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(crate) enum Fate {
     /// Not spoken of yet; the report may have been lost.
     Unknown,
     /// Not there when the report was made. It may still arrive.

@@ -34,7 +34,8 @@ use std::time::{Duration, Instant};
 use super::twcc::Feedback;
 use aimd::Aimd;
 use control::NARROW_LATE_US;
-use history::{Fate, History};
+pub(super) use history::Fate;
+use history::History;
 use loss::Loss;
 use probe::Prober;
 use trend::Trend;
@@ -240,10 +241,10 @@ impl Estimator {
             && (self.guess_ends).is_none_or(|ends| self.last_update < ends)
     }
 
-    /// Whether the packet that was sent under this transport-wide number is known to have come.
-    pub(crate) fn has_arrived(&self, seq: u16) -> bool {
+    /// What has become of the packet that was sent under this transport-wide number, as far as it is known.
+    pub(crate) fn fate(&self, seq: u16) -> Fate {
         let sent = self.history.get(self.history.unwrap(seq));
-        sent.is_some_and(|sent| sent.fate == Fate::Arrived)
+        sent.map_or(Fate::Unknown, |sent| sent.fate)
     }
 
     /// The rate has been lowered for a moment to find out where a little loss comes from: no reason to send something

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Lane, stream_of};
 use crate::Outbox;
-use crate::egress::estimate::{BPS_MAX, BPS_MIN, Estimator};
+use crate::egress::estimate::{BPS_MAX, BPS_MIN, Estimator, Fate};
 use crate::egress::pacer::Outgoing;
 use crate::egress::rtcp::{self, Message, SenderReport};
 use crate::egress::stream::Stream;
@@ -72,6 +72,7 @@ impl Lane {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
                         miss_first(now, &mut self.streams, &self.estimator, &mut heard.missing);
+                        miss_again(now, &mut self.streams, &self.estimator, &mut heard.missing);
                         self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
@@ -155,8 +156,26 @@ fn miss_first(
         };
         let lost = stream
             .unheard
-            .on_report(now, |seq| estimator.has_arrived(seq));
+            .on_report(now, |seq| estimator.fate(seq) == Fate::Arrived);
         let room = MISSING_MAX.saturating_sub(missing.len());
         missing.extend(lost.iter().map(|sent| (slot, sent.seq)).take(room));
+    }
+}
+
+/// Finds the packets that have been sent again and have got lost once more: the receiver asks for these when an answer would have come,
+/// or 100 ms later where it does not know how long that takes.
+fn miss_again(
+    now: Instant,
+    streams: &mut [Option<Stream>],
+    estimator: &Estimator,
+    missing: &mut Vec<(usize, u16)>,
+) {
+    for (slot, stream) in streams.iter_mut().enumerate() {
+        let Some(stream) = stream else {
+            continue;
+        };
+        let room = MISSING_MAX.saturating_sub(missing.len());
+        let lost = stream.resent.lost(now, |seq| estimator.fate(seq));
+        missing.extend(lost.map(|seq| (slot, seq)).take(room));
     }
 }

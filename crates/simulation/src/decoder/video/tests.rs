@@ -149,6 +149,38 @@ fn a_visible_loss_is_no_fault_and_freezes_until_the_keyframe() {
 }
 
 #[test]
+fn a_frame_is_there_when_all_of_it_is_and_what_it_is_predicted_from() {
+    // Temporal layer 0 and 2 of a camera whose frames go 0, 2, 1, 2.
+    for (lost, delayed) in [(32, 4), (33, 1)] {
+        let mut studio = Studio::new(Codec::Vp8);
+        studio.run(0, 2, lost);
+        let mut packets = studio.frame(0, 2);
+        let mut late = packets.remove(1);
+        studio.play(packets);
+        studio.run(0, 2, 3);
+        late.at = studio.now + Duration::from_millis(5);
+        studio.decoder.receive(late.clone());
+        let shown = studio.decoder.shown();
+        assert_eq!(shown.len(), lost + 4);
+        assert!(shown.iter().skip(lost).all(|it| it.turn_at == late.at));
+        let at_last = shown.iter().filter(|it| it.at == late.at).count();
+        assert_eq!(at_last, delayed, "of frames from {lost} on");
+    }
+}
+
+#[test]
+fn who_comes_in_the_midst_of_a_picture_asks_for_a_keyframe_at_once() {
+    let mut studio = Studio::new(Codec::Vp8);
+    studio.frame(0, 2);
+    let mut packets = studio.frame(0, 2);
+    let last = packets.pop().unwrap();
+    studio.play(packets);
+    assert!(!studio.decoder.wants_keyframe(studio.now), "it may be one");
+    studio.decoder.receive(last);
+    assert!(studio.decoder.wants_keyframe(studio.now));
+}
+
+#[test]
 fn a_torn_frame_is_seen() {
     let mut studio = Studio::new(Codec::Vp8);
     studio.run(0, 2, 10);
