@@ -191,6 +191,7 @@ pub(super) mod tests {
             resend: false,
             kept: false,
             opening: false,
+            large: false,
             keyframe: false,
         }
     }

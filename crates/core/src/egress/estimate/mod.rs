@@ -48,6 +48,9 @@ pub(crate) const BPS_MAX: u64 = 200_000_000;
 /// The pacer may send at this much of the estimate. Higher turns keyframes into queues on the path,
 /// lower into delay before it.
 const PACING_FACTOR: f64 = 1.5;
+/// The same for what is large, where nothing has shown yet what the path carries. Higher fills the queue of a path that carries
+/// half of the guess, lower makes large first pictures late by more than the moment that it takes to know.
+const PACING_FACTOR_UNKNOWN: f64 = 0.4;
 /// The same on a path without a queue, which drops what comes faster than it sends.
 const PACING_FACTOR_SHALLOW: f64 = 1.05;
 
@@ -75,6 +78,8 @@ pub(crate) struct Probe {
     pub(crate) bytes_left: u64,
     /// Padding packets should be of this size: many small ones measure better than few large ones.
     pub(crate) packet_bytes: u64,
+    /// Some of it has left.
+    pub(crate) begun: bool,
 }
 
 /// The estimator of one peer.
@@ -264,6 +269,12 @@ impl Estimator {
             PACING_FACTOR
         };
         bps(self.estimate() * factor)
+    }
+
+    /// What large pictures may be sent at until something has shown what the path carries.
+    pub(crate) fn cautious_bps(&self) -> Option<u64> {
+        let unknown = self.prober.guesses() && self.aimd.decreased().is_none();
+        unknown.then(|| bps(self.estimate() * PACING_FACTOR_UNKNOWN))
     }
 
     pub(crate) fn probe(&self) -> Option<Probe> {
