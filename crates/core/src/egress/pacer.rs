@@ -231,10 +231,7 @@ impl Pacer {
                 };
                 if self.slow { path_bps } else { rate.burst_bps }
             }
-            (None, None) => {
-                self.slow = false;
-                rate.burst_bps.max(self.drain_bps())
-            }
+            (None, None) => rate.burst_bps.max(self.drain_bps()),
         };
         self.free_at = self.free_at.max(now) + takes(bytes, bps);
     }
