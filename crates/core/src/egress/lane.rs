@@ -265,9 +265,12 @@ impl Lane {
         outbox: &mut Outbox,
     ) {
         let mut stream = stream_of(&mut self.streams, slot);
-        let opening = stream
+        let opened = stream
             .as_mut()
             .and_then(|stream| stream.opens(rewritten.timestamp, packet.payload.len()));
+        let is_reported = stream
+            .as_ref()
+            .is_some_and(|stream| stream.template.numbers_transport());
         let outgoing = Outgoing {
             slot,
             payload_types,
@@ -275,10 +278,13 @@ impl Lane {
             rewritten,
             resend: false,
             kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
-            opening: opening.is_some(),
-            large: opening.is_some_and(|bytes| bytes > LARGE_BYTES),
+            opening: opened.is_some(),
+            large: is_reported && opened.is_some_and(|bytes| bytes > LARGE_BYTES),
             keyframe: stream.is_some_and(|stream| stream.is_of_keyframe(packet, &rewritten)),
         };
+        if packet.starts_keyframe && outgoing.opening && is_reported {
+            self.estimator.on_first_picture(now);
+        }
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
         if packet.starts_keyframe {
             self.give_up_before(now, &outgoing);
@@ -431,10 +437,10 @@ impl Lane {
         content: Content,
         outbox: &mut Outbox,
     ) -> bool {
-        // Sound comes too seldom to begin one.
+        // Sound comes too seldom to be one.
         let is_sound = outgoing.packet.codec.codec.is_audio();
         let probe = self.estimator.probe();
-        let probe = probe.filter(|probe| probe.begun || !is_sound);
+        let probe = probe.filter(|_| !is_sound || self.newest.is_some());
         let rate = self.rate(probe, outgoing.large);
         let (Some(stream), Some(keys), Some(route)) = (
             stream_of(&mut self.streams, outgoing.slot),

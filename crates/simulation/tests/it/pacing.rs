@@ -165,7 +165,10 @@ fn fault_12_a_first_keyframe_of_100_packets_into_a_link_of_which_nothing_is_know
             });
         }
     }
-    for delay in [10u64, 50].into_iter().take(if cfg!(debug_assertions) { 2 } else { 0 }) {
+    for delay in [10u64, 50]
+        .into_iter()
+        .take(if cfg!(debug_assertions) { 2 } else { 0 })
+    {
         for rate in [5_000_000, 50_000_000] {
             let link = LinkConfig {
                 delay: ms(delay),

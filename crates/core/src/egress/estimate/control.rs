@@ -141,13 +141,7 @@ impl Estimator {
             && !self.loss.experimenting()
             && !self.outage;
         let estimate = self.estimate();
-        // The first one checks a guess, whatever is wanted, and is made of the first picture: there is no report to wait for.
-        let worth_it = if self.prober.guesses() {
-            self.wanted > 0.0
-        } else {
-            self.sending(at) && self.reported.is_some() && self.wanted > estimate
-        };
-        if worth_it && calm {
+        if self.sending(at) && calm && self.reported.is_some() && self.wanted > estimate {
             let rtt = micros(self.rtt().unwrap_or(RTT_START));
             self.prober.start(at, estimate, self.wanted, rtt);
         }

@@ -78,8 +78,6 @@ pub(crate) struct Probe {
     pub(crate) bytes_left: u64,
     /// Padding packets should be of this size: many small ones measure better than few large ones.
     pub(crate) packet_bytes: u64,
-    /// Some of it has left.
-    pub(crate) begun: bool,
 }
 
 /// The estimator of one peer.
@@ -205,6 +203,14 @@ impl Estimator {
         self.wanted = wanted_bps as f64;
         let at = self.micros(now);
         self.maybe_probe(at);
+    }
+
+    /// A first picture begins to leave: it shows whether the path carries what one starts from, without a report to wait for.
+    pub(crate) fn on_first_picture(&mut self, now: Instant) {
+        if !self.outage {
+            let (at, rtt) = (self.micros(now), self.rtt().unwrap_or(RTT_START));
+            self.prober.check(at, self.estimate(), micros(rtt));
+        }
     }
 
     pub(crate) fn on_timeout(&mut self, now: Instant) {

@@ -92,8 +92,8 @@ struct Cluster {
     rate: f64,
     length: f64,
     bytes_left: u64,
-    /// When it is given up, once it has begun, and after how long once it has been sent.
-    expires: Option<i64>,
+    /// When it is given up, and after how long once it has been sent.
+    expires: i64,
     report_us: i64,
     /// When its first and its last packet left.
     first: i64,
@@ -138,7 +138,6 @@ impl Prober {
             rate_bps: super::bps(cluster.rate),
             bytes_left: cluster.bytes_left.max(1),
             packet_bytes: super::bps(packet).clamp(PACKET_BYTES_MIN, PACKET_BYTES_MAX),
-            begun: cluster.sent > 0,
         })
     }
 
@@ -161,8 +160,7 @@ impl Prober {
             rate,
             length,
             bytes_left: super::bps(rate * length / 8e6).max(PACKETS * PACKET_BYTES_MIN),
-            // The first one is there before anything that it could be made of.
-            expires: (!self.guesses()).then_some(at + SEND_US_MAX),
+            expires: at + SEND_US_MAX,
             report_us: REPORT_US_MAX + rtt_us,
             first: at,
             last: at,
@@ -175,6 +173,19 @@ impl Prober {
         });
     }
 
+    /// What is sent now checks the guess that one starts from, unless that is being done.
+    pub(super) fn check(&mut self, at: i64, estimate: f64, rtt_us: i64) {
+        let idle = match &self.state {
+            State::Idle => true,
+            State::Sending(cluster) => cluster.sent == 0,
+            State::Awaiting(_) => false,
+        };
+        if idle && self.guesses() {
+            self.state = State::Idle;
+            self.start(at, estimate, estimate, rtt_us);
+        }
+    }
+
     /// A packet of the cluster leaves: the cluster's name, if it is still being sent.
     pub(super) fn on_sent(&mut self, at: i64, bytes: usize) -> Option<u8> {
         let State::Sending(cluster) = &mut self.state else {
@@ -183,7 +194,6 @@ impl Prober {
         if cluster.sent == 0 {
             cluster.first = at;
             cluster.last = at;
-            cluster.expires.get_or_insert(at + SEND_US_MAX);
         }
         if at > cluster.last {
             cluster.bytes_before_last = cluster.bytes;
@@ -225,8 +235,11 @@ impl Prober {
     /// Ends what has taken too long.
     pub(super) fn expire(&mut self, at: i64) {
         match &self.state {
-            State::Sending(cluster) if cluster.is_late(at) => self.sent(),
-            State::Awaiting(cluster) if cluster.is_late(at) => {
+            State::Sending(cluster) if at >= cluster.expires && cluster.sent == 0 => {
+                self.state = State::Idle;
+            }
+            State::Sending(cluster) if at >= cluster.expires => self.sent(),
+            State::Awaiting(cluster) if at >= cluster.expires => {
                 self.state = State::Idle;
                 self.not_before = at;
                 self.search = Search::Done;
@@ -237,7 +250,7 @@ impl Prober {
 
     pub(super) fn expires(&self) -> Option<i64> {
         match &self.state {
-            State::Sending(cluster) => cluster.expires,
+            State::Sending(cluster) => Some(cluster.expires),
             State::Idle | State::Awaiting(_) => None,
         }
     }
@@ -316,7 +329,7 @@ impl Prober {
         let State::Sending(mut cluster) = std::mem::replace(&mut self.state, State::Idle) else {
             return;
         };
-        cluster.expires = Some(cluster.last + cluster.report_us);
+        cluster.expires = cluster.last + cluster.report_us;
         self.state = State::Awaiting(cluster);
     }
 
@@ -336,10 +349,6 @@ struct Passed {
 }
 
 impl Cluster {
-    fn is_late(&self, at: i64) -> bool {
-        self.expires.is_some_and(|expires| at >= expires)
-    }
-
     /// The rate at which the cluster came through.
     fn result(&self, natural_loss: f64) -> Option<Passed> {
         let known = self.sent - self.unknown;
