@@ -218,7 +218,10 @@ impl Pacer {
 
     /// Something has left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: usize, rate: Rate) {
-        let bps = match (rate.cautious_bps, rate.path_bps.filter(|_| self.kept == 0)) {
+        let in_hurry = self.kept > 0;
+        let cautious_bps = rate.cautious_bps.filter(|_| !in_hurry);
+        let path_bps = rate.path_bps.filter(|_| !in_hurry);
+        let bps = match (cautious_bps, path_bps) {
             (Some(cautious_bps), _) => {
                 self.slow = true;
                 cautious_bps

@@ -143,8 +143,8 @@ fn fault_12_a_keyframe_of_100_packets_into_a_narrow_link_is_no_burst_and_stays_b
 }
 
 #[test]
-fn fault_12_a_first_keyframe_of_100_packets_into_a_link_of_which_nothing_is_known_is_no_burst() {
-    for delay in [10, 25, 50, 100, 200] {
+fn fault_12_a_first_keyframe_into_a_narrow_link_of_which_nothing_is_known_is_no_burst() {
+    for delay in [10, 50, 200] {
         let narrow = LinkConfig {
             queue: QUEUE,
             delay: ms(delay),
@@ -153,42 +153,30 @@ fn fault_12_a_first_keyframe_of_100_packets_into_a_link_of_which_nothing_is_know
         let plan = large_keyframes_over(narrow).at(6_000, "the end", []);
         for seed in SEEDS {
             plan.play(*seed, &["anna"], |world| {
-                eprintln!(
-                    "XX delay {delay} seed {seed} dropped {} first {:?} key {:?}",
-                    dropped(world, ms(0)),
-                    world
-                        .frames("anna", "ben", Camera, ms(0))
-                        .first()
-                        .map(|f| f.at - world.seat("anna").browser.connected_at.unwrap()),
-                    keyframes(world, ms(0))
-                );
+                assert_eq!(dropped(world, ms(0)), 0, "the queue was full");
+                all_words_come_within(world, ms(0), ms(delay) + QUEUE + ms(50));
+                let (shown, took) = keyframes(world, ms(0));
+                assert_eq!(shown, 1);
+                // 896 kbit at what sound leaves of the link take 2 s.
+                assert!(took < ms(2_200 + delay), "the keyframe took {took:?}");
             });
         }
     }
-    for delay in [10u64, 50]
-        .into_iter()
-        .take(if cfg!(debug_assertions) { 2 } else { 0 })
-    {
-        for rate in [5_000_000, 50_000_000] {
-            let link = LinkConfig {
-                delay: ms(delay),
-                ..LinkConfig::rate(rate)
-            };
-            let plan = large_keyframes_over(link).at(6_000, "the end", []);
-            for seed in SEEDS {
-                plan.play(*seed, &["anna"], |world| {
-                    eprintln!(
-                        "XX GOOD {rate} delay {delay} seed {seed} dropped {} first {:?} key {:?}",
-                        dropped(world, ms(0)),
-                        world
-                            .frames("anna", "ben", Camera, ms(0))
-                            .first()
-                            .map(|f| f.at - world.seat("anna").browser.connected_at.unwrap()),
-                        keyframes(world, ms(0))
-                    );
-                });
-            }
-        }
+}
+
+#[test]
+fn a_first_keyframe_of_100_packets_is_there_soon_where_the_link_carries_it() {
+    let link = LinkConfig {
+        delay: ms(25),
+        ..LinkConfig::rate(20_000_000)
+    };
+    let plan = large_keyframes_over(link).at(6_000, "the end", []);
+    for seed in SEEDS {
+        plan.play(*seed, &["anna"], |world| {
+            let (shown, took) = keyframes(world, ms(0));
+            assert_eq!(shown, 1);
+            assert!(took < ms(750), "the keyframe took {took:?}");
+        });
     }
 }
 
@@ -200,8 +188,7 @@ fn a_keyframe_that_takes_longer_than_it_is_to_the_next_request_is_seen_all_the_s
             let first = world.frames("anna", "ben", Camera, ms(0));
             let first = first.first().map(|frame| frame.at);
             assert!(first.is_some_and(|at| at < ms(8_000)), "{first:?}");
-            let lost = dropped(world, ms(0));
-            assert!(lost < 20, "{lost} found the queue full before it was known");
+            assert_eq!(dropped(world, ms(0)), 0, "the queue was full");
             let asked = world.seat("ben").browser.keyframes_asked.len();
             assert!(asked <= 2, "ben was asked for {asked} keyframes");
         });
