@@ -218,10 +218,12 @@ impl Pacer {
 
     /// Something has left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: usize, rate: Rate) {
-        let in_hurry = self.kept > 0;
-        let cautious_bps = rate.cautious_bps.filter(|_| !in_hurry);
-        let path_bps = rate.path_bps.filter(|_| !in_hurry);
-        let bps = match (cautious_bps, path_bps) {
+        let hurried_bps = rate.burst_bps.max(self.drain_bps());
+        let bps = match (rate.cautious_bps, rate.path_bps) {
+            _ if self.kept > 0 => {
+                self.slow = false;
+                hurried_bps
+            }
             (Some(cautious_bps), _) => {
                 self.slow = true;
                 cautious_bps
@@ -234,7 +236,7 @@ impl Pacer {
                 };
                 if self.slow { path_bps } else { rate.burst_bps }
             }
-            (None, None) => rate.burst_bps.max(self.drain_bps()),
+            (None, None) => hurried_bps,
         };
         self.free_at = self.free_at.max(now) + takes(bytes, bps);
     }
