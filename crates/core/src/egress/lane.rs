@@ -282,7 +282,9 @@ impl Lane {
             large: is_reported && opened.is_some_and(|bytes| bytes > LARGE_BYTES),
             keyframe: stream.is_some_and(|stream| stream.is_of_keyframe(packet, &rewritten)),
         };
-        if packet.starts_keyframe && outgoing.opening && is_reported {
+        // What has been kept for long is in a hurry.
+        let begins = packet.starts_keyframe && outgoing.opening && !outgoing.kept;
+        if begins && is_reported {
             self.estimator.on_first_picture(now);
         }
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
