@@ -40,6 +40,54 @@ fn fault_14_a_slot_keeps_its_ssrc() {
 }
 
 #[test]
+fn a_slot_that_goes_over_to_somebody_starts_with_a_keyframe_that_others_have_just_got() {
+    let switched = ms(4_600);
+    let plan = Plan::new(
+        "anna has one slot, and goes over from ben to cleo, whom dan has just begun to look at",
+    )
+    .at(
+        0,
+        "they join",
+        [JoinWith("anna", one_slot()), Join("ben"), Join("cleo")],
+    )
+    .at(100, "anna looks at ben", look_at("anna", "ben"))
+    .at(4_000, "dan joins", [JoinWith("dan", one_slot())])
+    .at(4_000, "and looks at cleo", look_at("dan", "cleo"))
+    .at(4_600, "so does anna now", look_at("anna", "cleo"))
+    .at(4_800, "at once", [])
+    .at(
+        8_000,
+        "and she goes on to see her",
+        [Expect(Sees("anna", "cleo", Camera))],
+    );
+    plan.run(SEEDS, |world| {
+        let seen = world.frames("dan", "cleo", Camera, ms(4_000));
+        let keyframe = seen
+            .iter()
+            .rfind(|frame| frame.tag.is_keyframe() && frame.at < switched);
+        let shown = world.frames("anna", "cleo", Camera, switched);
+        let asked = &world.seat("cleo").browser.keyframes_asked;
+        eprintln!(
+            "XX keyframe {:?} first {:?} {} asked {:?}",
+            keyframe.map(|k| (k.at, k.tag.layer)),
+            shown[0].at,
+            shown[0].tag.layer,
+            asked.iter().map(|a| (a.at, a.rid)).collect::<Vec<_>>()
+        );
+        for f in shown.iter().take(40) {
+            eprintln!(
+                "XXF {:?} cap {:?} key {} age {:?} layer {}",
+                f.at,
+                f.tag.captured,
+                f.tag.is_keyframe(),
+                f.at - f.tag.captured,
+                f.tag.layer
+            );
+        }
+    });
+}
+
+#[test]
 fn fault_15_the_loudest_three_of_six_are_heard() {
     let speakers = ["ann", "bea", "cem", "dov", "eli", "fay"];
     let join: Vec<Action> = speakers
