@@ -15,6 +15,8 @@ use crate::publish::Packet;
 pub(crate) struct Rewritten {
     pub(crate) seq: u64,
     pub(crate) timestamp: u32,
+    /// The same where nothing puts it off: what the source's clock reads as the receiver knows it.
+    pub(crate) clock: u32,
     pub(crate) marker: bool,
     pub(crate) picture_id: Option<u16>,
     pub(crate) tl0_pic_idx: Option<u8>,
@@ -418,6 +420,7 @@ impl Span {
         Rewritten {
             seq,
             timestamp,
+            clock: on_time,
             marker: ends && needed,
             picture_id,
             tl0_pic_idx,
