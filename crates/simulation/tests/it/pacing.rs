@@ -224,3 +224,29 @@ fn others_who_need_keyframes_leave_everybody_a_picture() {
         });
     }
 }
+
+#[test]
+fn what_has_waited_for_too_long_is_given_up_and_the_picture_goes_on_with_a_keyframe() {
+    // The smallest picture takes half as much again, and has no temporal layers to leave out.
+    let narrow = LinkConfig::rate(90_000);
+    let h264 = BrowserConfig {
+        video_codec: Codec::H264,
+        ..BrowserConfig::default()
+    };
+    let looks = [JoinWith("anna", h264), tile("anna", "ben", SMALL)];
+    let camera = [JoinWith("ben", h264), Publish("ben", Camera)];
+    let plan = Plan::new("the only picture does not fit")
+        .at(0, "ben has a camera", camera)
+        .at(0, "anna looks at him", looks)
+        .at(4_000, "her link gets narrow", [Downlink("anna", narrow)])
+        .at(40_000, "the end", []);
+    for seed in SEEDS {
+        plan.play(*seed, &["anna"], |world| {
+            let frames = world.frames("anna", "ben", Camera, ms(10_000));
+            assert!(frames.len() > 100, "{} frames in 30 s", frames.len());
+            let oldest = frames.iter().map(|frame| frame.at - frame.tag.captured);
+            let oldest = oldest.max().unwrap();
+            assert!(oldest < ms(5_500), "a frame came after {oldest:?}");
+        });
+    }
+}
