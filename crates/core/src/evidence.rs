@@ -11,8 +11,9 @@ use crate::publish::Packet;
 #[derive(Debug, Default)]
 pub(crate) struct FrameSizes {
     timestamp: u64,
-    /// Number of the frame's first packet.
+    /// Number of the frame's first packet, and of the newest packet that has come, with its stream.
     first: u64,
+    newest: Option<(u32, u64)>,
     bytes: u64,
     /// Of frames that are no keyframes, smoothed.
     usual_bytes: u64,
@@ -30,8 +31,12 @@ impl FrameSizes {
             return None;
         }
         if packet.timestamp > self.timestamp {
-            (self.timestamp, self.first, self.bytes) = (packet.timestamp, packet.seq, 0);
+            // What is missing before it may be its beginning, without which it is no picture.
+            let before = self.newest.filter(|(stream, _)| *stream == packet.stream);
+            let first = before.map_or(packet.seq, |(_, newest)| newest + 1);
+            (self.timestamp, self.first, self.bytes) = (packet.timestamp, first, 0);
         }
+        self.newest = self.newest.max(Some((packet.stream, packet.seq)));
         self.first = self.first.min(packet.seq);
         self.bytes += packet.payload.len() as u64;
         if !packet.marker {
@@ -105,6 +110,16 @@ mod tests {
         assert_eq!(found(&mut sizes, 20, 4_000, 0), None, "nobody has asked");
         assert_eq!(found(&mut sizes, 21, 1_900, 1), None);
         assert_eq!(found(&mut sizes, 22, 4_000, 1), Some(44));
+    }
+
+    #[test]
+    fn a_keyframe_whose_beginning_is_missing_does_not_begin_with_what_has_come() {
+        let mut sizes = FrameSizes::default();
+        for number in 1..20 {
+            found(&mut sizes, number, 1_000, 0);
+        }
+        let [_, end] = frame(20, 8_000);
+        assert_eq!(sizes.keyframe(&end, 1), Some(40), "which has not come");
     }
 
     #[test]

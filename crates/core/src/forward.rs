@@ -277,10 +277,13 @@ impl Slot {
         self.held = held;
     }
 
-    /// Whether the slot sends nothing, and may start with a packet that is a moment old: what has been shown cannot be
-    /// followed by what was before it.
+    /// Whether the slot sends nothing, and may start with a packet that is a moment old: what has been shown of its track
+    /// cannot be followed by what was before it.
     pub(crate) fn may_start_with(&self, packet: &Packet) -> bool {
-        self.carries().is_none() && self.rewriter.is_behind(packet)
+        let source = self.source.as_ref();
+        source.is_some_and(|source| {
+            source.current.is_none() && self.rewriter.is_behind(packet, source.id)
+        })
     }
 
     /// Sends nothing more of what it carries until the keyframe comes that it waits for.

@@ -15,6 +15,8 @@ use crate::publish::Packet;
 pub(crate) struct Rewritten {
     pub(crate) seq: u64,
     pub(crate) timestamp: u32,
+    /// The same where nothing puts it off: what the source's clock reads as the receiver knows it.
+    pub(crate) clock: u32,
     pub(crate) marker: bool,
     pub(crate) picture_id: Option<u16>,
     pub(crate) tl0_pic_idx: Option<u8>,
@@ -53,6 +55,9 @@ pub(crate) struct Span {
     timestamp_offset: u32,
     /// Timestamps of the frame that was switched to: as it came, and as it leaves.
     first_frame: (u32, u32),
+    /// How long the source's time goes half as fast, in ticks: it began with a picture from before what had been shown of
+    /// another.
+    catch_up: u32,
     /// Two seconds of pictures.
     pictures: Gaps<1>,
     tl0_offset: u8,
@@ -128,15 +133,20 @@ impl Rewriter {
             self.first_timestamp,
             self.first_timestamp,
         );
+        let mut catch_up = 0;
         if let Some(last) = &self.last {
             let video = !packet.codec.codec.is_audio();
             let (elapsed, displacement) = ticks_since(last, packet, same_track);
             // A frame whose end never came stays visibly unfinished.
             seq = last.seq + if last.marker || !video { 1 } else { 2 };
-            timestamp = last.timestamp.wrapping_add(elapsed);
+            let behind = ticks_behind(last, packet, same_track);
+            timestamp = last.timestamp.wrapping_add(elapsed).wrapping_sub(behind);
             // Simulcast layers show the same moments: the frame that is switched to may be the one that
             // has just been sent. It alone is put half a frame later, and the next is on time again.
             shown = last.timestamp.wrapping_add(elapsed.max(displacement));
+            if behind > 0 {
+                catch_up = shown.wrapping_sub(timestamp).saturating_mul(2);
+            }
         }
         let mut span = Span {
             source: Some(SpanSource {
@@ -150,6 +160,7 @@ impl Rewriter {
             seqs: Gaps::new(packet.seq, seq),
             timestamp_offset: timestamp.wrapping_sub(wire_timestamp(packet)),
             first_frame: (wire_timestamp(packet), shown),
+            catch_up,
             ..self.span
         };
         self.go_on_counting(&mut span, packet);
@@ -228,9 +239,11 @@ impl Rewriter {
         })
     }
 
-    /// All that has left came before the packet.
-    pub(crate) fn is_behind(&self, packet: &Packet) -> bool {
-        self.last.is_none_or(|last| last.arrived < packet.arrived)
+    /// All that has left of this track came before the packet, as far as nothing of another has followed.
+    pub(crate) fn is_behind(&self, packet: &Packet, track: TrackId) -> bool {
+        let goes_on = self.span.source.is_some_and(|before| before.track == track);
+        let last = self.last.filter(|_| goes_on);
+        last.is_none_or(|last| last.arrived < packet.arrived)
     }
 
     /// Whether the newest frame that has left lacks its end.
@@ -342,6 +355,7 @@ impl Span {
         seqs: Gaps::NONE,
         timestamp_offset: 0,
         first_frame: (0, 0),
+        catch_up: 0,
         pictures: Gaps::NONE,
         tl0_offset: 0,
         frame_number_offset: 0,
@@ -386,9 +400,13 @@ impl Span {
     }
 
     fn rewritten(&self, packet: &Packet, seq: u64, picture_id: Option<u16>) -> Rewritten {
-        let timestamp = match wire_timestamp(packet) {
-            first if first == self.first_frame.0 => self.first_frame.1,
-            later => later.wrapping_add(self.timestamp_offset),
+        let came = wire_timestamp(packet);
+        let on_time = came.wrapping_add(self.timestamp_offset);
+        let (first, shown) = self.first_frame;
+        let timestamp = match came.wrapping_sub(first) {
+            0 => shown,
+            since if since < self.catch_up => shown.wrapping_add(since / 2),
+            _ => on_time,
         };
         let frame = &packet.frame;
         let needed = frame.needed.contains(self.point);
@@ -402,6 +420,7 @@ impl Span {
         Rewritten {
             seq,
             timestamp,
+            clock: on_time,
             marker: ends && needed,
             picture_id,
             tl0_pic_idx,
@@ -483,6 +502,21 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
         return (elapsed.max(cadence), 0);
     }
     (elapsed, cadence.min(packet.clock_rate() / 30) / 2)
+}
+
+/// How much longer ago than the last packet of another track this one came, in ticks: it was kept.
+fn ticks_behind(last: &Last, packet: &Packet, same_track: bool) -> u32 {
+    if same_track || packet.codec.codec.is_audio() {
+        return 0;
+    }
+    let behind = last.arrived.saturating_duration_since(packet.arrived);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "what is kept is a few seconds old"
+    )]
+    let ticks = (behind.as_secs_f64() * f64::from(packet.clock_rate())) as u32;
+    ticks
 }
 
 #[expect(

@@ -82,6 +82,9 @@ const VERY_LOSSY_PERMILLE: u64 = 100;
 const COPIES_AMONG_OTHERS: u64 = 2;
 /// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
 const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
+/// A first picture is large from here on: no keyframe of a smallest layer has more. Lower makes some of these wait for a report,
+/// higher fills the queue of a narrow path with more of a large one before it is known to be narrow.
+const LARGE_BYTES: usize = 4_000;
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
 /// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
@@ -262,9 +265,12 @@ impl Lane {
         outbox: &mut Outbox,
     ) {
         let mut stream = stream_of(&mut self.streams, slot);
-        let opening = stream
+        let opened = stream
             .as_mut()
-            .is_some_and(|stream| stream.opens(rewritten.timestamp));
+            .and_then(|stream| stream.opens(rewritten.timestamp, packet.payload.len()));
+        let is_reported = stream
+            .as_ref()
+            .is_some_and(|stream| stream.template.numbers_transport());
         let outgoing = Outgoing {
             slot,
             payload_types,
@@ -272,9 +278,15 @@ impl Lane {
             rewritten,
             resend: false,
             kept: now.saturating_duration_since(packet.arrived) > KEPT_AGE_MIN,
-            opening,
+            opening: opened.is_some(),
+            large: is_reported && opened.is_some_and(|bytes| bytes > LARGE_BYTES),
             keyframe: stream.is_some_and(|stream| stream.is_of_keyframe(packet, &rewritten)),
         };
+        // What has been kept for long is in a hurry.
+        let begins = packet.starts_keyframe && outgoing.opening && !outgoing.kept;
+        if begins && is_reported {
+            self.estimator.on_first_picture(now);
+        }
         let at_once = packet.codec.codec.is_audio() || self.may_send_now(now);
         if packet.starts_keyframe {
             self.give_up_before(now, &outgoing);
@@ -332,6 +344,7 @@ impl Lane {
                 resend: true,
                 kept: false,
                 opening: false,
+                large: false,
                 keyframe: false,
             });
             self.stats.dropped += u64::from(!queued);
@@ -364,7 +377,7 @@ impl Lane {
         self.pacer.is_empty() && self.pacer.may_burst(now)
     }
 
-    fn rate(&self, probe: Option<Probe>) -> Rate {
+    fn rate(&self, probe: Option<Probe>, large: bool) -> Rate {
         let known = self.estimator.estimate_bps();
         let burst_bps = match (probe, known, self.remb_bps) {
             (Some(probe), ..) => probe.rate_bps,
@@ -373,9 +386,12 @@ impl Lane {
         };
         // A probe finds out what the path carries beyond what is known.
         let path_bps = known.filter(|_| probe.is_none());
+        let is_blind = large && probe.is_none();
+        let cautious_bps = is_blind.then(|| self.estimator.cautious_bps()).flatten();
         Rate {
             burst_bps,
             path_bps,
+            cautious_bps,
         }
     }
 
@@ -423,8 +439,11 @@ impl Lane {
         content: Content,
         outbox: &mut Outbox,
     ) -> bool {
+        // Sound comes too seldom to be one.
+        let is_sound = outgoing.packet.codec.codec.is_audio();
         let probe = self.estimator.probe();
-        let rate = self.rate(probe);
+        let probe = probe.filter(|_| !is_sound || self.newest.is_some());
+        let rate = self.rate(probe, outgoing.large);
         let (Some(stream), Some(keys), Some(route)) = (
             stream_of(&mut self.streams, outgoing.slot),
             &self.keys,

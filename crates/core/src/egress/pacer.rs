@@ -48,6 +48,8 @@ pub(crate) struct Outgoing {
     pub(crate) kept: bool,
     /// It is part of the first picture of its slot.
     pub(crate) opening: bool,
+    /// And comes after so much of it that it is a large one.
+    pub(crate) large: bool,
     /// It is part of a keyframe.
     pub(crate) keyframe: bool,
 }
@@ -78,6 +80,8 @@ pub(crate) struct Rate {
     pub(crate) burst_bps: u64,
     /// Large keyframes: as much as the path carries, where that is known.
     pub(crate) path_bps: Option<u64>,
+    /// What leaves is part of a large picture, and nothing has shown yet what the path carries.
+    pub(crate) cautious_bps: Option<u64>,
 }
 
 /// What a packet takes on the wire beside its payload: RTP header with extensions, and the SRTP tag.
@@ -214,8 +218,17 @@ impl Pacer {
 
     /// Something has left.
     pub(crate) fn sent(&mut self, now: Instant, bytes: usize, rate: Rate) {
-        let bps = match rate.path_bps.filter(|_| self.kept == 0) {
-            Some(path_bps) => {
+        let hurried_bps = rate.burst_bps.max(self.drain_bps());
+        let bps = match (rate.cautious_bps, rate.path_bps) {
+            _ if self.kept > 0 => {
+                self.slow = false;
+                hurried_bps
+            }
+            (Some(cautious_bps), _) => {
+                self.slow = true;
+                cautious_bps
+            }
+            (None, Some(path_bps)) => {
                 self.slow = if self.slow {
                     takes(self.queued_bytes, path_bps) > SMALL
                 } else {
@@ -223,7 +236,7 @@ impl Pacer {
                 };
                 if self.slow { path_bps } else { rate.burst_bps }
             }
-            None => rate.burst_bps.max(self.drain_bps()),
+            (None, None) => hurried_bps,
         };
         self.free_at = self.free_at.max(now) + takes(bytes, bps);
     }

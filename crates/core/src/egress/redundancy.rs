@@ -180,6 +180,7 @@ pub(super) mod tests {
             rewritten: Rewritten {
                 seq,
                 timestamp: u32::MAX.wrapping_add(u32::try_from(seq * 960).unwrap()),
+                clock: 0,
                 marker: false,
                 picture_id: None,
                 tl0_pic_idx: None,
@@ -191,6 +192,7 @@ pub(super) mod tests {
             resend: false,
             kept: false,
             opening: false,
+            large: false,
             keyframe: false,
         }
     }

@@ -28,12 +28,18 @@ pub(super) struct Stream {
     pub(super) resent: Resent,
     /// Some packets before this number have been given up; none of them is sent again.
     pub(super) given_up_before: u64,
-    /// The timestamp of its first picture.
-    pub(super) first_picture: Option<u32>,
+    pub(super) first_picture: Option<FirstPicture>,
     /// The newest keyframe, and the newest of which something has left.
     pub(super) newest_keyframe: Option<Keyframe>,
     pub(super) begun_keyframe: Option<Keyframe>,
     pub(super) unheard: Unheard,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FirstPicture {
+    timestamp: u32,
+    /// What has come of it.
+    bytes: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +77,16 @@ pub(super) struct Report {
 }
 
 impl Stream {
-    /// Whether a packet is part of the first picture.
-    pub(super) fn opens(&mut self, timestamp: u32) -> bool {
-        *self.first_picture.get_or_insert(timestamp) == timestamp
+    /// How much has come of the first picture with this packet; `None` where it is part of another.
+    pub(super) fn opens(&mut self, timestamp: u32, bytes: usize) -> Option<usize> {
+        let first = self.first_picture.get_or_insert(FirstPicture {
+            timestamp,
+            bytes: 0,
+        });
+        (first.timestamp == timestamp).then(|| {
+            first.bytes = first.bytes.saturating_add(bytes);
+            first.bytes
+        })
     }
 
     /// Whether the packet that is next in order is part of a keyframe.

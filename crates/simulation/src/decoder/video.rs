@@ -44,6 +44,8 @@ pub struct VideoDecoder {
     broken: bool,
     /// All frames of the picture in progress could be decoded.
     whole: bool,
+    /// A picture of somebody else had been kept: what was captured until then is to be shown in no less than half of its time.
+    catching_up: Duration,
     descriptors: Descriptors,
     frames_undecodable: u64,
     packets: u64,
@@ -95,6 +97,7 @@ impl Default for VideoDecoder {
             hole: true,
             broken: true,
             whole: true,
+            catching_up: Duration::ZERO,
             descriptors: Descriptors::default(),
             frames_undecodable: 0,
             packets: 0,
@@ -323,6 +326,22 @@ impl VideoDecoder {
             self.verdict.complain(at, fault);
         }
         let (mut earlier, mut tolerance) = (before.tag, TOLERANCE);
+        let (captured, behind) = (
+            frame.tag.captured,
+            earlier.captured.saturating_sub(frame.tag.captured),
+        );
+        if before.tag.source != frame.tag.source {
+            let kept = behind > TOLERANCE;
+            self.catching_up = if kept {
+                captured + (behind + TOLERANCE) * 2
+            } else {
+                Duration::ZERO
+            };
+        } else if earlier.captured < self.catching_up {
+            let quarter = captured.saturating_sub(earlier.captured) / 4;
+            earlier.captured += quarter;
+            tolerance += quarter;
+        }
         if switched && frame.tag.captured <= earlier.captured {
             // A keyframe that had to be repaired may show an older moment than what was sent last, some of which
             // may have been lost.

@@ -1,9 +1,11 @@
-//! Faults 14 to 16: SSRCs of slots, and who gets the audio slots.
+//! Faults 14 to 16: SSRCs of slots, and who gets the audio slots; what a slot begins with.
+
+use std::time::Duration;
 
 use madang_core::Source::{Camera, Microphone};
 use madang_simulation::Action::{Expect, Hush, Join, JoinWith, MoreSlots, Publish, Talk};
 use madang_simulation::Expectation::{Hears, HearsNot, Sees};
-use madang_simulation::{Action, BrowserConfig, Codec, Plan};
+use madang_simulation::{Action, BrowserConfig, Codec, KeyframeAsked, Plan};
 
 use crate::{SEEDS, look_at, ms, one_slot};
 
@@ -37,6 +39,51 @@ fn fault_14_a_slot_keeps_its_ssrc() {
         .run(SEEDS, |world| {
             assert_eq!(world.seat("anna").browser.video.len(), 1);
         });
+}
+
+#[test]
+fn a_slot_that_goes_over_to_somebody_starts_with_a_keyframe_that_others_have_just_got() {
+    let switched = ms(4_700);
+    let three = [JoinWith("anna", one_slot()), Join("ben"), Join("cleo")];
+    let plan = Plan::new("anna goes over from ben to cleo, at whom dan has just begun to look")
+        .at(0, "they join", three)
+        .at(100, "anna looks at ben", look_at("anna", "ben"))
+        .at(4_000, "dan joins", [JoinWith("dan", one_slot())])
+        .at(4_000, "and looks at cleo", look_at("dan", "cleo"))
+        .at(4_700, "so does anna now", look_at("anna", "cleo"))
+        .at(
+            8_000,
+            "and goes on to see her",
+            [Expect(Sees("anna", "cleo", Camera))],
+        );
+    plan.run(SEEDS, |world| {
+        let frames = world.frames("anna", "cleo", Camera, switched);
+        let waited = frames[0].at - switched;
+        // A view takes 20 ms to the server, the picture 10 ms back, and somewhat longer at the rate that the path is known for.
+        assert!(waited < ms(60), "she saw nothing for {waited:?}");
+        let live = frames
+            .iter()
+            .find(|frame| frame.at - frame.tag.captured < ms(40));
+        assert!(
+            live.is_some_and(|live| live.at < switched + ms(150)),
+            "{live:?}"
+        );
+        // What has been kept is shown within half of the time that it took.
+        let behind = frames[0].at - frames[0].tag.captured;
+        let (first, later) = (&frames[0], &frames[30]);
+        let shown =
+            Duration::from_secs(later.timestamp.wrapping_sub(first.timestamp).into()) / 90_000;
+        let took = later.tag.captured - first.tag.captured;
+        assert!(
+            shown + behind < took + ms(60),
+            "{took:?} are shown in {shown:?}"
+        );
+        let asked = &world.seat("cleo").browser.keyframes_asked;
+        let of_layer = |asked: &&KeyframeAsked| asked.rid.is_some_and(|rid| &*rid == "h");
+        let mut asked = asked.iter().filter(of_layer);
+        assert!(asked.all(|asked| asked.at < switched), "{asked:?}");
+        assert_eq!(world.complaints(), [] as [String; 0]);
+    });
 }
 
 #[test]

@@ -49,6 +49,9 @@ pub(crate) const BPS_MAX: u64 = 200_000_000;
 /// The pacer may send at this much of the estimate. Higher turns keyframes into queues on the path,
 /// lower into delay before it.
 const PACING_FACTOR: f64 = 1.5;
+/// The same for what is large, where nothing has shown yet what the path carries. Higher fills the queue of a path that carries
+/// half of the guess, lower makes large first pictures late by more than the moment that it takes to know.
+const PACING_FACTOR_UNKNOWN: f64 = 0.4;
 /// The same on a path without a queue, which drops what comes faster than it sends.
 const PACING_FACTOR_SHALLOW: f64 = 1.05;
 
@@ -203,6 +206,14 @@ impl Estimator {
         self.maybe_probe(at);
     }
 
+    /// A first picture begins to leave: it shows whether the path carries what one starts from, without a report to wait for.
+    pub(crate) fn on_first_picture(&mut self, now: Instant) {
+        if !self.outage {
+            let (at, rtt) = (self.micros(now), self.rtt().unwrap_or(RTT_START));
+            self.prober.check(at, self.estimate(), micros(rtt));
+        }
+    }
+
     pub(crate) fn on_timeout(&mut self, now: Instant) {
         let at = self.micros(now);
         self.prober.expire(at);
@@ -265,6 +276,12 @@ impl Estimator {
             PACING_FACTOR
         };
         bps(self.estimate() * factor)
+    }
+
+    /// What large pictures may be sent at until something has shown what the path carries.
+    pub(crate) fn cautious_bps(&self) -> Option<u64> {
+        let unknown = self.prober.guesses() && self.aimd.decreased().is_none();
+        unknown.then(|| bps(self.estimate() * PACING_FACTOR_UNKNOWN))
     }
 
     pub(crate) fn probe(&self) -> Option<Probe> {

@@ -119,6 +119,11 @@ impl Prober {
         }
     }
 
+    /// No probe has been answered yet.
+    pub(super) fn guesses(&self) -> bool {
+        self.search == Search::Guess
+    }
+
     /// No probe has found an end yet of what the path takes.
     pub(super) fn searching(&self) -> bool {
         self.search != Search::Done
@@ -166,6 +171,19 @@ impl Prober {
             unknown: 0,
             delays: Sums::default(),
         });
+    }
+
+    /// What is sent now checks the guess that one starts from, unless that is being done.
+    pub(super) fn check(&mut self, at: i64, estimate: f64, rtt_us: i64) {
+        let idle = match &self.state {
+            State::Idle => true,
+            State::Sending(cluster) => cluster.sent == 0,
+            State::Awaiting(_) => false,
+        };
+        if idle && self.guesses() {
+            self.state = State::Idle;
+            self.start(at, estimate, estimate, rtt_us);
+        }
     }
 
     /// A packet of the cluster leaves: the cluster's name, if it is still being sent.
@@ -217,6 +235,9 @@ impl Prober {
     /// Ends what has taken too long.
     pub(super) fn expire(&mut self, at: i64) {
         match &self.state {
+            State::Sending(cluster) if at >= cluster.expires && cluster.sent == 0 => {
+                self.state = State::Idle;
+            }
             State::Sending(cluster) if at >= cluster.expires => self.sent(),
             State::Awaiting(cluster) if at >= cluster.expires => {
                 self.state = State::Idle;

@@ -131,7 +131,7 @@ impl Lane {
         let report = SenderReport {
             ssrc: stream.ssrc,
             ntp: self.wallclock.ntp_at(now),
-            timestamp: outgoing.rewritten.timestamp.wrapping_add(ticks),
+            timestamp: outgoing.rewritten.clock.wrapping_add(ticks),
             packets: report.packets,
             octets: report.octets,
         };
