@@ -5,12 +5,11 @@
 import assert from 'node:assert/strict';
 import { before } from 'node:test';
 import { Call } from './support/call.mjs';
-import { serveWorker, withKey } from './support/encryption.mjs';
+import { KEY, encryptingChromium, withKey } from './support/encryption.mjs';
 import { COLOURS } from './support/media.mjs';
 import { receivesHeight, resizeTile } from './support/tiles.mjs';
 import { eventually } from './support/wait.mjs';
 
-const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0));
 const OTHER_KEY = KEY.toReversed();
 /** What a decoder that can read any of it has long begun with. */
 const PACKETS_UNREAD = 150;
@@ -35,11 +34,11 @@ const CODECS = [
 before(async () => {
   for (const { codec, width, height } of CODECS) {
     cameras[codec] = {
-      ada: await encryptingChromium({ colour: COLOURS.red, hertz: 500, width, height }),
-      bea: await encryptingChromium({ colour: COLOURS.blue, hertz: 700, width, height }),
+      ada: await encryptingChromium(call, { colour: COLOURS.red, hertz: 500, width, height }),
+      bea: await encryptingChromium(call, { colour: COLOURS.blue, hertz: 700, width, height }),
     };
   }
-  viewers = await encryptingChromium();
+  viewers = await encryptingChromium(call);
 });
 
 for (const { codec, width, height, lowest } of CODECS) {
@@ -56,11 +55,11 @@ for (const { codec, width, height, lowest } of CODECS) {
     assert.equal((await bea.reception('Ada')).codec.toLowerCase(), `video/${codec}`);
   });
 
-  for (const { who, key } of [{ who: 'no key', key: null }, { who: 'another key', key: OTHER_KEY }]) {
+  for (const { who, means } of [{ who: 'no key', means: {} }, { who: 'another key', means: withKey(OTHER_KEY) }]) {
     call.story(`who has ${who} receives the picture and decodes nothing of it (${codec})`, async () => {
       await call.enter(camera(codec).ada, 'Ada', { query, ...withKey(KEY) });
       const bea = await call.enter(viewers, 'Bea', { query: onlooker, ...withKey(KEY) });
-      const eve = await call.enter(viewers, 'Eve', { query: onlooker, ...withKey(key) });
+      const eve = await call.enter(viewers, 'Eve', { query: onlooker, ...means });
       await bea.seesPicture('Ada', 'red');
       await eventually('Eve is sent the picture', () => eve.evaluate(picturesReceived), ({ packets }) => packets > PACKETS_UNREAD);
       assert.equal((await eve.evaluate(picturesReceived)).decoded, 0);
@@ -84,13 +83,6 @@ for (const { codec, width, height, lowest } of CODECS) {
     await receivesHeight(cai, 'Ada', height, TOP_LAYER_SECONDS);
     await cai.seesPicture('Ada', 'red');
   });
-}
-
-/** @param {import('./support/chromium.mjs').ChromiumOptions} [options] */
-async function encryptingChromium(options) {
-  const browser = await call.chromium(options);
-  await serveWorker(browser.context);
-  return browser;
 }
 
 /** @param {string} codec */
