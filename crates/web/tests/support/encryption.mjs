@@ -1,9 +1,10 @@
-/** End-to-end encryption as sites do it: encoded transforms on every sender and receiver, with a key that the server never has. */
-import { fileURLToPath } from 'node:url';
+/** End-to-end encryption as sites do it: with the worker that the documentation shows, and a key that the server never has. */
+import { readFileSync } from 'node:fs';
 
 /** The page's content security policy allows workers of its own origin alone. */
-const WORKER_PATH = '/encryption-worker.mjs';
-const WORKER_FILE = fileURLToPath(new URL('encryption-worker.mjs', import.meta.url));
+const WORKER_PATH = '/encryption-worker.js';
+const DOCUMENT = readFileSync(new URL('../../../../docs/security.md', import.meta.url), 'utf8');
+const WORKER = /^```js\n(\/\/ encryption-worker\.js[^]*?)^```/m.exec(DOCUMENT)?.[1] ?? '';
 
 /** 16 bytes, which the server never has. */
 export const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0));
@@ -16,7 +17,7 @@ export const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0))
  */
 export async function encryptingChromium(call, options) {
   const browser = await call.chromium(options);
-  await browser.context.route(`**${WORKER_PATH}`, (route) => route.fulfill({ path: WORKER_FILE, contentType: 'text/javascript' }));
+  await browser.context.route(`**${WORKER_PATH}`, (route) => route.fulfill({ body: WORKER, contentType: 'text/javascript' }));
   return browser;
 }
 
@@ -37,7 +38,7 @@ function encryptEverything({ key, path }) {
   let worker;
   const transform = (/** @type {boolean} */ encrypts) => {
     worker ??= new Worker(path, { type: 'module' });
-    return new RTCRtpScriptTransform(worker, { key, encrypts });
+    return new RTCRtpScriptTransform(worker, { key: Uint8Array.from(key), encrypts });
   };
   /** @type {import('../../client/encryption.js').Encryption} */
   const encryption = { sender: () => transform(true), receiver: () => transform(false) };
