@@ -18,6 +18,8 @@ export function canEncrypt() {
  * @param {Encryption} encryption
  */
 export function encrypt({ direction, sender, receiver }, kind, encryption) {
-  if (direction === 'sendonly') sender.transform = encryption.sender(kind);
-  else receiver.transform = encryption.receiver(kind);
+  const [end, transform] = direction === 'sendonly' ? [sender, encryption.sender(kind)] : [receiver, encryption.receiver(kind)];
+  // To a browser it would mean: as it is.
+  if (!transform) throw new TypeError(`no transform for the ${kind} of a ${direction} transceiver`);
+  end.transform = transform;
 }

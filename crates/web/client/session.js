@@ -81,7 +81,7 @@ export class Session extends TypedEvents {
    * @param {boolean} [moved] another server has sent this client here
    */
   async join({ token, room, name, meta, encryption }, moved) {
-    const e2ee = encryption !== undefined;
+    const e2ee = Boolean(encryption);
     const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, moved, e2ee, offer, want: FIRST_SLOTS, client: CLIENT }));
     const joined = await this.#signalling.join(fields);
     this.#replaceAll(joined);

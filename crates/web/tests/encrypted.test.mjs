@@ -41,6 +41,20 @@ before(async () => {
   viewers = await encryptingChromium(call);
 });
 
+for (const { what, code, able } of [
+  { what: 'that cannot encrypt', code: 'unsupported', able: false },
+  { what: 'whose application makes no transform', code: 'internal', able: true },
+]) {
+  call.story(`a page ${what} does not join`, async () => {
+    const ada = await call.arrive(camera('vp8').ada, 'Ada', { beforeScripts: makeNoTransform, argument: able });
+    await ada.click('join-button');
+    await ada.sees('error-box');
+    assert.equal(await ada.attribute('error-box', 'data-code'), code);
+    const eve = await call.enter(viewers, 'Eve', { query: 'mic=0&cam=0' });
+    assert.deepEqual(await eve.tiles(), ['Eve (you)']);
+  });
+}
+
 for (const { codec, width, height, lowest } of CODECS) {
   const query = `width=${width}&height=${height}&codec=${codec}`;
   const onlooker = 'mic=0&cam=0';
@@ -91,6 +105,13 @@ function camera(codec) {
 }
 
 // What follows runs inside the page.
+
+/** @param {boolean} able whether the browser could encrypt */
+function makeNoTransform(able) {
+  if (!able) Reflect.deleteProperty(window, 'RTCRtpScriptTransform');
+  const encryption = { sender: () => null, receiver: () => null };
+  Object.assign(window, { madang: { options: { encryption } } });
+}
 
 /** Of all pictures together: packets received, frames decoded. */
 async function picturesReceived() {
