@@ -12,8 +12,11 @@ import { recall } from './preferences.js';
 
 const place = readPlace();
 const media = new LocalMedia(place);
-/** For tests and for the console. @type {{room: import('../client/index.js').Room | null}} */
-const exposed = { room: null };
+/**
+ * For tests and for the console. `options`, where a script before this one has left some, are added to those of `join`.
+ * @type {{room: import('../client/index.js').Room | null, options?: Partial<import('../client/room.js').JoinOptions>}}
+ */
+const exposed = { .../** @type {any} */ (window).madang, room: null };
 Object.assign(window, { madang: exposed });
 
 /** @type {Page | null} */
@@ -46,7 +49,8 @@ function showPrejoin() {
 async function enterCall(name) {
   const { room: roomName, token, videoCodec } = place;
   const { stereo, tracks } = media;
-  const room = await join({ url: signallingUrl(), room: roomName, token, name: name || 'Guest', ...tracks, stereo, videoCodec });
+  const own = { url: signallingUrl(), room: roomName, token, name: name || 'Guest', ...tracks, stereo, videoCodec };
+  const room = await join({ ...own, ...exposed.options });
   exposed.room = room;
   room.on('token', (fresh) => {
     place.token = fresh;

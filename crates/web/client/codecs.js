@@ -12,12 +12,13 @@ const VIDEO = ['vp8', 'h264', 'vp9', 'av1', 'rtx'];
  * Prunes and orders what this transceiver offers.
  * @param {RTCRtpTransceiver} transceiver
  * @param {import('./protocol.js').Kind} kind
- * @param {VideoCodec} [first] the codec to prefer
+ * @param {{first?: VideoCodec, red?: boolean}} [options] the codec to prefer; whether RED may be used
  */
-export function pruneCodecs(transceiver, kind, first) {
+export function pruneCodecs(transceiver, kind, { first, red = true } = {}) {
   const capabilities = RTCRtpReceiver.getCapabilities(kind);
   if (!capabilities || !transceiver.setCodecPreferences) return;
-  const order = kind === 'audio' ? AUDIO : [...(first ? [first] : []), ...VIDEO];
+  const audio = AUDIO.filter((name) => red || name !== 'red');
+  const order = kind === 'audio' ? audio : [...(first ? [first] : []), ...VIDEO];
   const wanted = capabilities.codecs
     .filter((codec) => order.includes(codecName(codec)) && isForwardable(codec))
     .sort((a, b) => order.indexOf(codecName(a)) - order.indexOf(codecName(b)));

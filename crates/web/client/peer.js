@@ -5,6 +5,7 @@
 import { pruneCodecs } from './codecs.js';
 import { offerAllocations, offerDescriptors } from './descriptors.js';
 import { addSender, cameraEncodings, screenEncodings } from './encodings.js';
+import { encrypt } from './encryption.js';
 import { MadangError } from './errors.js';
 import { TypedEvents } from './events.js';
 import { FIRST_SLOTS, MAX_SLOTS } from './protocol.js';
@@ -35,6 +36,7 @@ export class Peer extends TypedEvents {
   pc = new RTCPeerConnection({ bundlePolicy: 'max-bundle', rtcpMuxPolicy: 'require' });
   /** @type {Record<Source, RTCRtpTransceiver>} */
   senders;
+  #encryption;
   #data;
   #gen = 0;
   /** @type {RTCSessionDescriptionInit | null} an offer whose answer has not come: the same one is sent again */
@@ -49,10 +51,14 @@ export class Peer extends TypedEvents {
   #wasConnected = false;
   #online = () => this.#wasConnected && this.emit('restart', undefined);
 
-  /** @param {import('./codecs.js').VideoCodec} [videoCodec] what the camera prefers */
-  constructor(videoCodec) {
+  /**
+   * @param {import('./codecs.js').VideoCodec} [videoCodec] what the camera prefers
+   * @param {import('./encryption.js').Encryption} [encryption]
+   */
+  constructor(videoCodec, encryption) {
     super();
     this.videoCodec = videoCodec;
+    this.#encryption = encryption;
     const { pc } = this;
     this.#data = pc.createDataChannel('madang', { ordered: false, maxRetransmits: 0 });
     this.senders = {
@@ -168,7 +174,9 @@ export class Peer extends TypedEvents {
    */
   #sender(kind, sendEncodings, videoCodec) {
     const transceiver = addSender(this.pc, kind, { direction: 'sendonly', ...(sendEncodings && { sendEncodings }) });
-    pruneCodecs(transceiver, kind, videoCodec);
+    if (this.#encryption) encrypt(transceiver, kind, this.#encryption);
+    // The server takes RED apart, which it cannot where the whole of it is encrypted.
+    pruneCodecs(transceiver, kind, { first: videoCodec, red: !this.#encryption });
     if (kind === 'video') offerAllocations(transceiver);
     return transceiver;
   }
@@ -183,6 +191,7 @@ export class Peer extends TypedEvents {
       const there = this.pc.getTransceivers().filter((t) => t.direction === 'recvonly' && t.receiver.track.kind === kind);
       for (let n = there.length; n < Math.min(wanted[kind], MAX_SLOTS[kind]); n++) {
         const transceiver = this.pc.addTransceiver(kind, { direction: 'recvonly' });
+        if (this.#encryption) encrypt(transceiver, kind, this.#encryption);
         pruneCodecs(transceiver, kind);
         if (kind === 'video') offerDescriptors(transceiver);
         added.push(transceiver);

@@ -4,6 +4,7 @@
 import { Attachment } from './attachment.js';
 import { AudioOutput } from './audio.js';
 import { Backoff } from './backoff.js';
+import { canEncrypt } from './encryption.js';
 import { MadangError } from './errors.js';
 import { TypedEvents } from './events.js';
 import { Publisher } from './publisher.js';
@@ -30,6 +31,7 @@ import { ViewReporter } from './view.js';
  * @property {boolean} [stereo] send the microphone in stereo, for music; default false
  * @property {MediaStreamTrack | null} [camera] published at once
  * @property {import('./codecs.js').VideoCodec} [videoCodec] what the camera prefers to send; default VP8
+ * @property {import('./encryption.js').Encryption} [encryption] encrypts from end to end; `unsupported` where the browser cannot
  *
  * @typedef {object} RoomEvents
  * @property {{state: State, signalling: State, media: State}} state
@@ -148,9 +150,9 @@ export class Room extends TypedEvents {
 
   /** Connects; {@link join} does it. */
   async enter() {
-    const { microphone, camera, stereo } = this.#options;
+    const { microphone, camera, stereo, encryption } = this.#options;
     try {
-      if (!('RTCPeerConnection' in globalThis)) throw new MadangError('unsupported');
+      if (!('RTCPeerConnection' in globalThis) || (encryption && !canEncrypt())) throw new MadangError('unsupported');
       // Published while there is no session yet, they go into the first one.
       if (microphone) await this.#publisher.publish('microphone', microphone, { stereo });
       if (camera) await this.#publisher.publish('camera', camera);

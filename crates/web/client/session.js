@@ -55,15 +55,15 @@ export class Session extends TypedEvents {
   #wanted = {};
 
   /**
-   * @param {{url: string, videoCodec?: import('./codecs.js').VideoCodec}} options
+   * @param {{url: string, videoCodec?: import('./codecs.js').VideoCodec, encryption?: import('./encryption.js').Encryption}} options
    * @param {Roster} roster
    */
-  constructor({ url, videoCodec }, roster) {
+  constructor({ url, videoCodec, encryption }, roster) {
     super();
     this.url = url;
     this.#roster = roster;
     this.#signalling = new Signalling(url);
-    this.peer = new Peer(videoCodec);
+    this.peer = new Peer(videoCodec, encryption);
     this.#wire();
   }
 
@@ -77,11 +77,12 @@ export class Session extends TypedEvents {
 
   /**
    * Joins in one round trip.
-   * @param {{token?: string, room?: string, name?: string, meta?: unknown}} options
+   * @param {{token?: string, room?: string, name?: string, meta?: unknown, encryption?: object}} options
    * @param {boolean} [moved] another server has sent this client here
    */
-  async join({ token, room, name, meta }, moved) {
-    const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, moved, offer, want: FIRST_SLOTS, client: CLIENT }));
+  async join({ token, room, name, meta, encryption }, moved) {
+    const e2ee = Boolean(encryption);
+    const fields = this.peer.offer().then((offer) => ({ token, room, name, meta, moved, e2ee, offer, want: FIRST_SLOTS, client: CLIENT }));
     const joined = await this.#signalling.join(fields);
     this.#replaceAll(joined);
     this.emit('state', undefined);

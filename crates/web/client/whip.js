@@ -142,7 +142,7 @@ export class WhipPublisher extends TypedEvents {
     if (audio) pruneCodecs(pc.addTransceiver(audio, { direction: 'sendonly', streams }), 'audio');
     if (video) {
       const sendEncodings = this.#encodings(video);
-      pruneCodecs(addSender(pc, video, { direction: 'sendonly', streams, sendEncodings }), 'video', codec);
+      pruneCodecs(addSender(pc, video, { direction: 'sendonly', streams, sendEncodings }), 'video', { first: codec });
     }
   }
 

@@ -5,12 +5,11 @@
 import assert from 'node:assert/strict';
 import { before } from 'node:test';
 import { Call } from './support/call.mjs';
-import { serveWorker, withKey } from './support/encryption.mjs';
+import { KEY, encryptingChromium, withKey } from './support/encryption.mjs';
 import { COLOURS } from './support/media.mjs';
 import { receivesHeight, resizeTile } from './support/tiles.mjs';
 import { eventually } from './support/wait.mjs';
 
-const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0));
 const OTHER_KEY = KEY.toReversed();
 /** What a decoder that can read any of it has long begun with. */
 const PACKETS_UNREAD = 150;
@@ -35,12 +34,26 @@ const CODECS = [
 before(async () => {
   for (const { codec, width, height } of CODECS) {
     cameras[codec] = {
-      ada: await encryptingChromium({ colour: COLOURS.red, hertz: 500, width, height }),
-      bea: await encryptingChromium({ colour: COLOURS.blue, hertz: 700, width, height }),
+      ada: await encryptingChromium(call, { colour: COLOURS.red, hertz: 500, width, height }),
+      bea: await encryptingChromium(call, { colour: COLOURS.blue, hertz: 700, width, height }),
     };
   }
-  viewers = await encryptingChromium();
+  viewers = await encryptingChromium(call);
 });
+
+for (const { what, code, able } of [
+  { what: 'that cannot encrypt', code: 'unsupported', able: false },
+  { what: 'whose application makes no transform', code: 'internal', able: true },
+]) {
+  call.story(`a page ${what} does not join`, async () => {
+    const ada = await call.arrive(camera('vp8').ada, 'Ada', { beforeScripts: makeNoTransform, argument: able });
+    await ada.click('join-button');
+    await ada.sees('error-box');
+    assert.equal(await ada.attribute('error-box', 'data-code'), code);
+    const eve = await call.enter(viewers, 'Eve', { query: 'mic=0&cam=0' });
+    assert.deepEqual(await eve.tiles(), ['Eve (you)']);
+  });
+}
 
 for (const { codec, width, height, lowest } of CODECS) {
   const query = `width=${width}&height=${height}&codec=${codec}`;
@@ -56,11 +69,11 @@ for (const { codec, width, height, lowest } of CODECS) {
     assert.equal((await bea.reception('Ada')).codec.toLowerCase(), `video/${codec}`);
   });
 
-  for (const { who, key } of [{ who: 'no key', key: null }, { who: 'another key', key: OTHER_KEY }]) {
+  for (const { who, means } of [{ who: 'no key', means: {} }, { who: 'another key', means: withKey(OTHER_KEY) }]) {
     call.story(`who has ${who} receives the picture and decodes nothing of it (${codec})`, async () => {
       await call.enter(camera(codec).ada, 'Ada', { query, ...withKey(KEY) });
       const bea = await call.enter(viewers, 'Bea', { query: onlooker, ...withKey(KEY) });
-      const eve = await call.enter(viewers, 'Eve', { query: onlooker, ...withKey(key) });
+      const eve = await call.enter(viewers, 'Eve', { query: onlooker, ...means });
       await bea.seesPicture('Ada', 'red');
       await eventually('Eve is sent the picture', () => eve.evaluate(picturesReceived), ({ packets }) => packets > PACKETS_UNREAD);
       assert.equal((await eve.evaluate(picturesReceived)).decoded, 0);
@@ -86,19 +99,19 @@ for (const { codec, width, height, lowest } of CODECS) {
   });
 }
 
-/** @param {import('./support/chromium.mjs').ChromiumOptions} [options] */
-async function encryptingChromium(options) {
-  const browser = await call.chromium(options);
-  await serveWorker(browser.context);
-  return browser;
-}
-
 /** @param {string} codec */
 function camera(codec) {
   return /** @type {{ ada: Browser, bea: Browser }} */ (cameras[codec]);
 }
 
 // What follows runs inside the page.
+
+/** @param {boolean} able whether the browser could encrypt */
+function makeNoTransform(able) {
+  if (!able) Reflect.deleteProperty(window, 'RTCRtpScriptTransform');
+  const encryption = { sender: () => null, receiver: () => null };
+  Object.assign(window, { madang: { options: { encryption } } });
+}
 
 /** Of all pictures together: packets received, frames decoded. */
 async function picturesReceived() {
