@@ -354,10 +354,7 @@ impl Browser {
                         sequence,
                     });
                 }
-                self.missing
-                    .entry(mid)
-                    .or_default()
-                    .note(now, received.sequence);
+                self.note_arrival(now, mid, received.sequence);
                 self.video.entry(mid).or_default().receive(received);
             }
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use str0m::Input;
+use str0m::media::Mid;
 
 use super::Browser;
 
@@ -51,6 +52,11 @@ impl Missing {
 }
 
 impl Browser {
+    /// A packet of a picture has come.
+    pub(super) fn note_arrival(&mut self, now: Duration, mid: Mid, sequence: u64) {
+        self.missing.entry(mid).or_default().note(now, sequence);
+    }
+
     /// Asks for what is due. The engine is allowed to in these moments alone.
     pub(super) fn ask_for_missing(&mut self, now: Duration) {
         let may_ask = self.asked_at.is_none_or(|at| now >= at + ASK_INTERVAL);

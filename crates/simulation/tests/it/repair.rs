@@ -373,6 +373,7 @@ fn a_repair_that_gets_lost_is_sent_again_when_reports_show_it() {
         let plan = anna_looks_at_ben("a packet gets lost, and what repairs it");
         plan.at(5_000, "all is well", [])
             .play(seed, &["anna"], |world| {
+                assert_eq!(repairs(world, 0), 1, "which tells where repairs are sent");
                 let now = world.now();
                 assert_eq!(repairs(world, 1), 1 + 2, "the first of which was lost");
                 let ssrcs = world.seat_named("anna").browser.picture_ssrcs();

@@ -170,6 +170,10 @@ fn miss_again(
     estimator: &Estimator,
     missing: &mut Vec<(usize, u16)>,
 ) {
+    // What a full queue has dropped it would drop again.
+    if estimator.is_queued() {
+        return;
+    }
     for (slot, stream) in streams.iter_mut().enumerate() {
         let Some(stream) = stream else {
             continue;
