@@ -126,7 +126,7 @@ impl Rewriter {
     /// Makes `packet`, of this track, the next one after the newest that has left.
     pub(crate) fn switch(&mut self, packet: &Packet, point: Point, track: TrackId) {
         // Also after a pause, in which a smaller picture may come sooner than the larger ones before it.
-        let same_track = self.span.source.is_some_and(|before| before.track == track);
+        let same_track = self.is_of(track);
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
         let (mut seq, mut timestamp, mut shown) = (
             u64::from(self.first_seq),
@@ -239,9 +239,14 @@ impl Rewriter {
         })
     }
 
+    /// What left last was of this track.
+    fn is_of(&self, track: TrackId) -> bool {
+        self.span.source.is_some_and(|before| before.track == track)
+    }
+
     /// All that has left of this track came before the packet, as far as nothing of another has followed.
     pub(crate) fn is_behind(&self, packet: &Packet, track: TrackId) -> bool {
-        let goes_on = self.span.source.is_some_and(|before| before.track == track);
+        let goes_on = self.is_of(track);
         let last = self.last.filter(|_| goes_on);
         last.is_none_or(|last| last.arrived < packet.arrived)
     }

@@ -243,7 +243,7 @@ fn what_has_waited_for_too_long_is_given_up_and_the_picture_goes_on_with_a_keyfr
     for seed in SEEDS {
         plan.play(*seed, &["anna"], |world| {
             let frames = world.frames("anna", "ben", Camera, ms(10_000));
-            assert!(frames.len() > 100, "{} frames in 30 s", frames.len());
+            assert!(frames.len() > 30, "{} frames in 30 s", frames.len());
             let oldest = frames.iter().map(|frame| frame.at - frame.tag.captured);
             let oldest = oldest.max().unwrap();
             assert!(oldest < ms(5_500), "a frame came after {oldest:?}");
