@@ -314,11 +314,13 @@ impl Lane {
         let Some(stream) = stream_of(&mut self.streams, slot) else {
             return;
         };
+        // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
+        let needless = self.estimator.is_queued() && stream.is_overtaken(&rewritten);
         let possible = payload_types.rtx.is_some()
             && stream.rtx.is_some()
             && self.repair_bytes >= bytes
             && !stream.has_given_up(packet, &rewritten);
-        if !possible {
+        if !possible || needless {
             return;
         }
         let Some(rounds) = stream.resent.begin(now, seq, round_trip) else {

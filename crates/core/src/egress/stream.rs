@@ -47,6 +47,8 @@ pub(super) struct Keyframe {
     layer: usize,
     source: u32,
     timestamp: u32,
+    /// The number of its first packet.
+    seq: u64,
 }
 
 impl Keyframe {
@@ -55,6 +57,7 @@ impl Keyframe {
             layer: packet.layer,
             source: packet.stream,
             timestamp: rewritten.timestamp,
+            seq: rewritten.seq,
         }
     }
 
@@ -127,6 +130,12 @@ impl Stream {
         let begun = self.begun_keyframe;
         rewritten.seq < self.given_up_before
             && begun.is_none_or(|begun| !begun.holds(packet, rewritten))
+    }
+
+    /// Whether a keyframe has begun to leave that comes after this packet: receivers go on with that, whatever is missing before.
+    pub(super) fn is_overtaken(&self, rewritten: &Rewritten) -> bool {
+        self.begun_keyframe
+            .is_some_and(|begun| rewritten.seq < begun.seq)
     }
 
     /// Header, index and payload of the next packet.
