@@ -54,6 +54,9 @@ pub(crate) struct Lane {
     repair_bytes: usize,
     /// SRTCP index of the newest feedback under [`FEEDBACK_SSRC`].
     feedback_index: u32,
+    /// Until when a report may tell of a first packet, or of one that has been sent again. Without it each report would look at
+    /// each stream.
+    awaits_reports_until: Option<Instant>,
     stats: LaneStats,
 }
 
@@ -96,6 +99,9 @@ const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
 /// A lane is woken no sooner than that: what is due in between leaves together.
 const WAKE_MIN: Duration = Duration::from_millis(1);
+/// Of what no report has told by then, nothing is known any more. Less does not outlast a long way, more costs time and nothing
+/// else.
+const REPORTS_AWAITED_FOR: Duration = Duration::from_secs(1);
 /// Copies that one wake-up may send for a probe: 10 ms at 50 Mbit/s.
 const PADDING_PER_WAKE_MAX: usize = 64;
 
@@ -115,6 +121,7 @@ impl Lane {
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
             feedback_index: reports::FEEDBACK_INDEX_START,
+            awaits_reports_until: None,
             stats: LaneStats::default(),
         }
     }
@@ -475,8 +482,10 @@ impl Lane {
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
         };
-        if let Some(transport_seq) = hop.transport_seq {
-            stream.note_sent(now, transport_seq, outgoing, content);
+        if let Some(transport_seq) = hop.transport_seq
+            && stream.note_sent(now, transport_seq, outgoing, content)
+        {
+            self.awaits_reports_until = Some(now + REPORTS_AWAITED_FOR);
         }
         self.pacer.sent(now, wire_bytes, rate);
         outbox.write(route.source, route.destination, |bytes| {

@@ -101,20 +101,24 @@ impl Stream {
             .is_some_and(|newest| newest.holds(packet, rewritten))
     }
 
-    /// Notes under which number of the transport a packet leaves, where it could be sent again or has been.
+    /// Notes under which number of the transport a packet leaves, where it could be sent again or has been; whether reports are to
+    /// tell what becomes of it.
     pub(super) fn note_sent(
         &mut self,
         now: Instant,
         transport_seq: u16,
         outgoing: &Outgoing,
         content: Content,
-    ) {
+    ) -> bool {
         let seq = wire_seq(outgoing.rewritten.seq);
         if content == Content::Media && self.rtx.is_some() {
             let sent = unheard::Sent { transport_seq, seq };
-            self.unheard.note(now, sent);
+            self.unheard.note(now, sent)
         } else if content == Content::Copy && outgoing.resend {
             self.resent.note_left(seq, transport_seq);
+            true
+        } else {
+            false
         }
     }
 

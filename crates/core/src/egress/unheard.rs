@@ -29,11 +29,13 @@ pub(super) struct Sent {
 }
 
 impl Unheard {
-    pub(super) fn note(&mut self, now: Instant, sent: Sent) {
+    /// Notes a packet that leaves, as long as none is known to have come; whether that is so.
+    pub(super) fn note(&mut self, now: Instant, sent: Sent) -> bool {
         if !self.heard && self.sent.len() < PACKETS_MAX {
             self.since.get_or_insert(now);
             self.sent.push(sent);
         }
+        !self.heard
     }
 
     /// Packets that got lost before the first that has come, once there is one, and where they are worth sending again.
@@ -70,13 +72,13 @@ mod tests {
     fn what_was_before_the_first_that_came_is_told_once() {
         let now = Instant::now();
         let mut unheard = Unheard::default();
-        (0..4).for_each(|number| unheard.note(now, sent(number)));
+        (0..4).for_each(|number| assert!(unheard.note(now, sent(number))));
         assert_eq!(unheard.on_report(now, |_| false), []);
         unheard.note(now, sent(4));
         let later = now + AGE_MAX;
         let found = unheard.on_report(later, |number| number >= 2);
         assert_eq!(found, [sent(0), sent(1)]);
-        unheard.note(later, sent(5));
+        assert!(!unheard.note(later, sent(5)));
         assert_eq!(unheard.on_report(later, |_| true), []);
     }
 
@@ -84,7 +86,7 @@ mod tests {
     fn what_was_long_ago_is_not_sent_again() {
         let now = Instant::now();
         let mut unheard = Unheard::default();
-        (0..4).for_each(|number| unheard.note(now, sent(number)));
+        (0..4).for_each(|number| assert!(unheard.note(now, sent(number))));
         let later = now + AGE_MAX + Duration::from_millis(1);
         assert_eq!(unheard.on_report(later, |number| number >= 2), []);
         assert!(unheard.heard);
@@ -94,7 +96,7 @@ mod tests {
     fn no_more_is_remembered_than_the_limit() {
         let now = Instant::now();
         let mut unheard = Unheard::default();
-        (0..1_000).for_each(|number| unheard.note(now, sent(number)));
+        (0..1_000).for_each(|number| assert!(unheard.note(now, sent(number))));
         assert_eq!(unheard.sent.len(), PACKETS_MAX);
     }
 }

@@ -96,9 +96,10 @@ fn a_screen_and_nine_cameras_share_a_narrow_link() {
 
 #[test]
 fn one_seed_is_one_run() {
-    for seed in SEEDS {
+    // In the second, packets of several pictures are missing at once.
+    for (name, seed) in [("loss-15", 1), ("4g-handover", 2)] {
         let [first, second] = [(), ()].map(|()| {
-            let study = catalogue::find(Encoding::Vp8Simulcast, "loss-15").unwrap();
+            let study = catalogue::find(Encoding::Av1Svc, name).unwrap();
             let log = RefCell::new(Vec::new());
             study.plan.play(seed, &["anna", "ben"], |world| {
                 let links = ["anna", "ben"].map(|name| world.seat(name));
@@ -107,7 +108,10 @@ fn one_seed_is_one_run() {
             });
             log.into_inner()
         });
-        assert!(first == second, "two runs of seed {seed} differ");
+        assert!(
+            first == second,
+            "two runs of {name} with seed {seed} differ"
+        );
     }
 }
 

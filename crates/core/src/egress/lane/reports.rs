@@ -71,8 +71,10 @@ impl Lane {
                     if statuses < STATUSES_MAX && twcc::parse(body, &mut heard.feedback) {
                         statuses += heard.feedback.arrivals.len();
                         self.estimator.on_feedback(now, &heard.feedback);
-                        miss_first(now, &mut self.streams, &self.estimator, &mut heard.missing);
-                        miss_again(now, &mut self.streams, &self.estimator, &mut heard.missing);
+                        if self.awaits_reports_until.is_some_and(|until| now < until) {
+                            miss_first(now, &mut self.streams, &self.estimator, &mut heard.missing);
+                            miss_again(now, &mut self.streams, &self.estimator, &mut heard.missing);
+                        }
                         self.redundancy.on_loss(now, self.loss_permille());
                     }
                 }
@@ -81,6 +83,8 @@ impl Lane {
                 Message::ForEngine => complete = false,
             }
         }
+        // What is repaired first does not depend on how the receiver has put its reports together.
+        heard.missing.sort_by_key(|(slot, _)| *slot);
         complete
     }
 
