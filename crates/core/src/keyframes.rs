@@ -23,8 +23,8 @@ pub(crate) struct Keyframes {
     /// Since when the encoder is being tried out.
     trial: Option<Instant>,
     trials_failed: u32,
-    /// It has answered in a trial.
-    minds: bool,
+    /// In a row.
+    trials_answered: u32,
 }
 
 /// Without a keyframe for this long, requests are taken to be ignored; what gets lost on the way has been repeated several times.
@@ -39,6 +39,9 @@ const ANSWERS_MIN: u32 = 3;
 const TRY_AFTER: Duration = Duration::from_millis(500);
 /// Trials without an answer until requests are taken to be ignored. The requests of a single one might get lost.
 const TRIALS_MAX: u32 = 2;
+/// Trials with an answer until the encoder is taken to mind requests. A single one may be chance: of a program that encodes while
+/// it connects, the second keyframe comes sooner after the first that gets through than all others.
+const TRIALS_ANSWERED_MIN: u32 = 2;
 
 /// Between a keyframe that has been asked for and the next request: 50 viewers who join within a
 /// second cost their publisher two keyframes of a layer, not fifty. More makes late joiners wait longer.
@@ -83,9 +86,13 @@ impl Keyframes {
             self.ignored &= self.answers < ANSWERS_MIN;
         }
         if let Some(since) = self.trial.take() {
-            self.minds = now.saturating_duration_since(since) < ANSWERED_WITHIN;
-            self.trials_failed += u32::from(!self.minds);
-            self.ignored |= !self.minds && self.trials_failed >= TRIALS_MAX;
+            if now.saturating_duration_since(since) < ANSWERED_WITHIN {
+                self.trials_answered += 1;
+            } else {
+                self.trials_answered = 0;
+                self.trials_failed += 1;
+                self.ignored |= self.trials_failed >= TRIALS_MAX;
+            }
         }
         self.unanswered = 0;
         (self.wanted, self.lost) = (false, false);
@@ -93,7 +100,7 @@ impl Keyframes {
 
     /// Whether the encoder is to be asked only to find out if it minds. Its next keyframe tells.
     pub(crate) fn try_out(&mut self, now: Instant) -> bool {
-        if self.ignored || self.minds {
+        if self.ignored || self.minds() {
             return false;
         }
         let since = |at: Instant| now.saturating_duration_since(at);
@@ -106,6 +113,11 @@ impl Keyframes {
             self.trial = Some(now);
         }
         self.trial.is_some()
+    }
+
+    /// It answers when it is tried out.
+    fn minds(&self) -> bool {
+        self.trials_answered >= TRIALS_ANSWERED_MIN
     }
 
     /// Requests that no keyframe has come for yet.
@@ -216,13 +228,21 @@ mod tests {
     }
 
     #[test]
-    fn who_answers_is_tried_out_once() {
+    fn whip_43_a_keyframe_that_comes_by_chance_in_a_trial_is_no_answer() {
+        let known = tried(12, |newest, _| {
+            Some(newest + if newest == 0 { 1_280 } else { 2_000 })
+        });
+        assert!(known.ignored);
+    }
+
+    #[test]
+    fn who_answers_is_tried_out_twice() {
         for round_trip in [50, 700] {
-            let known = tried(12, |newest, asked| {
+            let known = tried(24, |newest, asked| {
                 let answer = asked.map(|asked| asked + round_trip);
                 answer.or(Some(newest + 10_000))
             });
-            assert!(known.minds && !known.ignored, "{round_trip} ms");
+            assert!(known.minds() && !known.ignored, "{round_trip} ms");
             assert_eq!(known.trials_failed, 0);
         }
     }
