@@ -256,15 +256,12 @@ impl Lane {
         let (packets, waiting) = (parcel.packets, &self.inlet.waiting);
         let full =
             waiting.fetch_add(packets, Ordering::Relaxed) + packets > RELAY_PACKETS_WAITING_MAX;
-        if full {
-            waiting.fetch_sub(packets, Ordering::Relaxed);
-            return false;
-        }
-        // The worker has ended, as all do at a stop: nobody is there to miss it.
-        if self.inlet.media.try_send(parcel).is_err() {
+        let sent = !full && self.inlet.media.try_send(parcel).is_ok();
+        if !sent {
             waiting.fetch_sub(packets, Ordering::Relaxed);
         }
-        true
+        // What is for a worker that has ended, as all do at a stop, is missed by nobody.
+        !full
     }
 }
 

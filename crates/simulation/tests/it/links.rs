@@ -290,9 +290,9 @@ fn who_loses_the_end_of_a_handshake_twice_is_connected_soon() {
         delay: ms(25),
         ..LinkConfig::default()
     };
-    let lossy = LinkConfig {
-        outage: true,
-        ..far.clone()
+    let gone = LinkConfig {
+        delay: far.delay,
+        ..LinkConfig::outage()
     };
     Plan::new("the last of the server's handshake gets lost, and what repeats it")
         .at(0, "ben is there", [Join("ben")])
@@ -305,7 +305,7 @@ fn who_loses_the_end_of_a_handshake_twice_is_connected_soon() {
                 Uplink("anna", far.clone()),
             ],
         )
-        .at(2_160, "she has all but the last", [Downlink("anna", lossy)])
+        .at(2_160, "she has all but the last", [Downlink("anna", gone)])
         .at(2_300, "the link is back", [Downlink("anna", far)])
         .at(3_500, "the end", [])
         .run(SEEDS, |world| {

@@ -96,10 +96,15 @@ fn a_screen_and_nine_cameras_share_a_narrow_link() {
 
 #[test]
 fn one_seed_is_one_run() {
-    // In the second, packets of several pictures are missing at once.
-    for (name, seed) in [("loss-15", 1), ("4g-handover", 2)] {
+    let runs = [
+        (Encoding::Vp8Simulcast, "loss-15", 1),
+        (Encoding::Vp8Simulcast, "loss-15", 2),
+        // Packets of several pictures are missing at once.
+        (Encoding::Av1Svc, "4g-handover", 2),
+    ];
+    for (encoding, name, seed) in runs {
         let [first, second] = [(), ()].map(|()| {
-            let study = catalogue::find(Encoding::Av1Svc, name).unwrap();
+            let study = catalogue::find(encoding, name).unwrap();
             let log = RefCell::new(Vec::new());
             study.plan.play(seed, &["anna", "ben"], |world| {
                 let links = ["anna", "ben"].map(|name| world.seat(name));
