@@ -87,10 +87,11 @@ pub(crate) fn evaluate(scenario: &Scenario, reports: &[EngineReport], span: &Spa
     }
 }
 
-/// What viewers were to receive, where every receiver gets every packet.
+/// What viewers were to receive, where every receiver gets every packet, and rooms are of one kind.
 fn expected(scenario: &Scenario, sent: u64) -> Option<u64> {
     let receivers = scenario.viewers + scenario.watched_by(true);
     let everything = scenario.video_kbps.len() <= 1
+        && scenario.beside.is_empty()
         && scenario.churn_per_second == 0
         && scenario.viewer_kbps.is_empty();
     (everything && scenario.publishers > 0).then_some(sent * receivers as u64)

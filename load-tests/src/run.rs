@@ -103,34 +103,46 @@ impl Performance<'_> {
         Ok(measured)
     }
 
-    /// First all publishers, then all viewers, at the scenario's rate. Returns the viewers.
+    /// First all publishers, then all viewers, at the scenario's rate. Returns the viewers of the first kind of rooms.
     fn join_all(&mut self) -> Result<VecDeque<Seat>, AdapterError> {
         let scenario = self.scenario;
-        let mut publishers = Vec::new();
-        let mut viewers = VecDeque::new();
         self.bar.set_message("joining");
-        for room in 0..scenario.rooms {
-            for _ in 0..scenario.publishers {
-                let publisher = u32::try_from(publishers.len()).ok();
-                let seat = self.take_seat(room, publisher, None);
-                self.adapter.join(seat, scenario, self.media)?;
-                publishers.push(seat);
+        let mut publishers = Vec::new();
+        for (first_room, kind) in scenario.kinds() {
+            for place in 0..kind.rooms * kind.publishers {
+                let room = first_room + place / kind.publishers;
+                let seat = self.take_seat(room, u32::try_from(publishers.len()).ok(), None);
+                self.adapter.join(seat, kind, self.media)?;
+                publishers.push((seat, kind));
                 self.bar.inc(1);
                 self.pause()?;
             }
         }
         // Some servers let nobody watch who isn't connected.
         self.settle(|(connected, _, _)| connected)?;
-        if scenario.publishers_watch {
-            for seat in publishers {
-                self.adapter.watch(seat, scenario, self.media)?;
+        for (seat, kind) in publishers {
+            if kind.publishers_watch {
+                self.adapter.watch(seat, kind, self.media)?;
                 self.pause()?;
             }
         }
-        // Round robin, so that rooms grow side by side.
-        for viewer in 0..scenario.viewers {
-            for room in 0..scenario.rooms {
-                viewers.extend(self.view(room, scenario.link_kbps(viewer))?);
+        let viewers = self.join_viewers(0, scenario)?;
+        for (first_room, kind) in scenario.kinds().skip(1) {
+            self.join_viewers(first_room, kind)?;
+        }
+        Ok(viewers)
+    }
+
+    /// Round robin, so that rooms grow side by side.
+    fn join_viewers(
+        &mut self,
+        first_room: usize,
+        kind: &Scenario,
+    ) -> Result<VecDeque<Seat>, AdapterError> {
+        let mut viewers = VecDeque::new();
+        for viewer in 0..kind.viewers {
+            for room in first_room..first_room + kind.rooms {
+                viewers.extend(self.view(room, kind.link_kbps(viewer), kind)?);
                 self.bar.inc(1);
                 self.pause()?;
             }
@@ -150,16 +162,21 @@ impl Performance<'_> {
     }
 
     /// Lets another viewer in; `None` where the server does not.
-    fn view(&mut self, room: usize, link_kbps: Option<u32>) -> Result<Option<Seat>, AdapterError> {
+    fn view(
+        &mut self,
+        room: usize,
+        link_kbps: Option<u32>,
+        kind: &Scenario,
+    ) -> Result<Option<Seat>, AdapterError> {
         let seat = self.take_seat(room, None, link_kbps);
         let entered = self
             .adapter
-            .join(seat, self.scenario, self.media)
-            .and_then(|()| self.adapter.watch(seat, self.scenario, self.media));
+            .join(seat, kind, self.media)
+            .and_then(|()| self.adapter.watch(seat, kind, self.media));
         match entered {
             Ok(()) => Ok(Some(seat)),
             Err(error @ (AdapterError::Refused(_) | AdapterError::Silent(_)))
-                if self.refused.len() < self.scenario.viewers / REFUSED_SHARE =>
+                if self.refused.len() < kind.viewers / REFUSED_SHARE =>
             {
                 self.refused.push(error.to_string());
                 Ok(None)
@@ -205,7 +222,7 @@ impl Performance<'_> {
         while churn > 0 && Instant::now() < end {
             if let Some(seat) = viewers.pop_front() {
                 self.adapter.leave(seat.number, self.media)?;
-                viewers.extend(self.view(seat.room, seat.link_kbps)?);
+                viewers.extend(self.view(seat.room, seat.link_kbps, self.scenario)?);
             }
             let next = Instant::now() + Duration::from_secs(1) / churn;
             self.adapter.serve(next.min(end))?;

@@ -61,6 +61,10 @@ pub(crate) struct Scenario {
     pub(crate) warm_up_s: u64,
     #[serde(default = "ten")]
     pub(crate) measure_s: u64,
+    /// Rooms of other kinds that are there at the same time. How fast people come, what changes meanwhile and how long it is
+    /// measured is said once, above.
+    #[serde(default)]
+    pub(crate) beside: Vec<Scenario>,
 }
 
 fn one() -> usize {
@@ -122,50 +126,75 @@ impl Scenario {
             path: path.to_owned(),
             source: Box::new(source),
         })?;
-        let senseless = [
-            (scenario.rooms == 0, "rooms must be at least 1"),
-            (scenario.fps == 0, "fps must be at least 1"),
-            (
-                scenario.joins_per_second == 0,
-                "joins_per_second must be at least 1",
-            ),
-            (scenario.measure_s == 0, "measure_s must be at least 1"),
-            (
-                scenario.publishers + scenario.viewers == 0,
-                "there must be publishers or viewers",
-            ),
-            (
-                scenario.video_kbps.len() > RIDS.len(),
-                "video_kbps has at most 3 layers",
-            ),
-            (
-                scenario.video_kbps.contains(&0),
-                "a layer of video_kbps must be at least 1",
-            ),
-            (
-                scenario.churn_per_second > 0 && scenario.viewers == 0,
-                "churn needs viewers",
-            ),
-            (
-                scenario.viewer_kbps.contains(&0),
-                "a link of viewer_kbps must be at least 1",
-            ),
-            (
-                !scenario.viewer_kbps.is_empty() && scenario.viewers == 0,
-                "viewer_kbps needs viewers",
-            ),
-            (
-                !scenario.viewer_kbps.is_empty() && scenario.churn_per_second > 0,
-                "viewer_kbps and churn_per_second exclude each other: rates are of viewers who stay",
-            ),
-        ];
-        match senseless.into_iter().find(|(wrong, _)| *wrong) {
+        match scenario.senseless() {
             None => Ok(scenario),
-            Some((_, why)) => Err(ScenarioError::Senseless {
+            Some(why) => Err(ScenarioError::Senseless {
                 path: path.to_owned(),
                 why,
             }),
         }
+    }
+
+    fn senseless(&self) -> Option<&'static str> {
+        let senseless = [
+            (self.rooms == 0, "rooms must be at least 1"),
+            (self.fps == 0, "fps must be at least 1"),
+            (
+                self.joins_per_second == 0,
+                "joins_per_second must be at least 1",
+            ),
+            (self.measure_s == 0, "measure_s must be at least 1"),
+            (
+                self.publishers + self.viewers == 0,
+                "there must be publishers or viewers",
+            ),
+            (
+                self.video_kbps.len() > RIDS.len(),
+                "video_kbps has at most 3 layers",
+            ),
+            (
+                self.video_kbps.contains(&0),
+                "a layer of video_kbps must be at least 1",
+            ),
+            (
+                self.churn_per_second > 0 && self.viewers == 0,
+                "churn needs viewers",
+            ),
+            (
+                self.viewer_kbps.contains(&0),
+                "a link of viewer_kbps must be at least 1",
+            ),
+            (
+                !self.viewer_kbps.is_empty() && self.viewers == 0,
+                "viewer_kbps needs viewers",
+            ),
+            (
+                !self.viewer_kbps.is_empty() && self.churn_per_second > 0,
+                "viewer_kbps and churn_per_second exclude each other: rates are of viewers who stay",
+            ),
+        ];
+        let first = senseless.into_iter().find(|(wrong, _)| *wrong);
+        let of_others = || {
+            self.beside
+                .iter()
+                .find_map(|kind| self.senseless_beside(kind))
+        };
+        first.map(|(_, why)| why).or_else(of_others)
+    }
+
+    fn senseless_beside(&self, kind: &Self) -> Option<&'static str> {
+        if !kind.beside.is_empty() {
+            return Some("rooms that are beside others have none beside them");
+        }
+        if kind.churn_per_second > 0 || !kind.viewer_kbps.is_empty() || kind.measure_joins {
+            return Some(
+                "churn_per_second, viewer_kbps and measure_joins are not for rooms beside",
+            );
+        }
+        if kind.codec != self.codec {
+            return Some("all cameras of a scenario have one codec");
+        }
+        kind.senseless()
     }
 
     /// The camera's layers; the size of the largest is 1280×720, each below has half of it.
@@ -187,8 +216,19 @@ impl Scenario {
         self.viewer_kbps.get(position).copied()
     }
 
+    /// All kinds of rooms, each with the number of its first room.
+    pub(crate) fn kinds(&self) -> impl Iterator<Item = (usize, &Self)> {
+        let kinds = std::iter::once(self).chain(&self.beside);
+        kinds.scan(0, |next, kind| {
+            let first = *next;
+            *next += kind.rooms;
+            Some((first, kind))
+        })
+    }
+
     pub(crate) fn participants(&self) -> usize {
-        self.rooms * (self.publishers + self.viewers)
+        let of_kind = |(_, kind): (usize, &Self)| kind.rooms * (kind.publishers + kind.viewers);
+        self.kinds().map(of_kind).sum()
     }
 
     /// Publishers whom a participant receives.
@@ -246,6 +286,27 @@ mod tests {
             sizes,
             [(150, 320, 180), (500, 640, 360), (1_000, 1_280, 720)]
         );
+    }
+
+    #[test]
+    fn rooms_beside_come_after_those_of_the_scenario() {
+        let beside = |what: &str| {
+            let own = "title = 'a'\nrooms = 2\npublishers = 1\nviewers = 4";
+            let other = "[[beside]]\ntitle = 'b'\nrooms = 3\npublishers = 2";
+            parse(&format!("{own}\n{other}\n{what}"))
+        };
+        let scenario = beside("").unwrap();
+        let kinds: Vec<_> = scenario
+            .kinds()
+            .map(|(first, kind)| (first, kind.title.as_str()))
+            .collect();
+        assert_eq!(kinds, [(0, "a"), (2, "b")]);
+        assert_eq!(scenario.participants(), 2 * 5 + 3 * 2);
+
+        let refused = |what| beside(what).unwrap_err().to_string();
+        assert!(refused("viewers = 1\nchurn_per_second = 1").contains("not for rooms beside"));
+        assert!(refused("codec = 'h264'").contains("one codec"));
+        assert!(refused("fps = 0").contains("fps must be at least 1"));
     }
 
     #[test]

@@ -102,46 +102,23 @@ pub(super) fn options(
     response
 }
 
-pub(super) async fn publish(
+pub(super) async fn post(
+    purpose: Purpose,
     State(gateway): State<Arc<Gateway>>,
-    ConnectInfo(connected): ConnectInfo<SocketAddr>,
-    uri: Uri,
+    (ConnectInfo(connected), uri): (ConnectInfo<SocketAddr>, Uri),
     Path(place): Path<Place>,
     Query(asked): Query<Asked>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Response, Problem> {
-    let call = Call::new(
-        &gateway,
-        Purpose::Publish,
-        (connected, &uri),
-        place,
-        asked,
-        &headers,
-    )?;
-    gateway.open(call, &headers, body).await
-}
-
-pub(super) async fn watch(
-    State(gateway): State<Arc<Gateway>>,
-    ConnectInfo(connected): ConnectInfo<SocketAddr>,
-    uri: Uri,
-    Path(place): Path<Place>,
-    Query(asked): Query<Asked>,
-    headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Problem> {
-    let call = Call::new(
-        &gateway,
-        Purpose::Watch,
-        (connected, &uri),
-        place,
-        asked,
-        &headers,
-    )?;
-    // Players take a 400 for a wish to make the offer themselves.
+    let from = (connected, &uri);
+    let call = Call::new(&gateway, purpose, from, place, asked, &headers)?;
     let opened = gateway.open(call, &headers, body).await;
-    opened.map_err(Problem::unprocessable)
+    match purpose {
+        Purpose::Publish => opened,
+        // Players take a 400 for a wish to make the offer themselves.
+        Purpose::Watch => opened.map_err(Problem::unprocessable),
+    }
 }
 
 impl Call {

@@ -68,13 +68,8 @@ pub(crate) fn router(hub: Arc<Hub>) -> Router {
         resources: Resources::default(),
         callers: RandomState::new(),
     });
-    let whip = || {
-        endpoint_routes(
-            MethodRouter::new().post(endpoint::publish),
-            Purpose::Publish,
-        )
-    };
-    let whep = || endpoint_routes(MethodRouter::new().post(endpoint::watch), Purpose::Watch);
+    let whip = || endpoint_routes(Purpose::Publish);
+    let whep = || endpoint_routes(Purpose::Watch);
     Router::new()
         .route("/whip/{room}", whip())
         .route("/whip/{room}/{token}", whip())
@@ -127,15 +122,16 @@ async fn without_length(request: Request, next: Next) -> Response {
     response
 }
 
-fn endpoint_routes(
-    posted: MethodRouter<Arc<Gateway>>,
-    purpose: Purpose,
-) -> MethodRouter<Arc<Gateway>> {
+fn endpoint_routes(purpose: Purpose) -> MethodRouter<Arc<Gateway>> {
     let head = move || async move { endpoint::head(purpose) };
     let options = move |gateway, from, uri, place, headers| async move {
         endpoint::options(purpose, gateway, from, uri, place, headers)
     };
-    posted
+    let post = move |gateway, from, place, asked, headers, body| {
+        endpoint::post(purpose, gateway, from, place, asked, headers, body)
+    };
+    MethodRouter::new()
+        .post(post)
         .get(endpoint::get)
         .head(head)
         .options(options)

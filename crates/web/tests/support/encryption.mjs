@@ -1,10 +1,12 @@
 /** End-to-end encryption as sites do it: with the worker that the documentation shows, and a key that the server never has. */
 import { readFileSync } from 'node:fs';
+import { startFirefox } from './firefox.mjs';
 
 /** The page's content security policy allows workers of its own origin alone. */
 const WORKER_PATH = '/encryption-worker.js';
 const DOCUMENT = readFileSync(new URL('../../../../docs/security.md', import.meta.url), 'utf8');
 const WORKER = /^```js\n(\/\/ encryption-worker\.js[^]*?)^```/m.exec(DOCUMENT)?.[1] ?? '';
+const SERVED = { body: WORKER, contentType: 'text/javascript' };
 
 /** 16 bytes, which the server never has. */
 export const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0));
@@ -17,8 +19,26 @@ export const KEY = [...'a key of 16 byte'].map((letter) => letter.charCodeAt(0))
  */
 export async function encryptingChromium(call, options) {
   const browser = await call.chromium(options);
-  await browser.context.route(`**${WORKER_PATH}`, (route) => route.fulfill({ body: WORKER, contentType: 'text/javascript' }));
+  await browser.context.route(`**${WORKER_PATH}`, (route) => route.fulfill(SERVED));
   return browser;
+}
+
+/**
+ * The same with Firefox.
+ *
+ * @param {import('./call.mjs').Call} call
+ */
+export async function encryptingFirefox(call) {
+  const browser = await startFirefox();
+  return call.keep({
+    async newPage() {
+      const page = await browser.newPage();
+      await page.setRequestInterception(true);
+      page.on('request', (request) => (request.url().endsWith(WORKER_PATH) ? request.respond(SERVED) : request.continue()));
+      return page;
+    },
+    close: () => browser.close(),
+  });
 }
 
 /**
