@@ -66,7 +66,7 @@ pub struct BrowserConfig {
     pub encoding_time: (Duration, Duration),
     /// Takes sound in RED (RFC 2198); sends none.
     pub red: bool,
-    /// Says, and understands, when video was captured and how long it may wait (abs-capture-time, playout-delay).
+    /// Says when video was captured and how long it may wait, and understands the former (abs-capture-time, playout-delay).
     pub timing: bool,
     /// Size of the keyframes of each of its streams; `None`: some times the average frame.
     pub keyframe_bytes: Option<usize>,
@@ -392,8 +392,8 @@ fn extensions(config: &BrowserConfig) -> ExtensionMap {
     }
     if config.timing {
         map.set(5, Extension::AbsoluteCaptureTime);
-        map.set(6, Extension::PlayoutDelay);
     }
+    map.set(6, Extension::PlayoutDelay);
     if config.audio_level {
         map.set(1, Extension::AudioLevel);
     }

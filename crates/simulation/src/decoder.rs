@@ -31,6 +31,10 @@ pub struct Received {
     pub marker: bool,
     /// The dependency descriptor, where the packet has one.
     pub descriptor: Option<Vec<u8>>,
+    /// It had been asked for.
+    pub repaired: bool,
+    /// For how long the sender wants pictures to be held at the least, where the packet says so.
+    pub hold: Option<Duration>,
     /// Empty where the sender says that there is nothing under this number.
     pub payload: Vec<u8>,
 }

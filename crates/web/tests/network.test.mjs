@@ -24,11 +24,11 @@ async function carriedOut(plan) {
   return { figures, told: JSON.stringify(figures) };
 }
 
-call.story('a twentieth of the packets is lost on the way to the viewer', async () => {
-  const { figures, told } = await carriedOut({ name: 'loss', seconds: 8, steps: [{ at: 0, viewer_down: { loss: 0.05 } }] });
-  // The encoder of a busy machine makes fewer frames than 30. Most of what it makes is shown, and what got lost is sent again:
-  // else each loss would cost a keyframe, and there are several in a second.
-  assert.ok(figures.frames > figures.made * 0.6, told);
+call.story('one packet in seven is lost on the way to who only watches', async () => {
+  const { figures, told } = await carriedOut({ name: 'loss', seconds: 15, steps: [{ at: 0, viewer_down: { loss: 0.15 } }] });
+  // Nearly all that a busy machine's encoder makes is shown, since pictures are held until what got lost has been sent again: else it would be
+  // three quarters. And a loss that is not repaired would cost a keyframe; there are several in a second.
+  assert.ok(figures.frames > figures.made * 0.88, told);
   assert.ok(figures.keyframes <= 8, told);
 });
 

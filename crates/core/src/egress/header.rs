@@ -33,6 +33,8 @@ pub(crate) struct Hop {
     pub(crate) transport_seq: Option<u16>,
     /// Seconds in 6.18 bits fixed point, modulo 64.
     pub(crate) send_time: Option<u32>,
+    /// How long pictures are to be held, where the publisher says nothing of it.
+    pub(crate) playout_delay: Option<[u8; 3]>,
 }
 
 /// The header extensions of one slot, as its receiver has numbered them.
@@ -137,6 +139,10 @@ impl Template {
             self.element(out, self.send_time, &send_time);
         }
         self.passed_on(out, values);
+        let said = values.play_delay_min.is_some();
+        if let Some(delay) = hop.playout_delay.filter(|_| !said) {
+            self.element(out, self.playout_delay, &delay);
+        }
         if let (Some(id), Some(dependency)) = (self.descriptor, dependency) {
             self.dependency(out, elements, id, dependency);
         }
@@ -360,7 +366,7 @@ mod tests {
             let template = Template::new("mid7".into(), &all_extensions(first_id));
             let hop = Hop {
                 transport_seq: Some(0x1234),
-                send_time: None,
+                ..Hop::default()
             };
             let mut out = Vec::new();
             template.write(&mut out, FIELDS, hop, &values(), None);
@@ -431,7 +437,7 @@ mod tests {
             let template = Template::new("mid7".into(), &map);
             let hop = Hop {
                 transport_seq: Some(0x1234),
-                send_time: None,
+                ..Hop::default()
             };
             let dependency = Some(Dependency {
                 descriptor: &descriptor,
@@ -470,13 +476,30 @@ mod tests {
     }
 
     #[test]
+    fn how_long_pictures_are_held_is_the_publishers_to_say() {
+        let template = Template::new("0".into(), &map(&[(6, Extension::PlayoutDelay)]));
+        let hop = Hop {
+            playout_delay: Some([1, 2, 3]),
+            ..Hop::default()
+        };
+        for (said, written) in [
+            (values(), [0, 0xaa, 0xbc]),
+            (ExtensionValues::default(), [1, 2, 3]),
+        ] {
+            let mut out = Vec::new();
+            template.write(&mut out, FIELDS, hop, &said, None);
+            assert_eq!(elements(&out), [(6, written.to_vec())]);
+        }
+    }
+
+    #[test]
     fn receivers_that_number_no_packets_get_send_times() {
         let map = map(&[(9, Extension::AbsoluteSendTime)]);
         let template = Template::new("0".into(), &map);
         assert!(template.wants_send_time() && !template.numbers_transport());
         let hop = Hop {
-            transport_seq: None,
             send_time: Some(0x0001_0203),
+            ..Hop::default()
         };
         let mut out = Vec::new();
         template.write(&mut out, FIELDS, hop, &ExtensionValues::default(), None);
@@ -504,7 +527,7 @@ mod tests {
             let template = Template::new("a".into(), &map);
             let values = ExtensionValues { audio_level: Some(level), ..ExtensionValues::default() };
             let mut out = Vec::new();
-            let hop = Hop { transport_seq: Some(7), send_time: None };
+            let hop = Hop { transport_seq: Some(7), ..Hop::default() };
             template.write(&mut out, FIELDS, hop, &values, None);
             let expected = [
                 (ids[0], b"a".to_vec()),

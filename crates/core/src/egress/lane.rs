@@ -19,6 +19,7 @@ use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
+use super::patience::Patience;
 use super::redundancy::{Redundancy, Sound};
 use super::resent::Resent;
 use super::rtcp::Replay;
@@ -47,6 +48,7 @@ pub(crate) struct Lane {
     remb_bps: Option<u64>,
     replay: Replay,
     redundancy: Redundancy,
+    patience: Patience,
     /// The end of the newest frame: sent again where a probe needs something to send.
     newest: Option<Outgoing>,
     due: Option<Instant>,
@@ -117,6 +119,7 @@ impl Lane {
             remb_bps: None,
             replay: Replay::default(),
             redundancy: Redundancy::default(),
+            patience: Patience::default(),
             newest: None,
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
@@ -481,6 +484,7 @@ impl Lane {
                 .template
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
+            playout_delay: self.patience.playout_delay(),
         };
         if let Some(transport_seq) = hop.transport_seq
             && stream.note_sent(now, transport_seq, outgoing, content)

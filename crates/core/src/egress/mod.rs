@@ -8,6 +8,7 @@ mod estimate;
 mod header;
 mod lane;
 mod pacer;
+mod patience;
 mod redundancy;
 mod resent;
 mod rtcp;

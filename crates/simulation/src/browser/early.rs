@@ -78,6 +78,8 @@ impl Browser {
                 .user_values
                 .get::<DescriptorBytes>()
                 .map(|bytes| bytes.0.clone()),
+            repaired: false,
+            hold: None,
             payload: payload.to_vec(),
         };
         if let Some(decoder) = self.video.get_mut(&first.mid) {

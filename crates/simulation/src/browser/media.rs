@@ -313,7 +313,7 @@ impl Browser {
         if first && packet.header.ext_vals.mid != Some(mid) {
             self.without_mid.push(mid);
         }
-        let received = Received {
+        let mut received = Received {
             at: now,
             codec,
             ssrc: *ssrc,
@@ -329,6 +329,8 @@ impl Browser {
                 .user_values
                 .get::<DescriptorBytes>()
                 .map(|bytes| bytes.0.clone()),
+            repaired: false,
+            hold: packet.header.ext_vals.play_delay_min.map(Duration::from),
             payload: packet.payload.to_vec(),
         };
         let extensions = &packet.header.ext_vals;
@@ -354,7 +356,7 @@ impl Browser {
                         sequence,
                     });
                 }
-                self.note_arrival(now, mid, received.sequence);
+                received.repaired = self.note_arrival(now, mid, received.sequence);
                 self.video.entry(mid).or_default().receive(received);
             }
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
@@ -379,6 +381,8 @@ impl Browser {
                 reported: None,
                 marker: packet.header.marker && back == 0,
                 descriptor: None,
+                repaired: false,
+                hold: None,
                 payload: block.payload.to_vec(),
             });
         }

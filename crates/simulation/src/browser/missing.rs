@@ -27,8 +27,9 @@ const ATTEMPTS: u8 = 5;
 const HOLE_MAX: u64 = 100;
 
 impl Missing {
-    pub(super) fn note(&mut self, now: Duration, sequence: u64) {
-        self.packets.remove(&sequence);
+    /// Whether the packet had been asked for.
+    pub(super) fn note(&mut self, now: Duration, sequence: u64) -> bool {
+        let missed = self.packets.remove(&sequence);
         let newest = *self.newest.get_or_insert(sequence);
         if sequence > newest + HOLE_MAX {
             self.packets.clear();
@@ -37,6 +38,7 @@ impl Missing {
             self.packets.extend(hole.map(|missing| (missing, (now, 0))));
         }
         self.newest = self.newest.max(Some(sequence));
+        missed.is_some_and(|(_, asked)| asked > 0)
     }
 
     fn is_due(&self, now: Duration) -> bool {
@@ -52,9 +54,9 @@ impl Missing {
 }
 
 impl Browser {
-    /// A packet of a picture has come.
-    pub(super) fn note_arrival(&mut self, now: Duration, mid: Mid, sequence: u64) {
-        self.missing.entry(mid).or_default().note(now, sequence);
+    /// A packet of a picture has come. Whether it had been asked for.
+    pub(super) fn note_arrival(&mut self, now: Duration, mid: Mid, sequence: u64) -> bool {
+        self.missing.entry(mid).or_default().note(now, sequence)
     }
 
     /// Asks for what is due. The engine is allowed to in these moments alone.

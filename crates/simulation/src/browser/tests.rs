@@ -143,6 +143,8 @@ impl Pair {
                 timestamp: packet.header.timestamp,
                 reported: None,
                 marker: packet.header.marker,
+                repaired: false,
+                hold: None,
                 payload: packet.payload.to_vec(),
             });
         }

@@ -159,6 +159,8 @@ mod tests {
                 reported: None,
                 marker: packet.marker,
                 descriptor: None,
+                repaired: false,
+                hold: None,
                 payload: packet.payload,
             };
             if spoil(i as usize, &mut received) {

@@ -20,6 +20,12 @@ pub struct Shown {
     pub turn_at: Duration,
     /// When its first packet arrived.
     pub first_at: Duration,
+    /// When its last packet arrived, whatever it is predicted from.
+    pub came_at: Duration,
+    /// Some of it had been asked for.
+    pub repaired: bool,
+    /// For how long the sender wants it to be held at the least.
+    pub hold: Duration,
     pub tag: Tag,
     pub timestamp: u32,
     /// When it was captured, as sender reports tell it.
@@ -53,6 +59,8 @@ pub struct VideoDecoder {
     begins_amid: Option<bool>,
     first_packet_at: Option<Duration>,
     last_packet_at: Duration,
+    /// What a packet has said last of holding pictures.
+    hold: Duration,
 }
 
 /// A frame in progress.
@@ -65,6 +73,7 @@ struct Frame {
     first_at: Duration,
     /// When the last of its packets came that have come.
     came_at: Duration,
+    repaired: bool,
     next_packet: u16,
     damaged: bool,
     /// Whether its last packet had the marker bit, once it has come.
@@ -104,6 +113,7 @@ impl Default for VideoDecoder {
             begins_amid: None,
             first_packet_at: None,
             last_packet_at: Duration::ZERO,
+            hold: Duration::ZERO,
         }
     }
 }
@@ -114,6 +124,7 @@ impl VideoDecoder {
         self.packets += 1;
         self.first_packet_at.get_or_insert(now);
         self.last_packet_at = now;
+        self.hold = packet.hold.unwrap_or(self.hold);
         self.verdict.check_ssrc(&packet);
         let frame = parse(&packet).map(|parsed| {
             let first = packet.sequence.saturating_sub(u64::from(parsed.tag.packet));
@@ -243,6 +254,7 @@ impl VideoDecoder {
         }
         frame.next_packet += 1;
         frame.came_at = frame.came_at.max(packet.at);
+        frame.repaired |= packet.repaired;
     }
 
     fn begin_frame(&mut self, packet: &Received, parsed: &VideoPacket) {
@@ -273,7 +285,7 @@ impl VideoDecoder {
                 },
             );
         }
-        let frame = Frame {
+        let mut frame = Frame {
             tag,
             vp8: parsed.vp8,
             vp9: parsed.vp9,
@@ -281,6 +293,7 @@ impl VideoDecoder {
             timestamp: packet.timestamp,
             first_at: packet.at,
             came_at: packet.at,
+            repaired: packet.repaired,
             next_packet: tag.packet + 1,
             damaged: tag.packet != 0,
         };
@@ -289,8 +302,12 @@ impl VideoDecoder {
             Some(before) => self.check_succession(packet.at, &before, &frame),
             None => {}
         }
-        if self.last.is_none_or(|before| !before.is_of_picture(&frame)) {
-            self.whole = true;
+        match self.last.filter(|before| before.is_of_picture(&frame)) {
+            Some(below) => {
+                frame.came_at = frame.came_at.max(below.came_at);
+                frame.repaired |= below.repaired;
+            }
+            None => self.whole = true,
         }
         if frame.damaged {
             // The rest of a frame whose beginning is lost.
@@ -480,6 +497,8 @@ impl VideoDecoder {
         }
         let Frame {
             first_at,
+            came_at,
+            repaired,
             timestamp,
             ..
         } = frame;
@@ -487,6 +506,9 @@ impl VideoDecoder {
             at: ready_at,
             turn_at: now,
             first_at,
+            came_at,
+            repaired,
+            hold: self.hold,
             tag,
             timestamp,
             told_captured: packet.told_captured(CLOCK_RATE),

@@ -1,6 +1,8 @@
 //! A receiver's jitter buffers, and what people notice of them: pictures that stand still, sound that is made up.
 //!
-//! Both buffers wait as long as most of what came lately needed: libwebrtc's are finer, but have the same aim.
+//! Both buffers wait as long as most of what came lately needed: libwebrtc's are finer, but have the same aim. Frames of which something had to
+//! be asked for do not count: libwebrtc adds the round trip for them (`JitterEstimator::FrameNacked`), but does not know it where it sends no
+//! media. It holds pictures as long as the sender wants in any case (`VCMTiming`, header extension playout-delay).
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -29,7 +31,10 @@ pub(super) const FREEZE_SPARE: Duration = Duration::from_millis(150);
 pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
     let mut buffer = Buffer::new(VIDEO_DELAYS, VIDEO_PERCENT);
     let due = frames.iter().map(|frame| {
-        let wait = buffer.add(frame.at.saturating_sub(frame.tag.captured));
+        if !frame.repaired {
+            buffer.add(frame.came_at.saturating_sub(frame.tag.captured));
+        }
+        let wait = buffer.wait().max(buffer.usual() + frame.hold);
         frame.at.max(frame.tag.captured + wait)
     });
     let due: Vec<Duration> = due.collect();
@@ -84,7 +89,8 @@ pub(super) fn concealed(heard: &[Heard]) -> f64 {
     for packet in heard {
         let delay = packet.at.saturating_sub(packet.tag.captured);
         played += u32::from(wait.is_none_or(|wait| delay <= wait + AUDIO_SPARE));
-        wait = Some(buffer.add(delay));
+        buffer.add(delay);
+        wait = Some(buffer.wait());
     }
     1.0 - f64::from(played) / f64::from(expected)
 }
@@ -105,14 +111,25 @@ impl Buffer {
         }
     }
 
-    fn add(&mut self, delay: Duration) -> Duration {
+    fn add(&mut self, delay: Duration) {
         self.delays.push_back(delay);
         if self.delays.len() > self.most {
             self.delays.pop_front();
         }
+    }
+
+    fn wait(&self) -> Duration {
+        self.percentile(self.percent)
+    }
+
+    fn usual(&self) -> Duration {
+        self.percentile(50)
+    }
+
+    fn percentile(&self, percent: usize) -> Duration {
         let mut sorted: Vec<Duration> = self.delays.iter().copied().collect();
         sorted.sort_unstable();
-        let place = (sorted.len() * self.percent / 100).min(sorted.len() - 1);
+        let place = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
         sorted.get(place).copied().unwrap_or_default()
     }
 }
@@ -123,6 +140,10 @@ mod tests {
     use crate::payload::Tag;
 
     const FRAME: Duration = Duration::from_millis(33);
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
 
     /// Frames that take so long to come, of which each is predicted from the one before.
     fn shown(delays_ms: impl IntoIterator<Item = u64>) -> Vec<Shown> {
@@ -156,6 +177,9 @@ mod tests {
                 at,
                 turn_at: at,
                 first_at: at,
+                came_at: at,
+                repaired: false,
+                hold: Duration::ZERO,
                 tag,
                 timestamp: 0,
                 told_captured: None,
@@ -180,6 +204,21 @@ mod tests {
         let rendered = render_times(&late);
         assert_eq!(rendered.len(), 59);
         assert_eq!(freezes(&rendered).len(), 0);
+    }
+
+    #[test]
+    fn a_repair_that_comes_again_and_again_is_waited_for_where_the_sender_says_so() {
+        let freezes_if_held = |hold_ms| {
+            let mut frames = shown((0..200).map(|i| if i % 10 == 0 { 230 } else { 20 }));
+            for frame in frames.iter_mut() {
+                frame.repaired = frame.tag.frame % 10 == 0;
+                frame.came_at = frame.tag.captured + ms(20);
+                frame.hold = ms(hold_ms);
+            }
+            freezes(&render_times(&frames)).len()
+        };
+        assert!(freezes_if_held(0) > 10);
+        assert_eq!(freezes_if_held(200), 0);
     }
 
     #[test]

@@ -70,6 +70,30 @@ fn a_listener_who_loses_packets_gets_the_sound_twice() {
 }
 
 #[test]
+fn who_loses_packets_holds_pictures_until_repairs_can_have_come() {
+    Plan::new("15 % loss on the way to anna, who looks at ben, and then none")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(2_000, "loss", [Downlink("anna", LinkConfig::loss(0.15))])
+        .at(
+            12_000,
+            "and none",
+            [Downlink("anna", LinkConfig::default())],
+        )
+        .at(45_000, "much later", [])
+        .run(SEEDS, |world| {
+            let frames = world.frames("anna", "ben", Camera, ms(0));
+            let held = |from, to| {
+                let then = frames.iter().filter(move |it| (from..to).contains(&it.at));
+                then.map(|frame| frame.hold)
+            };
+            assert!(held(ms(0), ms(2_000)).all(|hold| hold.is_zero()));
+            let lossy = held(ms(6_000), ms(12_000));
+            assert!(lossy.min() >= Some(ms(60)), "a round trip takes 40 ms");
+            assert!(held(ms(40_000), ms(45_000)).all(|hold| hold.is_zero()));
+        });
+}
+
+#[test]
 fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
     Plan::new("a tenth of ben's packets is lost on the way to the server")
         .at(0, "two start", [Join("ben"), Join("anna")])

@@ -76,6 +76,7 @@ impl Lane {
                             miss_again(now, &mut self.streams, &self.estimator, &mut heard.missing);
                         }
                         self.redundancy.on_loss(now, self.loss_permille());
+                        self.ask_for_patience(now);
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
@@ -86,6 +87,14 @@ impl Lane {
         // What is repaired first does not depend on how the receiver has put its reports together.
         heard.missing.sort_by_key(|(slot, _)| *slot);
         complete
+    }
+
+    /// Waiting helps against what is lost by chance. Where a queue stands it would be longer with that queue.
+    fn ask_for_patience(&mut self, now: Instant) {
+        if let Some(round_trip) = self.estimator.rtt().filter(|_| !self.is_queued()) {
+            let loses = self.redundancy.is_on();
+            self.patience.on_report(now, loses, round_trip);
+        }
     }
 
     /// Asks the peer for packets of a stream that it sends. False where it cannot be reached.

@@ -78,6 +78,8 @@ impl Studio {
                 reported: None,
                 marker,
                 descriptor: None,
+                repaired: false,
+                hold: None,
                 payload,
             }
         });
