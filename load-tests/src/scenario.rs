@@ -64,7 +64,7 @@ pub(crate) struct Scenario {
     /// Rooms of other kinds that are there at the same time. How fast people come, what changes meanwhile and how long it is
     /// measured is said once, above.
     #[serde(default)]
-    pub(crate) beside: Vec<Scenario>,
+    pub(crate) beside: Vec<Self>,
 }
 
 fn one() -> usize {
