@@ -333,19 +333,7 @@ impl Browser {
             hold: packet.header.ext_vals.play_delay_min.map(Duration::from),
             payload: packet.payload.to_vec(),
         };
-        let extensions = &packet.header.ext_vals;
-        if let (Some(capture), Some(delay)) =
-            (extensions.abs_capture_time, extensions.play_delay_max)
-        {
-            self.timed_packets += 1;
-            let said = parse_vp8(&received.payload).map(|read| timing(read.tag.captured));
-            let right = said.is_some_and(|(at, most)| {
-                let (at, told) = (at.capture_time, capture.capture_time);
-                let apart = at.duration_since(told).or_else(|_| told.duration_since(at));
-                apart.is_ok_and(|apart| apart < Duration::from_millis(1)) && most == delay
-            });
-            self.mistimed_packets += u64::from(!right);
-        }
+        self.check_timing(&packet.header.ext_vals, &received.payload);
         match self.kind_of_slot(mid) {
             Some(MediaKind::Video) => {
                 if first {
@@ -362,6 +350,22 @@ impl Browser {
             Some(MediaKind::Audio) => self.audio.entry(mid).or_default().receive(received),
             None => {}
         }
+    }
+
+    /// Counts what says when it was captured and how long it may wait, and where that is wrong.
+    fn check_timing(&mut self, extensions: &ExtensionValues, payload: &[u8]) {
+        let (Some(capture), Some(delay)) = (extensions.abs_capture_time, extensions.play_delay_max)
+        else {
+            return;
+        };
+        self.timed_packets += 1;
+        let said = parse_vp8(payload).map(|read| timing(read.tag.captured));
+        let right = said.is_some_and(|(at, most)| {
+            let (at, told) = (at.capture_time, capture.capture_time);
+            let apart = at.duration_since(told).or_else(|_| told.duration_since(at));
+            apart.is_ok_and(|apart| apart < Duration::from_millis(1)) && most == delay
+        });
+        self.mistimed_packets += u64::from(!right);
     }
 
     /// Sound that came in RED, and that of packets before it which have not come.
