@@ -319,9 +319,7 @@ impl Browser {
             ssrc: *ssrc,
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
-            reported: packet
-                .last_sender_info
-                .map(|info| (info.ntp_time, info.rtp_time.numer())),
+            reported: reported(&packet),
             marker: packet.header.marker,
             descriptor: packet
                 .header
@@ -382,7 +380,7 @@ impl Browser {
                 ssrc: *packet.header.ssrc,
                 sequence: packet.seq_no.saturating_sub(back),
                 timestamp: packet.header.timestamp.wrapping_sub(block.timestamp_offset),
-                reported: None,
+                reported: reported(packet),
                 marker: packet.header.marker && back == 0,
                 descriptor: None,
                 repaired: false,
@@ -477,6 +475,12 @@ fn timing(captured: Duration) -> (AbsCaptureTime, MediaTime) {
     };
     let hundredths = captured.as_secs() % 100;
     (capture, MediaTime::new(hundredths, Frequency::HUNDREDTHS))
+}
+
+/// The newest sender report of a packet's stream.
+fn reported(packet: &RtpPacket) -> Option<(SystemTime, u64)> {
+    let info = packet.last_sender_info?;
+    Some((info.ntp_time, info.rtp_time.numer()))
 }
 
 /// What the clock of all cameras says at the start.
