@@ -126,6 +126,10 @@ impl Tag {
     pub fn is_keyframe(&self) -> bool {
         self.reference.is_none() && self.below.is_none()
     }
+
+    pub(crate) fn starts_keyframe(&self) -> bool {
+        self.is_keyframe() && self.packet == 0
+    }
 }
 
 /// The VP8 payload descriptor (RFC 7741 section 4.2).

@@ -48,13 +48,28 @@ impl Order {
         self.waiting.range(numbers).count() as u64 == count
     }
 
-    /// Whether all of these numbers wait, and something before them is missing.
-    pub(super) fn holds_beyond_a_hole(&self, numbers: RangeInclusive<u64>) -> bool {
-        let first = self.waiting.first_key_value().map(|(first, _)| *first);
-        let next = self.next.or(first);
-        next.is_some_and(|next| next < *numbers.start())
-            && first != self.next
-            && self.holds(numbers)
+    /// The first packet of the picture that this one is part of, where all of them wait, and something before them is missing.
+    pub(super) fn whole_beyond_a_hole(&self, sequence: u64) -> Option<&Received> {
+        let oldest = *self.waiting.first_key_value()?.0;
+        if Some(oldest) == self.next {
+            return None;
+        }
+        let timestamp = self.waiting.get(&sequence)?.timestamp;
+        let of_picture = |(_, packet): &(_, &Received)| packet.timestamp == timestamp;
+        let (_, first) = self
+            .waiting
+            .range(..=sequence)
+            .rev()
+            .take_while(of_picture)
+            .last()?;
+        let (_, last) = self
+            .waiting
+            .range(sequence..)
+            .take_while(of_picture)
+            .last()?;
+        let is_behind = self.next.unwrap_or(oldest) < first.sequence;
+        let is_whole = last.marker && self.holds(first.sequence..=last.sequence);
+        (is_behind && is_whole).then_some(first)
     }
 
     /// Goes on with this number: what waits before it is of no use. How many packets never came.

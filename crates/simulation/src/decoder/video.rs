@@ -126,24 +126,26 @@ impl VideoDecoder {
         self.last_packet_at = now;
         self.hold = packet.hold.unwrap_or(self.hold);
         self.verdict.check_ssrc(&packet);
+        let sequence = packet.sequence;
         let frame = parse(&packet).map(|parsed| {
-            let first = packet.sequence.saturating_sub(u64::from(parsed.tag.packet));
+            let first = sequence.saturating_sub(u64::from(parsed.tag.packet));
             let numbers = first..=first + u64::from(parsed.tag.packets) - 1;
             (numbers, parsed.tag.is_keyframe())
         });
         self.order.insert(packet);
-        if let Some((numbers, is_keyframe)) = &frame
+        if let Some((numbers, is_keyframe)) = frame
             && self.begins_amid.is_none()
-            && self.order.holds(numbers.clone())
+            && self.order.holds(numbers)
         {
             self.begins_amid = Some(!is_keyframe);
         }
         self.advance(now);
-        // A keyframe needs nothing that was before it: receivers do not wait for what is missing there.
-        if let Some((numbers, true)) = frame
-            && self.order.holds_beyond_a_hole(numbers.clone())
-        {
-            let lost = self.order.skip_to(*numbers.start());
+        // A keyframe needs nothing that was before it: once all of its layers have come, receivers do not wait for what is missing there.
+        let whole = self.order.whole_beyond_a_hole(sequence);
+        let keyframe =
+            whole.filter(|first| parse(first).is_some_and(|it| it.tag.starts_keyframe()));
+        if let Some(first) = keyframe.map(|first| first.sequence) {
+            let lost = self.order.skip_to(first);
             self.lose(lost);
             self.advance(now);
         }
@@ -518,7 +520,7 @@ impl VideoDecoder {
 
 /// A frame buffer takes packets from before the first until a picture is whole (libwebrtc's `PacketBuffer`).
 fn begins(packet: &Received) -> bool {
-    parse(packet).is_none_or(|parsed| parsed.tag.is_keyframe() && parsed.tag.packet == 0)
+    parse(packet).is_none_or(|parsed| parsed.tag.starts_keyframe())
 }
 
 fn parse(packet: &Received) -> Option<VideoPacket> {

@@ -1,7 +1,8 @@
 //! A check that cannot fail proves nothing: each is fed a stream with its fault.
 
 use super::*;
-use crate::encoder::{Encoding, LayerSpec, StartValues, VideoEncoder};
+use crate::encoder::{EncodedPacket, Encoding, LayerSpec, StartValues, VideoEncoder};
+use crate::payload::Mode;
 
 /// Frames of two cameras, "1" and "2", in layers q (0) and f (2), at 30 frames per second.
 struct Studio {
@@ -61,26 +62,19 @@ impl Studio {
         }
         self.picture_id = (self.picture_id + 1) & 0x7fff;
         let timestamp = crate::encoder::media_ticks(captured, CLOCK_RATE);
-        let packets = chosen.into_iter().map(|packet| {
-            let mut payload = packet.payload;
+        let packets = chosen.into_iter().map(|mut packet| {
+            let mut payload = std::mem::take(&mut packet.payload);
             if self.codec == Codec::Vp8 {
                 payload[2..4].copy_from_slice(&(0x8000 | self.picture_id).to_be_bytes());
                 payload[4] = self.tl0;
             }
             self.sequence += 1;
-            let (at, sequence, marker) = (captured, self.sequence, packet.marker);
             Received {
-                at,
                 codec: self.codec,
-                ssrc: 7,
-                sequence,
+                sequence: self.sequence,
                 timestamp,
-                reported: None,
-                marker,
-                descriptor: None,
-                repaired: false,
-                hold: None,
                 payload,
+                ..received(captured, packet)
             }
         });
         packets.collect()
@@ -167,6 +161,53 @@ fn a_frame_is_there_when_all_of_it_is_and_what_it_is_predicted_from() {
         assert!(shown.iter().skip(lost).all(|it| it.turn_at == late.at));
         let at_last = shown.iter().filter(|it| it.at == late.at).count();
         assert_eq!(at_last, delayed, "of frames from {lost} on");
+    }
+}
+
+#[test]
+fn what_is_missing_before_a_keyframe_is_waited_for_until_all_its_layers_have_come() {
+    for comes_in_time in [true, false] {
+        let (key, specs) = (Mode::key(3, 3), LayerSpec::layered_camera());
+        let encoding = Encoding::svc(Codec::Vp9, key);
+        let mut encoder = VideoEncoder::new(1, encoding, specs, StartValues::default(), 5);
+        let mut decoder = VideoDecoder::default();
+        let mut picture = |number: u32| -> Packets {
+            if number == 8 {
+                encoder.request_keyframe(None);
+            }
+            let at = Duration::from_millis(33) * number;
+            let packets = encoder.encode_frame(at).into_iter();
+            packets.map(|packet| received(at, packet)).collect()
+        };
+        let mut shown_after = |packets: Packets| {
+            packets.into_iter().for_each(|it| decoder.receive(it));
+            decoder.shown().len()
+        };
+        assert_eq!(shown_after((0..7).flat_map(&mut picture).collect()), 7);
+        let (mut last, mut keyframe) = (picture(7), picture(8));
+        let (missing, end) = (last.remove(0), keyframe.pop().unwrap());
+        shown_after(last);
+        assert_eq!(shown_after(keyframe), 7);
+        if comes_in_time {
+            assert_eq!(shown_after(vec![missing]), 8);
+        }
+        assert_eq!(shown_after(vec![end]), 8 + usize::from(comes_in_time));
+    }
+}
+
+fn received(at: Duration, packet: EncodedPacket) -> Received {
+    Received {
+        at,
+        codec: packet.codec,
+        ssrc: 7,
+        sequence: packet.sequence,
+        timestamp: packet.timestamp,
+        reported: None,
+        marker: packet.marker,
+        descriptor: None,
+        repaired: false,
+        hold: None,
+        payload: packet.payload,
     }
 }
 
