@@ -23,13 +23,18 @@ const LEARNED: f64 = 1.5;
 /// where chance has more to say. Fewer start experiments by chance, more let congestion pass.
 const DEVIATIONS: f64 = 2.0;
 const DEVIATIONS_LOSSY: f64 = 3.0;
-/// Share of a capacity below which loss cannot come from the rate, see `contradicts`.
-const CONTRADICTS: f64 = 0.93;
-/// A limit is given up after so many contradictions. Fewer would be chance, more last longer.
-const DOUBTS_MAX: u8 = 3;
+/// The rate is the cause where the difference that it makes is beyond so many standard deviations. Fewer would take chance for
+/// congestion, more congestion for nature.
+const DEVIATIONS_CAUSE: f64 = 2.0;
+/// Share of a capacity below which loss cannot come from the rate, and how many packets tell that, see `weigh`. Fewer would be
+/// chance, more last longer.
+const BELOW: f64 = 0.93;
+const WEIGHED: f64 = 100.0;
 /// An experiment is of so many packets that this many losses in a row would be seen if nothing changed. More
 /// of them take longer, fewer stay away by chance.
 const RUNS: f64 = 4.0;
+/// And of no fewer than these: where 15 % are lost by chance, as few as half of them are among 30 once in seven times.
+const ANSWER_PACKETS_MIN: u32 = 60;
 /// What was lost lately at a lower rate answers, too: at no more than this share of the present one, and no longer ago. A
 /// higher share would not show a difference, older observations may be of another path.
 const LOWER: f64 = 0.8;
@@ -91,8 +96,9 @@ struct Limit {
     /// What was found to come through, and when.
     capacity: f64,
     found: i64,
-    /// How often there has been as much loss at a lower rate since.
-    doubts: u8,
+    /// What was lost when it was found, and has been since at lower rates.
+    cause: Share,
+    below: Share,
 }
 
 /// The rate has been lowered to see whether loss goes away.
@@ -101,9 +107,9 @@ struct Experiment {
     /// What leaves from here on counts.
     since: i64,
     rate: f64,
-    /// What came through before, in bits per second, and what did not, as a share.
+    /// What came through before, in bits per second, and what did not.
     delivered: f64,
-    loss: f64,
+    loss: Share,
     /// How many packets the answer takes.
     packets: u32,
     /// There was no queue when loss was seen.
@@ -141,7 +147,7 @@ impl Loss {
 
     /// An experiment about a loss that one can live with while its answer is not known.
     pub(super) fn wondering(&self) -> bool {
-        (self.experiment).is_some_and(|experiment| experiment.loss < BEARABLE)
+        (self.experiment).is_some_and(|experiment| experiment.loss.loss() < BEARABLE)
     }
 
     /// The share of packets that is lost, once it is known.
@@ -188,6 +194,7 @@ impl Loss {
         };
         self.reported += REPORTED_WEIGHT * (seen.loss() - self.reported);
         self.observations = (self.observations + 1).min(KNOWN_OBSERVATIONS);
+        self.weigh(seen, path);
         match self.experiment.take() {
             Some(experiment) => self.conclude(at, experiment, seen),
             None if !self.unusual(seen) => {
@@ -196,9 +203,8 @@ impl Loss {
             }
             // No need to ask: a link has become narrow, and every moment at this rate is lost picture.
             None if seen.loss() > CERTAIN && path.queue_us > SHALLOW_QUEUE_US => {
-                self.found(at, delivered(seen, path));
+                self.found(at, delivered(seen, path), seen.into());
             }
-            None if self.contradicts(seen, path) => self.learn((self.natural + seen.loss()) / 2.0),
             None => match self.answered(at, seen) {
                 Some(loss) => self.learn(loss),
                 None if path.limited => {}
@@ -226,8 +232,7 @@ impl Loss {
             .filter(|(then, past)| at - then < PAST_US && past.sent < seen.sent * LOWER);
         let lower = lower.fold(Share::default(), |share, (_, past)| share.with(*past));
         let enough = lower.packets >= f64::from(packets_for(seen));
-        (enough && !self.caused(seen.loss(), lower.loss()))
-            .then(|| (seen.loss() + lower.loss()) / 2.0)
+        (enough && !self.caused(seen.into(), lower)).then(|| (seen.loss() + lower.loss()) / 2.0)
     }
 
     /// Whether it has just been unusual at this rate, too: by chance it is not twice in a row, and the second time is not chosen
@@ -238,9 +243,10 @@ impl Loss {
     }
 
     /// Whether so much less is lost than was that the rate was the cause.
-    fn caused(&self, before: f64, now: f64) -> bool {
-        let excess = (before - self.natural).max(0.0);
-        now < before - excess / 2.0
+    fn caused(&self, before: Share, now: Share) -> bool {
+        let excess = (before.loss() - self.natural).max(0.0);
+        let is_less = now.loss() < before.loss() - excess / 2.0;
+        is_less && before.is_above(now, DEVIATIONS_CAUSE)
     }
 
     /// Everything that has left until now went into a path that has become narrow: what gets lost of it says nothing.
@@ -258,8 +264,8 @@ impl Loss {
             since: at,
             rate: (delivered * EXPERIMENT).min(rate),
             delivered,
-            loss: seen.loss(),
-            packets: packets_for(seen),
+            loss: seen.into(),
+            packets: packets_for(seen).max(ANSWER_PACKETS_MIN),
             shallow: path.queue_us < SHALLOW_QUEUE_US,
         });
         self.observation = Observation::default();
@@ -283,33 +289,41 @@ impl Loss {
     }
 
     fn conclude(&mut self, at: i64, experiment: Experiment, seen: Seen) {
-        if self.caused(experiment.loss, seen.loss()) {
+        let Experiment {
+            loss: before,
+            delivered,
+            ..
+        } = experiment;
+        if self.caused(before, seen.into()) {
             if experiment.shallow {
                 self.shallow = Some(at);
             }
-            let capacity = experiment.delivered / (1.0 - seen.loss().min(NATURAL_MAX));
-            self.found(at, capacity);
+            let capacity = delivered / (1.0 - seen.loss().min(NATURAL_MAX));
+            self.found(at, capacity, before);
         } else {
-            let loss = (experiment.loss + seen.loss()) / 2.0;
+            let loss = (before.loss() + seen.loss()) / 2.0;
             self.learn(loss);
             // Whatever it is, more than what comes through is of no use to anybody.
-            self.limit = (loss > NATURAL_MAX).then_some(Limit {
-                rate: experiment.delivered,
-                capacity: experiment.delivered,
-                found: at,
-                doubts: 0,
-            });
+            self.limit = None;
+            if loss > NATURAL_MAX {
+                self.limit_to(at, delivered, delivered, before);
+            }
         }
     }
 
-    fn found(&mut self, at: i64, capacity: f64) {
+    fn found(&mut self, at: i64, capacity: f64, cause: Share) {
         // Where everything is lost, nothing is delivered; a limit of nothing would never grow.
         let capacity = capacity.max(super::BPS_MIN as f64);
+        self.limit_to(at, capacity * MARGIN, capacity, cause);
+    }
+
+    fn limit_to(&mut self, at: i64, rate: f64, capacity: f64, cause: Share) {
         self.limit = Some(Limit {
-            rate: capacity * MARGIN,
+            rate,
             capacity,
             found: at,
-            doubts: 0,
+            cause,
+            below: Share::default(),
         });
     }
 
@@ -333,19 +347,27 @@ impl Loss {
     }
 
     /// Loss at a rate well below one that was found to come through was no cause then, but chance: whoever asks
-    /// because of the highest loss will always see it fall. That is taken for an answer once; where less is sent than
-    /// could be, so that nothing else will answer, often enough to give the limit up.
-    fn contradicts(&mut self, seen: Seen, path: Path) -> bool {
-        let Some(limit) = self.limit.as_mut() else {
-            return false;
+    /// because of the highest loss will always see it fall. Where less is sent than could be, nothing else will answer: the limit
+    /// is given up once as much has been lost there.
+    fn weigh(&mut self, seen: Seen, path: Path) {
+        let Some(limit) = &mut self.limit else {
+            return;
         };
-        let lower = seen.sent < limit.capacity * CONTRADICTS && path.queue_us < SHALLOW_QUEUE_US;
-        if !lower || (limit.doubts > 0 && !path.limited) {
-            return false;
+        let is_below = seen.sent < limit.capacity * BELOW && path.queue_us < SHALLOW_QUEUE_US;
+        if !is_below || !path.limited {
+            return;
         }
-        limit.doubts += 1;
-        self.limit.take_if(|limit| limit.doubts >= DOUBTS_MAX);
-        true
+        limit.below = limit.below.with(seen);
+        let Limit { cause, below, .. } = *limit;
+        if below.packets < WEIGHED {
+            return;
+        }
+        limit.below = Share::default();
+        if !self.caused(cause, below) {
+            self.limit = None;
+            self.shallow = None;
+            self.learn(below.loss());
+        }
     }
 
     fn grow(&mut self, at: i64, elapsed_us: i64, rate: f64) {

@@ -61,6 +61,20 @@ impl Share {
     pub(super) fn loss(self) -> f64 {
         self.lost / self.packets.max(1.0)
     }
+
+    /// Whether so much more was lost than there that it is no chance: beyond so many standard deviations.
+    pub(super) fn is_above(self, other: Self, deviations: f64) -> bool {
+        let both = (self.lost + other.lost) / (self.packets + other.packets).max(1.0);
+        let packets = 1.0 / self.packets.max(1.0) + 1.0 / other.packets.max(1.0);
+        let deviation = (both * (1.0 - both) * packets).sqrt();
+        self.loss() > other.loss() + deviations * deviation
+    }
+}
+
+impl From<Seen> for Share {
+    fn from(seen: Seen) -> Self {
+        Self::default().with(seen)
+    }
 }
 
 impl Seen {

@@ -1,5 +1,6 @@
 //! Loss of the rate's making, and of the path's.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use super::super::super::twcc::Feedback;
@@ -73,6 +74,29 @@ fn loss_that_goes_away_at_a_lower_rate_limits_it() {
     assert!(loss.limit().is_some_and(|limit| limit < 2.6e6));
     assert!(loss.shallow(0));
     assert!(loss.natural() < 0.01);
+}
+
+#[test]
+fn loss_that_is_less_by_chance_is_no_answer() {
+    let mut loss = Loss::new();
+    let spared = Cell::new(false);
+    run(&mut loss, 0, 8, |limit| {
+        spared.set(limit.is_some() && !spared.get());
+        !spared.get()
+    });
+    assert_eq!(loss.limit(), None);
+    assert!((loss.natural() - 0.1).abs() < 0.05, "{}", loss.natural());
+}
+
+#[test]
+fn a_limit_that_was_found_by_chance_is_given_up_where_as_much_is_lost_below_it() {
+    for (one_in, stays) in [(4, false), (600, true)] {
+        let mut loss = Loss::new();
+        let later = run(&mut loss, 0, 4, |limit| limit.is_none());
+        run_sized(&mut loss, later, (300, one_in), |_| true);
+        assert_eq!(loss.limit().is_some(), stays);
+        assert_eq!(loss.shallow(later), stays);
+    }
 }
 
 #[test]
