@@ -26,16 +26,21 @@ const AVERAGED_MIN: usize = 5;
 const FREEZE_FACTOR: u32 = 3;
 pub(super) const FREEZE_SPARE: Duration = Duration::from_millis(150);
 
+/// RTP ticks of a second.
+const VIDEO_CLOCK: u32 = 90_000;
+/// No timestamp is so far ahead of what has come.
+const AHEAD: Duration = Duration::from_secs(10);
+
 /// When frames are shown, which come in the order of the stream. A frame that comes when one behind it is due is left out, as
 /// libwebrtc's `FrameBuffer` does it: what waits for it cannot be decoded before it, and is not due.
 pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
     let mut buffer = Buffer::new(VIDEO_DELAYS, VIDEO_PERCENT);
-    let due = frames.iter().map(|frame| {
+    let due = frames.iter().zip(told_times(frames)).map(|(frame, told)| {
         if !frame.repaired {
-            buffer.add(frame.came_at.saturating_sub(frame.tag.captured));
+            buffer.add((frame.came_at + AHEAD).saturating_sub(told));
         }
         let wait = buffer.wait().max(buffer.usual() + frame.hold);
-        frame.at.max(frame.tag.captured + wait)
+        frame.at.max((told + wait).saturating_sub(AHEAD))
     });
     let due: Vec<Duration> = due.collect();
     let mut next_due = Duration::MAX;
@@ -54,6 +59,29 @@ pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
             last
         })
         .collect()
+}
+
+/// The times of frames as their RTP timestamps tell them, which is all that a receiver knows: what has been kept, and is caught up
+/// with, is old, but not late. Another slot has another clock.
+fn told_times(frames: &[Shown]) -> Vec<Duration> {
+    let mut told = AHEAD;
+    let mut before: Option<&Shown> = None;
+    let times = frames.iter().map(|frame| {
+        if let Some(before) = before.replace(frame) {
+            let ticks = frame.timestamp.wrapping_sub(before.timestamp).cast_signed();
+            let step = Duration::from_secs(ticks.unsigned_abs().into()) / VIDEO_CLOCK;
+            let passed = frame.turn_at.saturating_sub(before.turn_at);
+            told = if step > passed + AHEAD {
+                told + passed
+            } else if ticks < 0 {
+                told.saturating_sub(step)
+            } else {
+                told + step
+            };
+        }
+        told
+    });
+    times.collect()
 }
 
 /// The pauses between frames that count as freezes.
@@ -181,11 +209,26 @@ mod tests {
                 repaired: false,
                 hold: Duration::ZERO,
                 tag,
-                timestamp: 0,
+                timestamp: 2_970 * frame,
                 told_captured: None,
             }
         });
         frames.collect()
+    }
+
+    #[test]
+    fn what_has_been_kept_and_is_caught_up_with_is_not_late() {
+        let mut frames = shown((0..60).map(|_| 20));
+        // Ten frames come at once, and time goes half as fast until they have been caught up with.
+        for (at, frame) in (0..).zip(frames.iter_mut().take(20)) {
+            frame.at = frame.at.max(FRAME * 10);
+            frame.turn_at = frame.at;
+            frame.timestamp = 2_970 * 10 + 1_485 * at;
+        }
+        let rendered = render_times(&frames);
+        assert_eq!(freezes(&rendered).len(), 0);
+        let last = rendered[rendered.len() - 1];
+        assert!(last < FRAME * 62, "{last:?}");
     }
 
     #[test]
