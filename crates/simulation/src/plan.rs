@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use madang_core::{AudioView, Source};
+use madang_core::{AudioView, AutoView, Source};
 
 use crate::browser::BrowserConfig;
 use crate::network::LinkConfig;
@@ -67,6 +67,8 @@ pub enum Action {
     /// Frames a second that are enough for all tiles.
     Frames(Name, Option<u32>),
     Audio(Name, AudioView),
+    /// Tiles that the server fills.
+    Auto(Name, AutoView),
     Uplink(Name, LinkConfig),
     Downlink(Name, LinkConfig),
     /// The NAT forgets the browser's mapping and gives it another port, and nobody is told.

@@ -60,7 +60,11 @@ pub(super) fn perform(world: &mut World, action: &Action) {
                 .send_data(now, text.as_bytes());
             assert!(sent, "the data channel of {name} is not open");
         }
-        Action::Tiles(..) | Action::Tile { .. } | Action::Frames(..) | Action::Audio(..) => {
+        Action::Tiles(..)
+        | Action::Tile { .. }
+        | Action::Frames(..)
+        | Action::Audio(..)
+        | Action::Auto(..) => {
             change_view(world, action);
         }
         Action::LoseUp {
@@ -135,6 +139,10 @@ fn change_view(world: &mut World, action: &Action) {
         }
         Action::Audio(name, view) => {
             world.seat_named(name).page.audio_view = view.clone();
+            *name
+        }
+        Action::Auto(name, view) => {
+            world.seat_named(name).page.auto = Some(view.clone());
             *name
         }
         _ => return,

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use madang_core::AutoView;
 use madang_core::Source::{Camera, Microphone};
-use madang_simulation::Action::{Expect, Hush, Join, JoinWith, MoreSlots, Publish, Talk};
+use madang_simulation::Action::{
+    Auto, Expect, Hush, Join, JoinWith, MoreSlots, Publish, Talk, Tiles,
+};
 use madang_simulation::Expectation::{Hears, HearsNot, Sees};
 use madang_simulation::{Action, BrowserConfig, Codec, KeyframeAsked, Plan};
 
@@ -83,6 +86,52 @@ fn a_slot_that_goes_over_to_somebody_starts_with_a_keyframe_that_others_have_jus
         let mut asked = asked.iter().filter(of_layer);
         assert!(asked.all(|asked| asked.at < switched), "{asked:?}");
         assert_eq!(world.complaints(), [] as [String; 0]);
+    });
+}
+
+#[test]
+fn a_tile_for_who_speaks_goes_over_soon_and_who_follows_costs_no_other_keyframe() {
+    let speaker = AutoView {
+        max: 1,
+        width: 640,
+        height: 360,
+        pin: None,
+    };
+    let looks = |name| [Tiles(name, None), Auto(name, speaker.clone())];
+    let follows = ms(7_000);
+    let viewers = ["anna", "dan", "eve"];
+    let plan = Plan::new("ben speaks, and then cleo")
+        .at(0, "they join", [Join("ben"), Join("cleo")])
+        .at(
+            0,
+            "and look at nobody",
+            ["ben", "cleo"].map(|name| Tiles(name, None)),
+        )
+        .at(
+            100,
+            "three look on",
+            viewers.map(|name| JoinWith(name, one_slot())),
+        )
+        .at(100, "ben speaks", [Talk("ben", -20)])
+        .at(1_000, "anna looks at who speaks", looks("anna"))
+        .at(1_000, "and so does dan", looks("dan"))
+        .at(1_000, "eve looks at ben", look_at("eve", "ben"))
+        .at(5_000, "now cleo speaks", [Hush("ben"), Talk("cleo", -20)])
+        .at(7_000, "eve, too, looks at who speaks", looks("eve"))
+        .at(
+            9_000,
+            "all see cleo",
+            viewers.map(|name| Expect(Sees(name, "cleo", Camera))),
+        );
+    plan.run(SEEDS, |world| {
+        let asked = &world.seat("cleo").browser.keyframes_asked;
+        assert_eq!(asked.len(), 1, "{asked:?}");
+        // The keyframe that anna and dan wait for comes with the next frame; eve's has been kept, and takes a view of 20 ms.
+        let from = [asked[0].at, asked[0].at, follows];
+        for (viewer, from) in viewers.into_iter().zip(from) {
+            let waited = world.frames(viewer, "cleo", Camera, ms(5_000))[0].at - from;
+            assert!(waited < ms(60), "{viewer} saw nothing for {waited:?}");
+        }
     });
 }
 
