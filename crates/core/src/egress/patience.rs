@@ -14,6 +14,8 @@ const HOLD_MAX: Duration = Duration::from_millis(250);
 const RELEASE: Duration = Duration::from_secs(10);
 /// The unit of the header extension.
 const UNIT_MS: u128 = 10;
+/// So much shorter it may be without being told: receivers change it slowly, and would follow each tremble of what is measured.
+const SLACK_UNITS: u32 = 3;
 /// The upper bound: that of libwebrtc where nobody says one.
 const MAX_UNITS: u32 = 1_000;
 
@@ -34,7 +36,10 @@ impl Patience {
                 .min(HOLD_MAX)
                 .as_millis()
                 .div_ceil(UNIT_MS);
-            self.hold = self.hold.max(u32::try_from(hold).unwrap_or(0));
+            let hold = u32::try_from(hold).unwrap_or(0);
+            if self.hold < hold || self.hold > hold + SLACK_UNITS {
+                self.hold = hold;
+            }
             self.until = Some(now + RELEASE);
         } else if self.hold > 0 {
             self.hold = 0;
@@ -63,7 +68,7 @@ mod tests {
     const RELEASED: [u8; 3] = [0x00, 0x03, 0xe8];
 
     #[test]
-    fn who_loses_packets_waits_for_one_repair_until_nothing_is_lost() {
+    fn who_loses_packets_waits_as_long_as_a_repair_takes_until_nothing_is_lost() {
         let start = Instant::now();
         let mut patience = Patience::default();
         patience.on_report(start, false, ROUND_TRIP);
@@ -71,8 +76,10 @@ mod tests {
 
         patience.on_report(start, true, ROUND_TRIP);
         assert_eq!(patience.playout_delay(), Some(HELD));
-        patience.on_report(start, true, ROUND_TRIP / 2);
+        patience.on_report(start, true, ROUND_TRIP - Duration::from_millis(30));
         assert_eq!(patience.playout_delay(), Some(HELD));
+        patience.on_report(start, true, ROUND_TRIP - Duration::from_millis(40));
+        assert_eq!(patience.playout_delay(), Some([0x00, 0x73, 0xe8]));
 
         patience.on_report(start, false, ROUND_TRIP);
         assert_eq!(patience.playout_delay(), Some(RELEASED));
