@@ -52,14 +52,7 @@ pub(super) fn perform(world: &mut World, action: &Action) {
         Action::SignallingBack(name) => world.set_signalling(world.position(name), true),
         Action::RestartIce(name) => world.page_restarts_ice(world.position(name)),
         Action::MoreSlots(name, count) => world.page_adds_slots(world.position(name), *count),
-        Action::Data(name, text) => {
-            let now = world.now();
-            let sent = world
-                .seat_named(name)
-                .browser
-                .send_data(now, text.as_bytes());
-            assert!(sent, "the data channel of {name} is not open");
-        }
+        Action::Data(name, text) => send_data(world, name, text),
         Action::Tiles(..)
         | Action::Tile { .. }
         | Action::Frames(..)
@@ -83,6 +76,13 @@ pub(super) fn perform(world: &mut World, action: &Action) {
         }
         Action::Expect(expectation) => expect(world, expectation),
     }
+}
+
+fn send_data(world: &mut World, name: &str, text: &str) {
+    let now = world.now();
+    let sender = &mut world.seat_named(name).browser;
+    let sent = sender.send_data(now, text.as_bytes());
+    assert!(sent, "the data channel of {name} is not open");
 }
 
 fn lose_up(
