@@ -106,6 +106,9 @@ impl Network {
         for line in [
             "link set lo up",
             "link add d0 type veth peer name d1",
+            // A link-local address would come two seconds later, and Chromium ends what it is loading when addresses change.
+            "link set d0 addrgenmode none",
+            "link set d1 addrgenmode none",
             "address add 10.77.0.1/24 dev d0",
             "link set d0 up",
             "link set d1 up",
