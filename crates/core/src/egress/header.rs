@@ -1,6 +1,6 @@
 //! RTP headers of the send lane: written from a template per slot (RFC 3550 section 5.1, RFC 8285).
 
-use str0m::media::{Frequency, Mid};
+use str0m::media::{Frequency, MediaTime, Mid};
 use str0m::rtp::{Extension, ExtensionMap, ExtensionValues};
 
 use crate::dependency::{self, Descriptor};
@@ -138,11 +138,7 @@ impl Template {
         if let Some([_, send_time @ ..]) = hop.send_time.map(u32::to_be_bytes) {
             self.element(out, self.send_time, &send_time);
         }
-        self.passed_on(out, values);
-        let said = values.play_delay_min.is_some();
-        if let Some(delay) = hop.playout_delay.filter(|_| !said) {
-            self.element(out, self.playout_delay, &delay);
-        }
+        self.passed_on(out, values, hop.playout_delay);
         if let (Some(id), Some(dependency)) = (self.descriptor, dependency) {
             self.dependency(out, elements, id, dependency);
         }
@@ -192,7 +188,13 @@ impl Template {
         }
     }
 
-    fn passed_on(&self, out: &mut Vec<u8>, values: &ExtensionValues) {
+    /// What the publisher says; `playout_delay` stands in where it says nothing of that.
+    fn passed_on(
+        &self,
+        out: &mut Vec<u8>,
+        values: &ExtensionValues,
+        playout_delay: Option<[u8; 3]>,
+    ) {
         if let (Some(level), Some(_)) = (values.audio_level, self.audio_level) {
             let voice = u8::from(values.voice_activity.unwrap_or(false)) << 7;
             self.element(
@@ -221,13 +223,8 @@ impl Template {
                 value.get(..length).unwrap_or(&value),
             );
         }
-        if let (Some(min), Some(max)) = (values.play_delay_min, values.play_delay_max) {
-            let hundredths = |delay: str0m::media::MediaTime| {
-                delay.rebase(Frequency::HUNDREDTHS).numer() & 0xfff
-            };
-            let both = (hundredths(min) << 12) | hundredths(max);
-            let [.., high, middle, low] = both.to_be_bytes();
-            self.element(out, self.playout_delay, &[high, middle, low]);
+        if let Some(delay) = said_playout_delay(values).or(playout_delay) {
+            self.element(out, self.playout_delay, &delay);
         }
         if let Some(kind) = values.video_content_type {
             self.element(out, self.content_type, &[kind]);
@@ -248,6 +245,19 @@ impl Template {
         }
         out.extend_from_slice(value);
     }
+}
+
+/// What the publisher says of how long pictures are to be held.
+fn said_playout_delay(values: &ExtensionValues) -> Option<[u8; 3]> {
+    let hundredths = |delay: MediaTime| delay.rebase(Frequency::HUNDREDTHS).numer();
+    let (min, max) = (values.play_delay_min?, values.play_delay_max?);
+    Some(playout_delay(hundredths(min), hundredths(max)))
+}
+
+/// The value of the header extension playout-delay: 12 bits each for the least and the most, in units of 10 ms.
+pub(super) fn playout_delay(min: u64, max: u64) -> [u8; 3] {
+    let [.., high, middle, low] = (((min & 0xfff) << 12) | (max & 0xfff)).to_be_bytes();
+    [high, middle, low]
 }
 
 /// Rewrites the elements in `from..to` from the one-byte form to the two-byte form.
@@ -276,7 +286,6 @@ mod tests {
     use std::time::{Duration, SystemTime};
 
     use proptest::prelude::*;
-    use str0m::media::MediaTime;
     use str0m::rtp::{AbsCaptureTime, VideoOrientation};
 
     use super::*;

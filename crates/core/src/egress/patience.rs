@@ -6,6 +6,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::header::playout_delay;
+
 /// Beyond the round trip until a report, which holds the wait for that report: until the gap shows, which is when the next frame comes.
 const SPARE: Duration = Duration::from_millis(35);
 /// More delay is felt in a conversation sooner than a freeze (ITU-T G.114 has 150 ms one way, or 400 where that cannot be).
@@ -15,15 +17,15 @@ const RELEASE: Duration = Duration::from_secs(10);
 /// The unit of the header extension.
 const UNIT_MS: u128 = 10;
 /// So much shorter it may be without being told: receivers change it slowly, and would follow each tremble of what is measured.
-const SLACK_UNITS: u32 = 3;
+const SLACK_UNITS: u64 = 3;
 /// The upper bound: that of libwebrtc where nobody says one.
-const MAX_UNITS: u32 = 1_000;
+const MAX_UNITS: u64 = 1_000;
 
 /// What a receiver is told about holding pictures.
 #[derive(Debug, Default)]
 pub(super) struct Patience {
     /// In units of the header extension.
-    hold: u32,
+    hold: u64,
     /// Told until then; `None` for who has lost nothing yet.
     until: Option<Instant>,
 }
@@ -36,7 +38,7 @@ impl Patience {
                 .min(HOLD_MAX)
                 .as_millis()
                 .div_ceil(UNIT_MS);
-            let hold = u32::try_from(hold).unwrap_or(0);
+            let hold = u64::try_from(hold).unwrap_or(0);
             if self.hold < hold || self.hold > hold + SLACK_UNITS {
                 self.hold = hold;
             }
@@ -49,11 +51,9 @@ impl Patience {
         }
     }
 
-    /// The value of the header extension playout-delay: 12 bits each for the least and the most, in units of 10 ms.
+    /// The value of the header extension playout-delay.
     pub(super) fn playout_delay(&self) -> Option<[u8; 3]> {
-        self.until?;
-        let [_, high, middle, low] = ((self.hold << 12) | MAX_UNITS).to_be_bytes();
-        Some([high, middle, low])
+        self.until.map(|_| playout_delay(self.hold, MAX_UNITS))
     }
 }
 
