@@ -194,7 +194,7 @@ fn server_use(scenario: &Scenario, used: &Used, span: &Span, received: u64) -> S
 
 /// The server's time from the first join to the last, where it had nothing else to do.
 fn used_by_joins(scenario: &Scenario, span: &Span) -> Option<Duration> {
-    let silent = scenario.publishers == 0;
+    let silent = scenario.kinds().all(|(_, kind)| kind.publishers == 0);
     used(&span.empty, &span.joined)
         .filter(|_| silent)
         .map(|used| used.cpu)
