@@ -119,15 +119,18 @@ fn need(
 ) -> Need {
     let all = f64::from(call.rooms);
     let share = rooms / all;
-    let traffic = call.traffic();
-    let busy_us = model.cpu.busy_us(call, &traffic, joins_per_second) * share;
+    let all_traffic = call.traffic();
+    let busy_us = model.cpu.busy_us(call, &all_traffic, joins_per_second) * share;
+    let traffic = all_traffic.scaled(share);
     // What a process needs at all is not shared by the rooms.
     let processes = model.memory.mib(call, 1.0) - model.memory.mib(call, 0.0);
     Need {
         rooms,
-        cores: busy_us / model.cpu.core_us(instance.core_target),
+        cores: model
+            .cpu
+            .cores(busy_us, traffic.packets_in, instance.core_target),
         memory_mib: model.memory.mib(call, 0.0) * share + processes * instances,
-        traffic: traffic.scaled(share),
+        traffic,
     }
 }
 

@@ -120,13 +120,14 @@ fn written(model: &Model) -> String {
     let mut text = format!(
         "# Written by `madang fit-costs` from the result files of the load generator: docs/operations.md says how.\n\n\
          [origin]\nmachine = {:?}\ndate = {:?}\ncommands = {:?}\n\n\
-         [cpu]\nidle_worker_us = {:.0}\npeer_us = {:.1}\nreceiver_us = {:.1}\nburst_us = {:.3}\n\
+         [cpu]\nidle_worker_us = {:.0}\nwake_us = {:.1}\npeer_us = {:.1}\nreceiver_us = {:.1}\nburst_us = {:.3}\n\
          packet_out_us = {:.3}\npacket_in_us = {:.3}\njoin_us = {:.0}\n\n\
          [memory]\nprocess_kib = {:.0}\npeer_kib = {:.1}\nslot_kib = {:.2}\nstored_kib = {:.3}\n",
         origin.machine,
         origin.date,
         origin.commands,
         cpu.idle_worker_us,
+        cpu.wake_us,
         cpu.peer_us,
         cpu.receiver_us,
         cpu.burst_us,

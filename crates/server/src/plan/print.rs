@@ -76,7 +76,8 @@ pub(super) fn explanation(model: &Model) -> String {
     let mut text = format!(
         "\nMeasured on {machine}, {date}:\n  {}\n\n\
          µs of a core for a packet in {:.1}, a packet out {:.1}, a frame or audio packet to one receiver {:.1} more,\n\
-         a join {:.0}; each second for a participant {:.0}, for one who receives {:.0} more, for an idle worker {:.0}.\n\
+         a join {:.0}; each second for a participant {:.0}, for one who receives {:.0} more, for an idle worker {:.0};\n\
+         once a worker is woken {:.1}.\n\
          KiB for a participant {:.0}, a slot {:.1}, a KiB of kept packets {:.2}, a process {:.0}.\n\n",
         commands.join("\n  "),
         cpu.packet_in_us,
@@ -86,6 +87,7 @@ pub(super) fn explanation(model: &Model) -> String {
         cpu.peer_us,
         cpu.receiver_us,
         cpu.idle_worker_us,
+        cpu.wake_us,
         memory.peer_kib,
         memory.slot_kib,
         memory.stored_kib,
