@@ -191,6 +191,12 @@ impl Scenario {
                 "churn_per_second, viewer_kbps and measure_joins are not for rooms beside",
             );
         }
+        let said_once = (kind.joins_per_second, kind.warm_up_s, kind.measure_s);
+        if said_once != (fifty(), five(), ten()) {
+            return Some(
+                "joins_per_second, warm_up_s and measure_s are said once, not for rooms beside",
+            );
+        }
         if kind.codec != self.codec {
             return Some("all cameras of a scenario have one codec");
         }
@@ -305,6 +311,7 @@ mod tests {
 
         let refused = |what| beside(what).unwrap_err().to_string();
         assert!(refused("viewers = 1\nchurn_per_second = 1").contains("not for rooms beside"));
+        assert!(refused("measure_s = 4").contains("are said once"));
         assert!(refused("codec = 'h264'").contains("one codec"));
         assert!(refused("fps = 0").contains("fps must be at least 1"));
     }
