@@ -200,13 +200,35 @@ impl std::fmt::Debug for Instance {
     }
 }
 
+/// The records of a datagram that come before an alert without protection: anybody can send one, and it would end the
+/// handshake (RFC 6347 section 4.1.2.7). Whoever means it sends no more, and that ends it, too.
+fn before_alert(datagram: &[u8]) -> &[u8] {
+    /// Content type, version, epoch, sequence number, length (RFC 6347 section 4.1, RFC 9147 section 4).
+    const HEADER_BYTES: usize = 13;
+    const ALERT: u8 = 21;
+    let mut at = 0;
+    while let Some([content_type, _, _, epoch @ .., _, _, _, _, _, _, high, low]) = datagram
+        .get(at..)
+        .and_then(|rest| rest.first_chunk::<HEADER_BYTES>())
+    {
+        if (*content_type, epoch) == (ALERT, &[0, 0]) {
+            return datagram.get(..at).unwrap_or_default();
+        }
+        at += HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+    }
+    datagram
+}
+
 impl DtlsInstance for Instance {
     fn set_active(&mut self, active: bool) {
         self.dtls.set_active(active);
     }
 
     fn handle_packet(&mut self, packet: &[u8]) -> Result<(), DtlsImplError> {
-        self.dtls.handle_packet(packet)
+        match before_alert(packet) {
+            [] => Ok(()),
+            records => self.dtls.handle_packet(records),
+        }
     }
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {

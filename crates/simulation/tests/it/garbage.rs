@@ -146,3 +146,36 @@ fn forged_ssrcs_take_no_stream_over() {
         )
         .run(SEEDS, |world| nobody_noticed(world));
 }
+
+/// DTLS records without protection that belong into no handshake: changes of cipher, alerts, data (RFC 6347 section 4.1).
+fn unprotected_record(rng: &mut Rng) -> Vec<u8> {
+    let mut record = garbage(rng);
+    record.resize(record.len().max(15), 0);
+    record[0] = [20, 21, 23][rng.usize(0..3)];
+    record[1..3].copy_from_slice(&[0xfe, 0xfd]);
+    record[3..11].fill(0);
+    let length = u16::try_from(record.len() - 13).unwrap();
+    record[11..13].copy_from_slice(&length.to_be_bytes());
+    // A warning or worse; most often that the connection is to be closed.
+    record[13] = rng.u8(1..=2);
+    record[14] = if rng.bool() { 0 } else { rng.u8(..) };
+    record
+}
+
+#[test]
+fn forged_alerts_end_no_handshake() {
+    Plan::new("somebody sends alerts from cleo's address while she connects")
+        .at(0, "three start", [Join("anna"), Join("ben"), Join("cleo")])
+        .run(SEEDS, |world| {
+            let mut rng = Rng::with_seed(world.seed());
+            let cleo = world.seat("cleo").browser.address();
+            for round in 0..500 {
+                world.inject(cleo, unprotected_record(&mut rng));
+                world.run_until(ms(round));
+            }
+            world.run_until(ms(7_000));
+            nobody_noticed(world);
+            let freeze = world.longest_freeze("anna", "cleo", Camera, ms(5_000));
+            assert!(freeze < ms(150), "anna saw cleo freeze for {freeze:?}");
+        });
+}
