@@ -12,6 +12,7 @@
 use std::time::Duration;
 
 use madang_core::Source::Camera;
+use madang_simulation::measure::freezes_of;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
 use serde_json::{Value, json};
@@ -155,27 +156,20 @@ fn measure(world: &World, last_step: Duration, end: Duration) -> Figures {
     let frames = world.frames("viewer", "sender", Camera, BEGIN);
     let sounds = world.sounds("viewer", "sender", madang_core::Source::Microphone, BEGIN);
     let seconds = (end - BEGIN).as_secs_f64();
-    let times: Vec<f64> = frames.iter().map(|frame| frame.at.as_secs_f64()).collect();
-    let mut figures = Figures {
-        frames: times.len() as f64 / seconds,
+    let freezes = freezes_of(world, "viewer", "sender", Camera);
+    let freezes = freezes.iter().filter(|freeze| freeze.start > BEGIN);
+    Figures {
+        freezes: freezes.clone().count() as f64,
+        frozen: freezes
+            .map(|freeze| (freeze.end - freeze.start).as_secs_f64())
+            .sum(),
+        frames: frames.len() as f64 / seconds,
         concealed: (1.0 - sounds.len() as f64 / (seconds * 50.0)).max(0.0),
         recovery: frames
             .iter()
             .find(|frame| frame.at > last_step && frame.tag.layer == TOP_LAYER)
             .map_or(f64::INFINITY, |frame| (frame.at - last_step).as_secs_f64()),
-        ..Figures::default()
-    };
-    // libwebrtc: a frame that comes 150 ms later than frames do, or three times as late.
-    let mut usual = 1.0 / 30.0;
-    for pair in times.windows(2) {
-        let gap = pair[1] - pair[0];
-        if gap >= (usual + 0.15_f64).max(3.0 * usual) {
-            figures.freezes += 1.0;
-            figures.frozen += gap;
-        }
-        usual += (gap - usual) / 30.0;
     }
-    figures
 }
 
 const TOP_LAYER: u8 = 2;

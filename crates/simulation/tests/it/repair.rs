@@ -9,6 +9,7 @@ use madang_core::limits::NACK_ATTEMPTS_MAX;
 use madang_simulation::Action::{
     Downlink, Join, JoinWith, LoseUp, MuteAtServer, Publish, Talk, Unmute, Uplink,
 };
+use madang_simulation::measure::freezes_of;
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Plan, World};
 
@@ -91,6 +92,33 @@ fn who_loses_packets_holds_pictures_until_repairs_can_have_come() {
             assert!(lossy.min() >= Some(ms(60)), "a round trip takes 40 ms");
             assert!(held(ms(40_000), ms(45_000)).all(|hold| hold.is_zero()));
         });
+}
+
+#[test]
+fn bursts_of_losses_that_come_again_and_again_freeze_nothing() {
+    let outage = LinkConfig {
+        outage: true,
+        ..LinkConfig::default()
+    };
+    let mut plan = Plan::new("for 200 ms in two seconds nothing comes to anna").at(
+        0,
+        "two start",
+        [Join("anna"), Join("ben")],
+    );
+    for at in (2_000..20_000).step_by(2_000) {
+        plan = plan
+            .at(at, "nothing comes", [Downlink("anna", outage.clone())])
+            .at(
+                at + 200,
+                "all comes again",
+                [Downlink("anna", LinkConfig::default())],
+            );
+    }
+    plan.run(SEEDS, |world| {
+        let freezes = freezes_of(world, "anna", "ben", Camera);
+        let late = freezes.iter().filter(|freeze| freeze.start > ms(9_000));
+        assert_eq!(late.count(), 0, "{freezes:?}");
+    });
 }
 
 #[test]

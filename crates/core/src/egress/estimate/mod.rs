@@ -19,6 +19,7 @@ mod aimd;
 mod control;
 mod delays;
 mod history;
+mod holes;
 mod loss;
 mod observation;
 mod probe;
@@ -36,6 +37,7 @@ use aimd::Aimd;
 use control::NARROW_LATE_US;
 pub(super) use history::Fate;
 use history::History;
+use holes::Holes;
 use loss::Loss;
 use probe::Prober;
 use trend::Trend;
@@ -99,6 +101,7 @@ pub(crate) struct Estimator {
     trend: Trend,
     aimd: Aimd,
     loss: Loss,
+    holes: Holes,
     prober: Prober,
     wanted: f64,
     rtt_us: Option<f64>,
@@ -135,6 +138,7 @@ impl Estimator {
             trend: Trend::new(),
             aimd: Aimd::new(start_bps.clamp(BPS_MIN, BPS_MAX) as f64),
             loss: Loss::new(),
+            holes: Holes::default(),
             prober: Prober::new(),
             wanted: 0.0,
             rtt_us: None,
@@ -291,6 +295,12 @@ impl Estimator {
     /// The smoothed time from a packet to the report about it.
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt_us.map(|rtt| Duration::from_micros(bps(rtt)))
+    }
+
+    /// For how long at a time nothing arrives, where that happens again and again.
+    pub(crate) fn expected_hole(&self, now: Instant) -> Duration {
+        let hole = self.holes.expected(self.micros(now));
+        Duration::from_micros(u64::try_from(hole).unwrap_or(0))
     }
 
     /// How many of 1,000 packets were lost lately; `None` until so many have been reported that it can be said.

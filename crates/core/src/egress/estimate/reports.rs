@@ -117,6 +117,9 @@ impl Estimator {
                 Fate::Missing => Some(true),
                 Fate::Arrived => Some(false),
             };
+            if let Some(lost) = lost {
+                self.holes.add(sent.at, lost);
+            }
             match (sent.cluster, lost) {
                 (None, Some(lost)) => self.loss.add(sent.at, sent.bytes, lost),
                 (None, None) | (Some(_), Some(false)) => {}

@@ -89,11 +89,13 @@ impl Lane {
         complete
     }
 
-    /// Waiting helps against what is lost by chance. Where a queue stands it would be longer with that queue.
+    /// Waiting helps against what is lost by chance, and by bursts that come again. Where a queue stands it would be longer with
+    /// that queue.
     fn ask_for_patience(&mut self, now: Instant) {
         if let Some(round_trip) = self.estimator.rtt().filter(|_| !self.is_queued()) {
             let loses = self.redundancy.is_on();
-            self.patience.on_report(now, loses, round_trip);
+            let hole = self.estimator.expected_hole(now);
+            self.patience.on_report(now, loses, round_trip, hole);
         }
     }
 
