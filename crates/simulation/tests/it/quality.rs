@@ -42,8 +42,9 @@ fn a_steady_link_is_used_and_not_overfilled() {
 
 #[test]
 fn fault_07_a_cap_is_lifted_and_the_top_layer_is_back_soon() {
-    // With the last of them, what of the large picture gets lost is asked for while the small one waits.
-    reaches_its_targets("cap-300k", &[1, 2, 3]);
+    // With the third, what of the large picture gets lost is asked for while the small one waits; with the last, the small one begins
+    // to leave while the queue is full.
+    reaches_its_targets("cap-300k", &[1, 2, 3, 24]);
 }
 
 #[test]

@@ -59,7 +59,9 @@ impl Estimator {
             queue_us: self.trend.queue(),
             limited: self.limited(),
         };
-        if let Some(passed) = self.narrow(at) {
+        let narrow = self.narrow(at);
+        self.is_narrow = narrow.is_some();
+        if let Some(passed) = narrow {
             usage = Usage::Over;
             path.acked = Some(passed);
             path.queue_us = self.trend.late().max(path.queue_us);

@@ -54,6 +54,9 @@ const PACING_FACTOR: f64 = 1.5;
 /// The same for what is large, where nothing has shown yet what the path carries. Higher fills the queue of a path that carries
 /// half of the guess, lower makes large first pictures late by more than the moment that it takes to know.
 const PACING_FACTOR_UNKNOWN: f64 = 0.4;
+/// The same where the path has just become narrow, whose queue is full. Higher loses what the first small picture begins with, lower
+/// is later with it.
+const PACING_FACTOR_NARROW: f64 = 1.0;
 /// The same on a path without a queue, which drops what comes faster than it sends.
 const PACING_FACTOR_SHALLOW: f64 = 1.05;
 
@@ -110,11 +113,12 @@ pub(crate) struct Estimator {
     last_sent: Option<i64>,
     last_update: i64,
     /// How late packets came by the report before, and in how many reports in a row they came later and later; since when
-    /// little comes through, and late; packets that the newest report says have arrived, and those that have
-    /// not.
+    /// little comes through, and late, and whether that is a path that has become narrow; packets that the newest
+    /// report says have arrived, and those that have not.
     late_before: f64,
     later: u32,
     narrow_since: Option<i64>,
+    is_narrow: bool,
     newest_report: (u32, u32),
     /// After the first report: until when an end of what the path takes is looked for.
     guess_ends: Option<i64>,
@@ -148,6 +152,7 @@ impl Estimator {
             late_before: 0.0,
             later: 0,
             narrow_since: None,
+            is_narrow: false,
             newest_report: (0, 0),
             guess_ends: None,
             overdue: None,
@@ -274,7 +279,9 @@ impl Estimator {
     }
 
     pub(crate) fn pacing_bps(&self) -> u64 {
-        let factor = if self.loss.shallow(self.last_update) {
+        let factor = if self.is_narrow {
+            PACING_FACTOR_NARROW
+        } else if self.loss.shallow(self.last_update) {
             PACING_FACTOR_SHALLOW
         } else {
             PACING_FACTOR
