@@ -155,6 +155,11 @@ impl Loss {
         (self.observations >= KNOWN_OBSERVATIONS).then_some(self.reported)
     }
 
+    /// The same by what has been seen so far.
+    pub(super) fn seen(&self) -> f64 {
+        self.reported
+    }
+
     /// Loss that this path has at any rate.
     pub(super) fn natural(&self) -> f64 {
         if self.natural > NATURAL_MIN {
@@ -192,8 +197,9 @@ impl Loss {
                 .take_if(|experiment| at - experiment.since > EXPERIMENT_US_MAX);
             return;
         };
-        self.reported += REPORTED_WEIGHT * (seen.loss() - self.reported);
         self.observations = (self.observations + 1).min(KNOWN_OBSERVATIONS);
+        let weight = REPORTED_WEIGHT.max(1.0 / f64::from(self.observations));
+        self.reported += weight * (seen.loss() - self.reported);
         self.weigh(seen, path);
         match self.experiment.take() {
             Some(experiment) => self.conclude(at, experiment, seen),

@@ -315,6 +315,11 @@ impl Estimator {
         self.loss.reported().map(|share| bps(share * 1e3))
     }
 
+    /// The same by what has been reported so far: that packets get lost shows sooner than how many.
+    pub(crate) fn loss_so_far_permille(&self) -> u64 {
+        bps(self.loss.seen() * 1e3)
+    }
+
     fn estimate(&self) -> f64 {
         let limit = self.loss.limit().unwrap_or(f64::INFINITY);
         (self.aimd.rate().min(limit)).clamp(BPS_MIN as f64, BPS_MAX as f64)

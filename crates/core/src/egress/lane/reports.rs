@@ -75,7 +75,9 @@ impl Lane {
                             miss_first(now, &mut self.streams, &self.estimator, &mut heard.missing);
                             miss_again(now, &mut self.streams, &self.estimator, &mut heard.missing);
                         }
-                        self.redundancy.on_loss(now, self.loss_permille());
+                        // The first large picture does not wait until more is known.
+                        let loss_permille = self.estimator.loss_so_far_permille();
+                        self.redundancy.on_loss(now, loss_permille);
                         self.ask_for_patience(now);
                     }
                 }

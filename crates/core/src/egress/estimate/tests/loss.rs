@@ -100,6 +100,27 @@ fn a_limit_that_was_found_by_chance_is_given_up_where_as_much_is_lost_below_it()
 }
 
 #[test]
+fn that_packets_get_lost_is_seen_sooner_than_it_is_known_how_many() {
+    let mut loss = Loss::new();
+    let path = Path {
+        acked: Some(3e6),
+        rtt_us: 50_000.0,
+        queue_us: 0.0,
+        limited: true,
+    };
+    for packet in 1..=600 {
+        let at = packet * STEP_US;
+        loss.add(at, 300, packet % 15 == 0);
+        loss.update(at, STEP_US, 3.2e6, path);
+        if packet == 100 {
+            assert!((loss.seen() - 1.0 / 15.0).abs() < 0.02);
+            assert_eq!(loss.reported(), None);
+        }
+    }
+    assert_eq!(loss.reported(), Some(loss.seen()));
+}
+
+#[test]
 fn an_outage_says_nothing_about_the_rate() {
     let mut loss = Loss::new();
     let mut at = run(&mut loss, 0, 600, |_| false);
