@@ -183,12 +183,12 @@ impl Slot {
     /// layer before goes on. Layers arrive interleaved: where a frame of the layer before is half
     /// sent, the keyframe waits for the rest of it, so that no frame is torn.
     ///
-    /// What is `late` is there to be caught up with: by the frames that others need, and no more.
+    /// What has been `kept` for so long is there to be caught up with: by the frames that others need, and no more.
     pub(crate) fn forward(
         &mut self,
         track: TrackKey,
         packet: &Arc<Packet>,
-        late: bool,
+        kept: Option<Duration>,
         emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten),
     ) {
         let Some(source) = self
@@ -200,7 +200,7 @@ impl Slot {
         };
         let target = source.target.filter(|target| target.layer == packet.layer);
         if source.current.is_some_and(|current| current.is_of(packet)) {
-            let slowed = |target: Target| if late { target.slowest() } else { target };
+            let slowed = |target: Target| kept.map_or(target, |_| target.slowest());
             self.pass(target.map(slowed), packet, emit);
             if self.held.is_empty() || self.rewriter.amid_frame() {
                 return;
@@ -224,7 +224,7 @@ impl Slot {
                 return;
             }
         }
-        self.switch(emit);
+        self.switch(kept.unwrap_or_default(), emit);
     }
 
     /// Lets a packet of the current stream through, if what goes out of it needs the packet.
@@ -257,7 +257,11 @@ impl Slot {
     }
 
     /// Goes over to the layer whose keyframe is held.
-    fn switch(&mut self, emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten)) {
+    fn switch(
+        &mut self,
+        kept: Duration,
+        emit: &mut impl FnMut(&mut Formats, &Arc<Packet>, Rewritten),
+    ) {
         let mut held = std::mem::take(&mut self.held);
         if let (Some(first), Some(source)) = (held.first(), self.source.as_mut()) {
             let point = source.target.map_or(Point::WHOLE, |target| target.point);
@@ -268,7 +272,7 @@ impl Slot {
                 nested: first.frame.nested,
             });
             source.halted = false;
-            self.rewriter.switch(first, point, source.id);
+            self.rewriter.switch(first, point, source.id, kept);
             self.sent = Sent::default();
         }
         for packet in held.drain(..) {

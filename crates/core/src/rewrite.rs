@@ -2,7 +2,7 @@
 //! leave as one stream.
 
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::TrackId;
 use crate::codec::Counters;
@@ -55,8 +55,7 @@ pub(crate) struct Span {
     timestamp_offset: u32,
     /// Timestamps of the frame that was switched to: as it came, and as it leaves.
     first_frame: (u32, u32),
-    /// How long the source's time goes half as fast, in ticks: it began with a picture from before what had been shown of
-    /// another.
+    /// How long the source's time goes half as fast, in ticks: it began with a picture that had been kept.
     catch_up: u32,
     /// Two seconds of pictures.
     pictures: Gaps<1>,
@@ -89,6 +88,8 @@ const EARLIER_SPANS_MAX: usize = 8;
 struct Last {
     seq: u64,
     timestamp: u32,
+    /// See [`Rewritten::clock`].
+    clock: u32,
     marker: bool,
     arrived: Instant,
     captured: Option<Instant>,
@@ -123,8 +124,8 @@ impl Rewriter {
         }
     }
 
-    /// Makes `packet`, of this track, the next one after the newest that has left.
-    pub(crate) fn switch(&mut self, packet: &Packet, point: Point, track: TrackId) {
+    /// Makes `packet`, of this track, the next one after the newest that has left. `kept`: for how long, where that is long.
+    pub(crate) fn switch(&mut self, packet: &Packet, point: Point, track: TrackId, kept: Duration) {
         // Also after a pause, in which a smaller picture may come sooner than the larger ones before it.
         let same_track = self.is_of(track);
         // str0m starts at rollover counter 0, as a receiver does: below 65,536.
@@ -140,12 +141,19 @@ impl Rewriter {
             // A frame whose end never came stays visibly unfinished.
             seq = last.seq + if last.marker || !video { 1 } else { 2 };
             let behind = ticks_behind(last, packet, same_track);
-            timestamp = last.timestamp.wrapping_add(elapsed).wrapping_sub(behind);
+            timestamp = last.clock.wrapping_add(elapsed).wrapping_sub(behind);
             // Simulcast layers show the same moments: the frame that is switched to may be the one that
             // has just been sent. It alone is put half a frame later, and the next is on time again.
-            shown = last.timestamp.wrapping_add(elapsed.max(displacement));
-            if behind > 0 {
-                catch_up = shown.wrapping_sub(timestamp).saturating_mul(2);
+            shown = last.timestamp.wrapping_add(displacement);
+            // What has been kept comes as late as it is old: a receiver that is told its true time waits for more such.
+            let late = if video { ticks(kept, packet) } else { 0 };
+            let now = timestamp.wrapping_add(late);
+            if now.wrapping_sub(shown).cast_signed() > 0 {
+                shown = now;
+            }
+            let ahead = shown.wrapping_sub(timestamp);
+            if ahead > displacement {
+                catch_up = ahead.saturating_mul(2);
             }
         }
         let mut span = Span {
@@ -278,6 +286,7 @@ impl Rewriter {
             self.last = Some(Last {
                 seq: rewritten.seq,
                 timestamp: rewritten.timestamp,
+                clock: rewritten.clock,
                 marker: rewritten.marker,
                 arrived: packet.arrived,
                 captured: packet.captured,
@@ -486,13 +495,7 @@ fn ticks_since(last: &Last, packet: &Packet, same_track: bool) -> (u32, u32) {
         (Some(before), Some(now)) if same_track => now.saturating_duration_since(before),
         _ => packet.arrived.saturating_duration_since(last.arrived),
     };
-    let ticks = elapsed.as_secs_f64() * f64::from(packet.clock_rate());
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "RTP timestamps wrap at 32 bits"
-    )]
-    let ticks = ticks.round() as u64 as u32;
+    let ticks = ticks(elapsed, packet);
     let on_grid = (ticks.saturating_add(cadence / 2) / cadence).saturating_mul(cadence);
     // A quarter of a frame, of 33 ms at the most: frames of few temporal layers are further apart, and what is switched
     // to may be of a moment between them.
@@ -514,14 +517,19 @@ fn ticks_behind(last: &Last, packet: &Packet, same_track: bool) -> u32 {
     if same_track || packet.codec.codec.is_audio() {
         return 0;
     }
-    let behind = last.arrived.saturating_duration_since(packet.arrived);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "what is kept is a few seconds old"
-    )]
-    let ticks = (behind.as_secs_f64() * f64::from(packet.clock_rate())) as u32;
-    ticks
+    ticks(
+        last.arrived.saturating_duration_since(packet.arrived),
+        packet,
+    )
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "RTP timestamps wrap at 32 bits"
+)]
+fn ticks(time: Duration, packet: &Packet) -> u32 {
+    (time.as_secs_f64() * f64::from(packet.clock_rate())).round() as u64 as u32
 }
 
 #[expect(

@@ -83,7 +83,7 @@ fn aim(slot: &mut Slot, target: usize) {
 /// What leaves when this packet comes.
 fn all(slot: &mut Slot, packet: &Arc<Packet>) -> Vec<Rewritten> {
     let mut sent = Vec::new();
-    slot.forward(TRACK, packet, false, &mut |_, _, rewritten| {
+    slot.forward(TRACK, packet, None, &mut |_, _, rewritten| {
         sent.push(rewritten);
     });
     sent

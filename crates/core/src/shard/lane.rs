@@ -39,7 +39,8 @@ impl Shard {
             let before = slot.carries();
             let mid = slot.mid;
             let late = late_before.is_some_and(|before| packet.arrived < before);
-            slot.forward(*track, packet, late, &mut |formats, packet, rewritten| {
+            let kept = late.then(|| now.saturating_duration_since(packet.arrived));
+            slot.forward(*track, packet, kept, &mut |formats, packet, rewritten| {
                 if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
                     lane.write(now, slot_index, pts, packet, rewritten, outbox);
                 }

@@ -50,7 +50,7 @@ pub struct VideoDecoder {
     broken: bool,
     /// All frames of the picture in progress could be decoded.
     whole: bool,
-    /// A picture of somebody else had been kept: what was captured until then is to be shown in no less than half of its time.
+    /// A picture had been kept: what was captured until then is to be shown in no less than half of its time.
     catching_up: Duration,
     descriptors: Descriptors,
     frames_undecodable: u64,
@@ -88,6 +88,8 @@ const CLOCK_RATE: u32 = 90_000;
 const TOLERANCE: Duration = Duration::from_micros(16_700 + 2_000);
 /// So much newer may be what was sent before a keyframe that had to be repaired.
 const OVERTAKEN_MAX: Duration = Duration::from_millis(150);
+/// What comes later than that after its capture, and after all that came before, has been kept.
+const KEPT_MIN: Duration = Duration::from_millis(100);
 /// A browser's first sender report of a layer comes within a second. Until then nothing but arrivals tells how far two layers are
 /// apart, which differ by what its pacer holds back of the first keyframes.
 const UNREPORTED_FRAMES: u32 = 30;
@@ -345,31 +347,32 @@ impl VideoDecoder {
             self.verdict.complain(at, fault);
         }
         let (mut earlier, mut tolerance) = (before.tag, TOLERANCE);
-        let (captured, behind) = (
-            frame.tag.captured,
-            earlier.captured.saturating_sub(frame.tag.captured),
-        );
-        if before.tag.source != frame.tag.source {
-            let kept = behind > TOLERANCE;
-            self.catching_up = if kept {
-                captured + (behind + TOLERANCE) * 2
-            } else {
-                Duration::ZERO
-            };
-        } else if earlier.captured < self.catching_up {
-            let quarter = captured.saturating_sub(earlier.captured) / 4;
-            earlier.captured += quarter;
-            tolerance += quarter;
-        }
-        if switched && frame.tag.captured <= earlier.captured {
+        let captured = frame.tag.captured;
+        let behind = earlier.captured.saturating_sub(captured);
+        let ahead = self.catching_up.saturating_sub(earlier.captured) / 2;
+        if switched && captured <= earlier.captured {
             // A keyframe that had to be repaired may show an older moment than what was sent last, some of which
             // may have been lost.
-            earlier.captured = frame.tag.captured;
+            earlier.captured = captured;
             tolerance += if self.hole {
                 OVERTAKEN_MAX
             } else {
                 Duration::ZERO
             };
+        }
+        // Time has gone on with a kept picture as if that were new, and goes half as fast until that is true.
+        let less = ahead.min(captured.saturating_sub(earlier.captured) / 2);
+        let more = frame.kept_for(before);
+        earlier.captured = (earlier.captured + less / 2).saturating_sub(more / 2);
+        tolerance += (less + more) / 2;
+        let elsewhere = before.tag.source != frame.tag.source;
+        if elsewhere {
+            self.catching_up = Duration::ZERO;
+        }
+        let kept = if elsewhere { more.max(behind) } else { more };
+        if kept > TOLERANCE {
+            let until = captured + (kept + TOLERANCE) * 2;
+            self.catching_up = self.catching_up.max(until);
         }
         if switched && before.tag.frame.min(frame.tag.frame) < UNREPORTED_FRAMES {
             tolerance += UNREPORTED_MAX;
@@ -549,6 +552,18 @@ impl Frame {
         place(self) == place(other)
             && self.timestamp == other.timestamp
             && self.tag.spatial < other.tag.spatial
+    }
+
+    /// For how long a keyframe has been kept, as far as nothing has come since.
+    fn kept_for(&self, before: &Self) -> Duration {
+        if !self.tag.is_keyframe() || before.is_of_picture(self) {
+            return Duration::ZERO;
+        }
+        let age = self.first_at.saturating_sub(self.tag.captured);
+        let gap = self.first_at.saturating_sub(before.came_at);
+        Some(age.min(gap))
+            .filter(|kept| *kept > KEPT_MIN)
+            .unwrap_or_default()
     }
 
     fn continues_with(&self, tag: &Tag) -> bool {

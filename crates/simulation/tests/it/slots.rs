@@ -8,6 +8,7 @@ use madang_simulation::Action::{
     Auto, Expect, Hush, Join, JoinWith, MoreSlots, Publish, Talk, Tiles,
 };
 use madang_simulation::Expectation::{Hears, HearsNot, Sees};
+use madang_simulation::decoder::Shown;
 use madang_simulation::{Action, BrowserConfig, Codec, KeyframeAsked, Plan};
 
 use crate::{SEEDS, look_at, ms, one_slot};
@@ -86,6 +87,39 @@ fn a_slot_that_goes_over_to_somebody_starts_with_a_keyframe_that_others_have_jus
         let mut asked = asked.iter().filter(of_layer);
         assert!(asked.all(|asked| asked.at < switched), "{asked:?}");
         assert_eq!(world.complaints(), [] as [String; 0]);
+    });
+}
+
+#[test]
+fn a_picture_that_goes_on_with_a_kept_keyframe_is_not_late() {
+    let shown_again = ms(5_000);
+    let plan = Plan::new("anna looks away from ben and back, when dan has just begun to look")
+        .at(0, "they join", [JoinWith("anna", one_slot()), Join("ben")])
+        .at(100, "anna looks at ben", look_at("anna", "ben"))
+        .at(3_000, "and away", [Tiles("anna", None)])
+        .at(4_000, "dan joins", [JoinWith("dan", one_slot())])
+        .at(4_400, "and looks at ben", look_at("dan", "ben"))
+        .at(5_000, "so does anna again", look_at("anna", "ben"))
+        .at(5_300, "and looks away", [Tiles("anna", None)])
+        .at(6_500, "and back", look_at("anna", "ben"))
+        .at(9_000, "the end", []);
+    plan.run(SEEDS, |world| {
+        let frames = world.frames("anna", "ben", Camera, ms(0));
+        let back = frames.iter().position(|frame| frame.at > shown_again);
+        let back = back.unwrap();
+        let (last, first) = (&frames[back - 1], &frames[back]);
+        let age = first.at - first.tag.captured;
+        assert!(age > ms(300), "it has been kept for {age:?}");
+        // Receivers know by a frame's time how late it comes, and wait for the next so long.
+        let told = |from: &Shown, to: &Shown| {
+            Duration::from_secs(to.timestamp.wrapping_sub(from.timestamp).into()) / 90_000
+        };
+        let late = (first.at - last.at).saturating_sub(told(last, first));
+        assert!(late < ms(60), "told as if it were late by {late:?}");
+        // It is caught up with, also where that was cut short, and then no later than before.
+        let end = &frames[frames.len() - 1];
+        let apart = told(last, end).abs_diff(end.tag.captured - last.tag.captured);
+        assert!(apart < ms(20), "told as if it were late by {apart:?}");
     });
 }
 
