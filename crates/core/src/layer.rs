@@ -66,6 +66,8 @@ pub(crate) struct Layer {
     /// Of the newest keyframe.
     keyframe_timestamp: Option<u64>,
     pub(crate) report: Option<(SystemTime, u32)>,
+    /// Its sound comes in RED, and twice by that.
+    pub(crate) red: bool,
     highest_seq: Option<u64>,
     /// Of the frame that is shown last of all that have begun.
     newest_timestamp: Option<u64>,
@@ -129,6 +131,7 @@ impl Layer {
             last_packet: None,
             keyframe_timestamp: None,
             report: None,
+            red: false,
             highest_seq: None,
             newest_timestamp: None,
             reordered: 0,
@@ -443,6 +446,7 @@ impl Layer {
     pub(crate) fn on_relayed(&mut self, packet: &Packet, kept: bool) {
         self.last_packet = self.last_packet.max(Some(packet.arrived));
         self.operating.on_relayed(&packet.frame);
+        self.red = packet.red.is_some();
         if packet.starts_keyframe && !kept {
             self.keyframes.on_keyframe(packet.arrived);
         }

@@ -155,12 +155,12 @@ impl Track {
         self.spec.kind == MediaKind::Audio
     }
 
-    /// Measured rate of a microphone in bit/s; `None` until it has been measured.
-    pub(crate) fn audio_bps(&self) -> Option<u64> {
-        self.layers
-            .first()
-            .map(|layer| layer.rate.bps())
-            .filter(|bps| *bps > 0)
+    /// What a microphone takes whose sound is sent so often, in bit/s; `None` until it has been measured.
+    pub(crate) fn audio_bps(&self, copies: u64) -> Option<u64> {
+        let layer = self.layers.first()?;
+        let own = if layer.red { 2 } else { 1 };
+        let bps = layer.rate.bps() * copies.max(own) / own;
+        (bps > 0).then_some(bps)
     }
 
     pub(crate) fn is_screen(&self) -> bool {
@@ -299,6 +299,7 @@ pub(crate) fn read(
     if !layer.follows(seq) || !layer.may_be_encoded_with(encoding.codec, seq) {
         return Read::Refused;
     }
+    layer.red = red.is_some();
     let begins = layer.is_new();
     let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
     let descriptor = match raw.map(|raw| layer.descriptor(&raw, (seq, rtp.timestamp))) {

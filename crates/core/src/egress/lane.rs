@@ -20,7 +20,7 @@ use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
 use super::patience::Patience;
-use super::redundancy::{Redundancy, Sound};
+use super::redundancy::{Redundancy, Sounds};
 use super::resent::Resent;
 use super::rtcp::Replay;
 use super::srtp::Keys;
@@ -156,7 +156,7 @@ impl Lane {
                         template,
                         cname,
                         resent: Resent::default(),
-                        sound: None,
+                        sounds: Sounds::default(),
                         given_up_before: 0,
                         first_picture: None,
                         newest_keyframe: None,
@@ -255,9 +255,9 @@ impl Lane {
         }
     }
 
-    /// Whether sound is sent twice where it can be.
-    pub(crate) fn repeats_sound(&self) -> bool {
-        self.redundancy.is_on()
+    /// How often sound is sent where it can be repeated.
+    pub(crate) fn copies_of_sound(&self) -> usize {
+        1 + self.redundancy.packets_before()
     }
 
     pub(crate) fn take_stats(&mut self) -> LaneStats {
@@ -468,8 +468,9 @@ impl Lane {
         };
         let dependency = dependency(outgoing, content);
         let mut wire_bytes = payload.len() + OVERHEAD_BYTES;
-        let repeated = (content == Content::Media && self.redundancy.is_on())
-            .then(|| Sound::repeat(&mut stream.sound, outgoing))
+        let before = self.redundancy.packets_before();
+        let repeated = (content == Content::Media && before > 0)
+            .then(|| stream.sounds.repeat(outgoing, before))
             .flatten();
         if let Some(repeated) = &repeated {
             fields.payload_type = *repeated.red;
@@ -498,9 +499,10 @@ impl Lane {
                 .template
                 .write(bytes, fields, hop, &outgoing.packet.extensions, dependency);
             let header_bytes = bytes.len() - start;
-            if let Some(repeated) = &repeated {
-                repeated.write(bytes)?;
-            }
+            let payload = match &repeated {
+                Some(repeated) => repeated.write(bytes, payload)?,
+                None => payload,
+            };
             write_payload(bytes, outgoing, content, payload)?;
             bytes.resize(bytes.len() + keys.rtp_tag_bytes(), 0);
             keys.seal_rtp(bytes.get_mut(start..)?, header_bytes, fields.ssrc, index)

@@ -1,7 +1,9 @@
-//! RED (RFC 2198) for a receiver that loses packets: each audio packet brings the sound of the one before it once more.
+//! RED (RFC 2198) for a receiver that loses packets: each audio packet brings the sound of the one before it once more, or of the
+//! two before it.
 //!
-//! Publishers that send RED themselves are passed on as they are; this is for the sound of those who do not.
+//! Browsers' microphones send RED with one packet before. That is passed on as it is, and what it lacks is put in front.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,42 +13,57 @@ use super::pacer::Outgoing;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::publish::Packet;
 
-/// From this share of lost packets on, sound is sent twice. Concealment hides a single packet in fifty; less would
-/// spend bandwidth on what nobody hears, more would let words break.
-const LOSS_PERMILLE_MIN: u64 = 20;
+/// From these shares of lost packets on, a packet brings the sound of one before it, and of two. Concealment hides a single packet
+/// in fifty; of what comes twice, one in 150 is missing at 8 %, one in 44 at 15 %. Less would spend bandwidth on what nobody
+/// hears, more would let words break. Each time takes as much as the sound itself, 40 kbit/s.
+const FROM_PERMILLE: [u64; BEFORE_MAX] = [20, 80];
+const BEFORE_MAX: usize = 2;
 /// It goes on for so long after the last such loss: losses come in clusters.
 const HOLD: Duration = Duration::from_secs(10);
 
 /// What RFC 2198 section 3 has 14 and 10 bits for.
 const OFFSET_MAX: u32 = (1 << 14) - 1;
 const BLOCK_BYTES_MAX: usize = (1 << 10) - 1;
-const HEADER_BYTES: usize = 5;
+const HEADER_BYTES: usize = 4;
+/// The header of a packet's own sound.
+const OWN_HEADER_BYTES: usize = 1;
 /// Another block follows.
 const FOLLOWED: u8 = 1 << 7;
 
-/// Whether a receiver's sound is sent twice.
+/// How much of a receiver's sound is sent again.
 #[derive(Debug, Default)]
 pub(super) struct Redundancy {
-    until: Option<Instant>,
+    until: [Option<Instant>; BEFORE_MAX],
 }
 
 impl Redundancy {
     pub(super) fn on_loss(&mut self, now: Instant, loss_permille: u64) {
-        if loss_permille >= LOSS_PERMILLE_MIN {
-            self.until = Some(now + HOLD);
-        } else if self.until.is_some_and(|until| until <= now) {
-            self.until = None;
+        for (until, from) in self.until.iter_mut().zip(FROM_PERMILLE) {
+            if loss_permille >= from {
+                *until = Some(now + HOLD);
+            } else if until.is_some_and(|until| until <= now) {
+                *until = None;
+            }
         }
     }
 
     pub(super) fn is_on(&self) -> bool {
-        self.until.is_some()
+        self.packets_before() > 0
+    }
+
+    /// Of how many packets before it each brings the sound.
+    pub(super) fn packets_before(&self) -> usize {
+        self.until.iter().flatten().count()
     }
 }
 
-/// The sound that a slot has sent last.
-#[derive(Debug)]
-pub(super) struct Sound {
+/// What a slot has sent last, the newest first.
+#[derive(Debug, Default)]
+pub(super) struct Sounds([Option<Sound>; BEFORE_MAX]);
+
+/// The sound of a packet.
+#[derive(Debug, Clone)]
+struct Sound {
     seq: u64,
     timestamp: u32,
     pt: Pt,
@@ -55,18 +72,33 @@ pub(super) struct Sound {
     from: usize,
 }
 
-/// What stands before the sound of a packet: the header of both blocks, and the block before.
+/// What a packet brings beside its own payload.
 #[derive(Debug)]
 pub(super) struct Repeated {
     pub(super) red: Pt,
-    header: [u8; HEADER_BYTES],
-    before: Sound,
+    own: Own,
+    /// The newest first.
+    blocks: [Option<Block>; BEFORE_MAX],
 }
 
-impl Sound {
-    /// Takes note of a packet; gives what it can bring of the one before it. That is nothing where the receiver takes no
-    /// RED, the publisher's own is passed on, or the two do not follow each other.
-    pub(super) fn repeat(noted: &mut Option<Self>, outgoing: &Outgoing) -> Option<Repeated> {
+/// The payload that a packet has come with.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    Plain(Pt),
+    /// RED, of which the first bytes are the headers of so many blocks before.
+    Red(usize),
+}
+
+#[derive(Debug)]
+struct Block {
+    header: [u8; HEADER_BYTES],
+    sound: Sound,
+}
+
+impl Sounds {
+    /// Takes note of a packet; gives what it can bring of so many before it. That is nothing where the receiver takes no
+    /// RED, the publisher's own holds as much, or they do not follow each other.
+    pub(super) fn repeat(&mut self, outgoing: &Outgoing, most: usize) -> Option<Repeated> {
         let Outgoing {
             payload_types,
             packet,
@@ -76,57 +108,140 @@ impl Sound {
         // Receivers take RED apart after they have decrypted what came.
         let red = payload_types.red.filter(|_| !packet.encrypted)?;
         let (pt, from) = payload_types.choose(packet);
-        if pt == red {
-            *noted = None;
-            return None;
-        }
-        let sound = Self {
+        let payload = packet.payload.get(from..)?;
+        let own = if pt == red {
+            Own::Red(blocks_before(payload))
+        } else {
+            Own::Plain(pt)
+        };
+        let sound = Sound {
             seq: rewritten.seq,
             timestamp: rewritten.timestamp,
-            pt,
+            pt: payload_types.plain,
             packet: packet.clone(),
-            from,
+            from: packet.red.map_or(0, |red| red.primary_at),
         };
-        let bytes = sound.bytes()?.len();
-        let before = noted.replace(sound)?;
-        let offset = rewritten.timestamp.wrapping_sub(before.timestamp);
-        let length = before.bytes()?.len();
-        let fits = (1..=OFFSET_MAX).contains(&offset)
-            && length <= BLOCK_BYTES_MAX
-            && HEADER_BYTES + length + bytes <= RTP_PAYLOAD_BYTES_MAX;
-        if !fits || before.seq + 1 != rewritten.seq {
+        let room = RTP_PAYLOAD_BYTES_MAX.checked_sub(own.header_bytes() + payload.len())?;
+        let blocks = self.before(&sound, own.blocks()..most, room);
+        let [newest, before] = &mut self.0;
+        *before = newest.replace(sound);
+        let repeats = blocks.iter().any(Option::is_some);
+        repeats.then_some(Repeated { red, own, blocks })
+    }
+
+    /// The sounds before this one at these places, as far as nothing is missing between them and there is room.
+    fn before(
+        &self,
+        own: &Sound,
+        places: Range<usize>,
+        mut room: usize,
+    ) -> [Option<Block>; BEFORE_MAX] {
+        let mut blocks = [const { None }; BEFORE_MAX];
+        let mut next_seq = own.seq;
+        for (at, (block, sound)) in blocks.iter_mut().zip(&self.0).enumerate() {
+            let Some(sound) = sound.as_ref().filter(|sound| sound.seq + 1 == next_seq) else {
+                break;
+            };
+            next_seq = sound.seq;
+            if !places.contains(&at) {
+                continue;
+            }
+            *block = sound
+                .block(own.timestamp)
+                .filter(|block| block.len() <= room);
+            let Some(block) = block else {
+                break;
+            };
+            room -= block.len();
+        }
+        blocks
+    }
+}
+
+/// How many blocks a payload of RED holds before the primary one.
+fn blocks_before(payload: &[u8]) -> usize {
+    let headers = payload.chunks(HEADER_BYTES);
+    headers
+        .take_while(|header| header.first().is_some_and(|first| first & FOLLOWED != 0))
+        .count()
+}
+
+impl Own {
+    fn blocks(self) -> usize {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Red(blocks) => blocks,
+        }
+    }
+
+    /// What the payload takes more in RED of ours.
+    fn header_bytes(self) -> usize {
+        match self {
+            Self::Plain(_) => OWN_HEADER_BYTES,
+            Self::Red(_) => 0,
+        }
+    }
+}
+
+impl Sound {
+    /// As it is said again in a packet of this time.
+    fn block(&self, timestamp: u32) -> Option<Block> {
+        let offset = timestamp.wrapping_sub(self.timestamp);
+        let length = self.bytes().len();
+        if !(1..=OFFSET_MAX).contains(&offset) || length > BLOCK_BYTES_MAX {
             return None;
         }
         let places = (offset << 10) | u32::try_from(length).ok()?;
         let [_, high, middle, low] = places.to_be_bytes();
-        Some(Repeated {
-            red,
-            header: [
-                FOLLOWED | (*before.pt & 0x7f),
-                high,
-                middle,
-                low,
-                *pt & 0x7f,
-            ],
-            before,
+        Some(Block {
+            header: [FOLLOWED | (*self.pt & 0x7f), high, middle, low],
+            sound: self.clone(),
         })
     }
 
-    fn bytes(&self) -> Option<&[u8]> {
-        self.packet.payload.get(self.from..)
+    fn bytes(&self) -> &[u8] {
+        self.packet.payload.get(self.from..).unwrap_or_default()
+    }
+}
+
+impl Block {
+    fn len(&self) -> usize {
+        HEADER_BYTES + self.sound.bytes().len()
     }
 }
 
 impl Repeated {
+    /// By how much the payload is longer.
     pub(super) fn len(&self) -> usize {
-        HEADER_BYTES + self.before.bytes().map_or(0, <[u8]>::len)
+        self.own.header_bytes() + self.blocks().map(Block::len).sum::<usize>()
     }
 
-    /// Appends what stands before the packet's own sound.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> Option<()> {
-        out.extend_from_slice(&self.header);
-        out.extend_from_slice(self.before.bytes()?);
-        Some(())
+    /// Appends what stands before the packet's own payload, or within it; gives what is left of that.
+    pub(super) fn write<'a>(&self, out: &mut Vec<u8>, payload: &'a [u8]) -> Option<&'a [u8]> {
+        for block in self.blocks() {
+            out.extend_from_slice(&block.header);
+        }
+        let left = match self.own {
+            Own::Plain(pt) => {
+                out.push(*pt & 0x7f);
+                payload
+            }
+            Own::Red(blocks) => {
+                let header_bytes = blocks * HEADER_BYTES + OWN_HEADER_BYTES;
+                let (headers, left) = payload.split_at_checked(header_bytes)?;
+                out.extend_from_slice(headers);
+                left
+            }
+        };
+        for block in self.blocks() {
+            out.extend_from_slice(block.sound.bytes());
+        }
+        Some(left)
+    }
+
+    /// In the order of time.
+    fn blocks(&self) -> impl Iterator<Item = &Block> {
+        self.blocks.iter().rev().flatten()
     }
 }
 
@@ -197,59 +312,111 @@ pub(super) mod tests {
         }
     }
 
-    fn payload_of(repeated: &Repeated, own: &[u8]) -> Vec<u8> {
+    /// What is in a packet: payload type, age and bytes of each sound.
+    fn sounds_of(repeated: &Repeated, own: &[u8]) -> Vec<(u8, u32, Vec<u8>)> {
         let mut payload = Vec::new();
-        repeated.write(&mut payload).unwrap();
-        assert_eq!(payload.len(), repeated.len());
-        payload.extend_from_slice(own);
-        payload
-    }
-
-    #[test]
-    fn a_packet_brings_the_sound_of_the_one_before_it() {
-        let mut noted = None;
-        assert!(Sound::repeat(&mut noted, &outgoing(1, &[1; 80], None)).is_none());
-        let repeated = Sound::repeat(&mut noted, &outgoing(2, &[2; 60], None)).unwrap();
+        let left = repeated.write(&mut payload, own).unwrap();
+        payload.extend_from_slice(left);
+        assert_eq!(payload.len(), repeated.len() + own.len());
         assert_eq!(*repeated.red, RED);
-        let payload = payload_of(&repeated, &[2; 60]);
         let blocks = RedDecoder::decode(&payload).unwrap();
-        let told: Vec<_> = blocks
+        let told = blocks
             .iter()
-            .map(|block| (block.pt, block.timestamp_offset, block.payload.to_vec()))
-            .collect();
-        assert_eq!(told, [(PLAIN, 960, vec![1; 80]), (PLAIN, 0, vec![2; 60])]);
+            .map(|block| (block.pt, block.timestamp_offset, block.payload.to_vec()));
+        told.collect()
+    }
+
+    /// The sound of the packet with this number, so long after it.
+    fn sound(seq: u8, packets_later: u32) -> (u8, u32, Vec<u8>) {
+        (PLAIN, 960 * packets_later, vec![seq; 60])
+    }
+
+    /// A packet of a publisher that repeats sound by itself.
+    fn in_red(seq: u8) -> Outgoing {
+        let before = [FOLLOWED | PLAIN, 0x0f, 0x00, 60, PLAIN];
+        let payload = [&before[..], &[seq - 1; 60], &[seq; 60]].concat();
+        let red = Red {
+            inner: PLAIN.into(),
+            primary_at: payload.len() - 60,
+        };
+        outgoing(seq.into(), &payload, Some(red))
     }
 
     #[test]
-    fn nothing_is_repeated_after_a_hole_a_pause_or_in_red_of_the_publishers_own() {
-        let mut noted = None;
-        Sound::repeat(&mut noted, &outgoing(1, &[1; 80], None));
-        assert!(Sound::repeat(&mut noted, &outgoing(3, &[3; 80], None)).is_none());
+    fn a_packet_brings_the_sound_of_those_before_it() {
+        let mut sounds = Sounds::default();
+        let mut sent = |seq: u8, most| {
+            let own = [seq; 60];
+            let repeated = sounds.repeat(&outgoing(seq.into(), &own, None), most)?;
+            Some(sounds_of(&repeated, &own))
+        };
+        assert_eq!(sent(1, 2), None);
+        assert_eq!(sent(2, 2), Some(vec![sound(1, 1), sound(2, 0)]));
+        let three = vec![sound(1, 2), sound(2, 1), sound(3, 0)];
+        assert_eq!(sent(3, 2), Some(three));
+        assert_eq!(sent(4, 1), Some(vec![sound(3, 1), sound(4, 0)]));
+        assert_eq!(sent(6, 2), None);
+        assert_eq!(sent(7, 2), Some(vec![sound(6, 1), sound(7, 0)]));
+    }
+
+    #[test]
+    fn red_of_the_publishers_own_gets_what_it_lacks() {
+        let mut sounds = Sounds::default();
+        let mut sent = |seq, most| {
+            let outgoing = in_red(seq);
+            let repeated = sounds.repeat(&outgoing, most)?;
+            Some(sounds_of(&repeated, &outgoing.packet.payload))
+        };
+        assert_eq!(sent(2, 2), None);
+        assert_eq!(sent(3, 2), None, "it holds what came before already");
+        let three = vec![sound(2, 2), sound(3, 1), sound(4, 0)];
+        assert_eq!(sent(4, 2), Some(three));
+        assert_eq!(sent(5, 1), None);
+        assert_eq!(sent(7, 2), None);
+    }
+
+    #[test]
+    fn nothing_is_repeated_after_a_hole_or_a_pause() {
+        let mut sounds = Sounds::default();
+        let mut repeat = |outgoing: &Outgoing| sounds.repeat(outgoing, BEFORE_MAX).is_some();
+        assert!(!repeat(&outgoing(1, &[1; 80], None)));
+        assert!(!repeat(&outgoing(3, &[3; 80], None)));
         let mut late = outgoing(4, &[4; 80], None);
         late.rewritten.timestamp = late.rewritten.timestamp.wrapping_add(OFFSET_MAX);
-        assert!(Sound::repeat(&mut noted, &late).is_none());
-        Sound::repeat(&mut noted, &outgoing(5, &[5; 1_024], None));
-        assert!(Sound::repeat(&mut noted, &outgoing(6, &[6; 80], None)).is_none());
-        Sound::repeat(&mut noted, &outgoing(7, &[7; 900], None));
-        assert!(Sound::repeat(&mut noted, &outgoing(8, &[8; 900], None)).is_none());
-        let own = Red {
-            inner: PLAIN.into(),
-            primary_at: 1,
-        };
-        assert!(Sound::repeat(&mut noted, &outgoing(9, &[9; 80], Some(own))).is_none());
-        assert!(noted.is_none(), "it holds what came before already");
+        assert!(!repeat(&late));
+        assert!(!repeat(&outgoing(5, &[5; 1_024], None)));
+        assert!(!repeat(&outgoing(6, &[6; 80], None)));
+    }
+
+    #[test]
+    fn no_more_is_repeated_than_a_packet_holds() {
+        let mut sounds = Sounds::default();
+        for seq in 1..=4 {
+            let own = [9; 500];
+            if let Some(repeated) = sounds.repeat(&outgoing(seq, &own, None), BEFORE_MAX) {
+                assert_eq!(sounds_of(&repeated, &own).len(), 2);
+                assert!(repeated.len() + own.len() <= RTP_PAYLOAD_BYTES_MAX);
+            }
+        }
+        let long = [9; 900];
+        sounds.repeat(&outgoing(5, &long, None), BEFORE_MAX);
+        let next = sounds.repeat(&outgoing(6, &long, None), BEFORE_MAX);
+        assert!(next.is_none());
     }
 
     #[test]
     fn sound_is_repeated_while_packets_get_lost_and_some_seconds_longer() {
         let start = Instant::now();
         let mut redundancy = Redundancy::default();
-        redundancy.on_loss(start, 10);
-        assert!(!redundancy.is_on());
-        redundancy.on_loss(start, 50);
-        redundancy.on_loss(start + HOLD / 2, 0);
-        assert!(redundancy.is_on());
-        redundancy.on_loss(start + HOLD, 0);
-        assert!(!redundancy.is_on());
+        let mut heard = |after, loss_permille| {
+            redundancy.on_loss(start + after, loss_permille);
+            redundancy.packets_before()
+        };
+        assert_eq!(heard(Duration::ZERO, 10), 0);
+        assert_eq!(heard(Duration::ZERO, 50), 1);
+        assert_eq!(heard(Duration::ZERO, 100), 2);
+        assert_eq!(heard(HOLD / 2, 50), 2);
+        assert_eq!(heard(HOLD, 0), 1);
+        assert_eq!(heard(HOLD * 3 / 2, 0), 0);
     }
 }

@@ -6,7 +6,7 @@ use str0m::media::Mid;
 
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
-use super::redundancy::Sound;
+use super::redundancy::Sounds;
 use super::resent::Resent;
 use super::unheard::{self, Unheard};
 use crate::publish::Packet;
@@ -23,8 +23,8 @@ pub(super) struct Stream {
     pub(super) template: Template,
     pub(super) cname: Box<str>,
     pub(super) report: Report,
-    /// The newest sound, while it is sent twice.
-    pub(super) sound: Option<Sound>,
+    /// The newest ones, while they are sent again.
+    pub(super) sounds: Sounds,
     pub(super) resent: Resent,
     /// Some packets before this number have been given up; none of them is sent again.
     pub(super) given_up_before: u64,

@@ -133,7 +133,7 @@ impl Shard {
         let Some(peer) = self.peers.get_mut(key) else {
             return found;
         };
-        let repeats_sound = peer.lane.repeats_sound();
+        let copies = u64::try_from(peer.lane.copies_of_sound()).unwrap_or(1);
         for (index, slot) in peer.slots.iter_mut().enumerate() {
             let Some((source, track)) = slot
                 .source
@@ -143,8 +143,7 @@ impl Shard {
                 continue;
             };
             if slot.kind == MediaKind::Audio {
-                let copies = if repeats_sound { 2 } else { 1 };
-                found.audio_bps += track.audio_bps().unwrap_or(AUDIO_BPS) * copies;
+                found.audio_bps += track.audio_bps(copies).unwrap_or(AUDIO_BPS * copies);
             } else if track.spec.muted {
                 found.hidden.push((index, Why::Muted));
             } else if source.tile.height == 0 {

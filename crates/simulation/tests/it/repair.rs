@@ -71,6 +71,31 @@ fn a_listener_who_loses_packets_gets_the_sound_twice() {
 }
 
 #[test]
+fn a_listener_who_loses_many_packets_gets_the_sound_three_times() {
+    let listener = BrowserConfig {
+        red: true,
+        ..BrowserConfig::default()
+    };
+    Plan::new("15 % loss on the way to anna, who takes RED")
+        .at(
+            0,
+            "ben speaks, without RED",
+            [Join("ben"), JoinWith("anna", listener), Talk("ben", -20)],
+        )
+        .at(
+            3_000,
+            "anna's downlink gets bad",
+            [Downlink("anna", LinkConfig::loss(0.15))],
+        )
+        .at(28_000, "much later", [])
+        .run(SEEDS, |world| {
+            // Two in a row get lost once in 44, three in a row once in 300.
+            let missed = silence(world, "anna", ms(6_000), ms(28_000));
+            assert!(missed < 0.012, "anna missed {missed}");
+        });
+}
+
+#[test]
 fn who_loses_packets_holds_pictures_until_repairs_can_have_come() {
     Plan::new("15 % loss on the way to anna, who looks at ben, and then none")
         .at(0, "two start", [Join("anna"), Join("ben")])
