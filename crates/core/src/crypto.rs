@@ -203,20 +203,35 @@ impl std::fmt::Debug for Instance {
 /// The records of a datagram that come before an alert without protection: anybody can send one, and it would end the
 /// handshake (RFC 6347 section 4.1.2.7). Whoever means it sends no more, and that ends it, too.
 fn before_alert(datagram: &[u8]) -> &[u8] {
-    /// Content type, version, epoch, sequence number, length (RFC 6347 section 4.1, RFC 9147 section 4).
-    const HEADER_BYTES: usize = 13;
-    const ALERT: u8 = 21;
     let mut at = 0;
-    while let Some([content_type, _, _, epoch @ .., _, _, _, _, _, _, high, low]) = datagram
-        .get(at..)
-        .and_then(|rest| rest.first_chunk::<HEADER_BYTES>())
-    {
-        if (*content_type, epoch) == (ALERT, &[0, 0]) {
+    while let Some(rest) = datagram.get(at..) {
+        // Content type, version, epoch.
+        if matches!(rest, [21, _, _, 0, 0, ..]) {
             return datagram.get(..at).unwrap_or_default();
         }
-        at += HEADER_BYTES + usize::from(u16::from_be_bytes([*high, *low]));
+        let Some(bytes) = record_bytes(rest) else {
+            break;
+        };
+        at += bytes;
     }
     datagram
+}
+
+/// The length of the record with which this begins; `None` where it is the last one.
+fn record_bytes(records: &[u8]) -> Option<usize> {
+    const LONG_SEQUENCE: u8 = 1 << 3;
+    const HAS_LENGTH: u8 = 1 << 2;
+    let first = *records.first()?;
+    let (length_at, has_length) = if first >> 5 == 0b001 {
+        // Protected by DTLS 1.3 (RFC 9147 section 4), without a connection id.
+        let length_at = if first & LONG_SEQUENCE == 0 { 2 } else { 3 };
+        (length_at, first & HAS_LENGTH != 0)
+    } else {
+        // Content type, version, epoch, sequence number (RFC 6347 section 4.1).
+        (11, true)
+    };
+    let length = records.get(length_at..)?.first_chunk()?;
+    has_length.then(|| length_at + 2 + usize::from(u16::from_be_bytes(*length)))
 }
 
 impl DtlsInstance for Instance {
@@ -271,5 +286,36 @@ impl DtlsInstance for Instance {
 
     fn close(&mut self) -> Result<(), DtlsImplError> {
         self.dtls.close()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(content_type: u8, epoch: u8, length: u8) -> Vec<u8> {
+        let header = [content_type, 0xfe, 0xfd, 0, epoch];
+        [&header[..], &[0; 7], &[length], &vec![7; length.into()]].concat()
+    }
+
+    #[test]
+    fn alerts_without_protection_are_left_out_wherever_they_stand() {
+        let (alert, handshake) = (record(21, 0, 2), record(22, 0, 30));
+        let short = vec![0x24, 1, 0, 3, 7, 7, 7];
+        let long = vec![0x2c, 0, 1, 0, 1, 7];
+        assert_eq!(before_alert(&alert), []);
+        for before in [&handshake, &short, &long] {
+            let datagram = [&before[..], &alert[..]].concat();
+            assert_eq!(before_alert(&datagram), &before[..]);
+        }
+    }
+
+    #[test]
+    fn all_else_is_left_as_it_is() {
+        let protected = record(21, 1, 2);
+        let until_the_end = [&[0x28, 0, 1][..], &record(21, 0, 2)].concat();
+        for datagram in [&protected[..], &until_the_end, &[22], &[]] {
+            assert_eq!(before_alert(datagram), datagram);
+        }
     }
 }
