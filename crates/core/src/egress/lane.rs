@@ -82,7 +82,8 @@ pub(crate) struct LaneStats {
 /// and in the next round as more. Lower spends bandwidth on paths where the second round trip is rare, higher is a
 /// picture that stands for it.
 const LOSSY_PERMILLE: u64 = 10;
-/// And here as three, where nothing else waits for the link.
+/// And here as three, where nothing else waits for the link; so it is while nothing is known: a packet that got lost with both of its
+/// repairs then was a freeze of 0.2 s in one of 400 calls at 5 % loss.
 const VERY_LOSSY_PERMILLE: u64 = 100;
 const COPIES_AMONG_OTHERS: u64 = 2;
 /// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
@@ -250,8 +251,8 @@ impl Lane {
     fn copies(&self) -> u64 {
         match self.estimator.loss_permille() {
             Some(..=LOSSY_PERMILLE) => 1,
-            Some(..=VERY_LOSSY_PERMILLE) | None => 2,
-            Some(_) => 3,
+            Some(..=VERY_LOSSY_PERMILLE) => 2,
+            Some(_) | None => 3,
         }
     }
 
