@@ -26,9 +26,11 @@ async function carriedOut(plan) {
 
 call.story('one packet in seven is lost on the way to who only watches', async () => {
   const { figures, told } = await carriedOut({ name: 'loss', seconds: 15, steps: [{ at: 0, viewer_down: { loss: 0.15 } }] });
-  // Nearly all that a busy machine's encoder makes is shown, since pictures are held until what got lost has been sent again: else it would be
-  // three quarters. And a loss that is not repaired would cost a keyframe; there are several in a second.
-  assert.ok(figures.frames > figures.made * 0.88, told);
+  // Pictures are held until what got lost has been sent again, a round trip of 50 ms; else for 16 ms, and 24 of 30 are shown. That is
+  // not asked here: of the 27 to 29 that are shown now, a busy machine leaves 25.
+  assert.ok(figures.held > 0.05, told);
+  assert.ok(figures.frames > figures.made * 0.7, told);
+  // A loss that is not repaired would cost a keyframe; there are several in a second.
   assert.ok(figures.keyframes <= 8, told);
 });
 

@@ -13,6 +13,7 @@ import { eventually } from './wait.mjs';
  * @property {number} frames decoded in a second
  * @property {number} made frames that the sender encoded in a second: fewer than the camera's 30 on a machine that is too slow
  * @property {number} keyframes decoded
+ * @property {number} held for how long a picture was to be held, in seconds; the mean
  * @property {number} concealed share of the sound
  * @property {number | null} recovery seconds from the last step until the top layer is shown
  */
@@ -60,6 +61,7 @@ export async function perform(call, network, browsers, plan) {
     frames: (after.frames - before.frames) / seconds,
     made: Math.max(...sentAfter.map((/** @type {number} */ frames, /** @type {number} */ layer) => frames - sentBefore[layer])) / seconds,
     keyframes: after.keyframes - before.keyframes,
+    held: (after.held - before.held) / Math.max(1, after.emitted - before.emitted),
     concealed: (after.concealed - before.concealed) / Math.max(1, after.samples - before.samples),
     recovery,
   };
@@ -87,7 +89,7 @@ function resize({ selector, width, height }) {
 }
 
 async function received() {
-  const sum = { freezes: 0, frozen: 0, frames: 0, keyframes: 0, concealed: 0, samples: 0 };
+  const sum = { freezes: 0, frozen: 0, frames: 0, keyframes: 0, held: 0, emitted: 0, concealed: 0, samples: 0 };
   for (const pc of /** @type {any} */ (window).peerConnections) {
     for (const entry of (await pc.getStats()).values()) {
       // Slots without a voice conceal nothing but silence.
@@ -96,6 +98,10 @@ async function received() {
       sum.frozen += entry.totalFreezesDuration ?? 0;
       sum.frames += entry.framesDecoded ?? 0;
       sum.keyframes += entry.keyFramesDecoded ?? 0;
+      if (entry.kind === 'video') {
+        sum.held += entry.jitterBufferTargetDelay ?? 0;
+        sum.emitted += entry.jitterBufferEmittedCount ?? 0;
+      }
       sum.concealed += entry.concealedSamples ?? 0;
       sum.samples += entry.totalSamplesReceived ?? 0;
     }
