@@ -439,7 +439,7 @@ fn what_is_lost_again_is_sent_more_often_and_all_of_it_while_nothing_is_known_of
         let plan = anna_looks_at_ben("a packet gets lost soon after anna has come");
         plan.at(700, "she has just come", [])
             .play(seed, &["anna"], |world| {
-                assert_eq!(repairs(world, 0), 2, "on a link of which nothing is known");
+                assert_eq!(repairs(world, 0), 3, "on a link of which nothing is known");
             });
     }
 }
