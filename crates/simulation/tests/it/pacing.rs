@@ -168,7 +168,7 @@ fn fault_12_a_first_keyframe_into_a_narrow_link_of_which_nothing_is_known_is_no_
 fn a_first_keyframe_of_100_packets_is_there_soon_where_the_link_carries_it() {
     let link = LinkConfig {
         delay: ms(25),
-        ..LinkConfig::rate(20_000_000)
+        ..LinkConfig::rate(2_500_000)
     };
     let plan = large_keyframes_over(link).at(6_000, "the end", []);
     for seed in SEEDS {
@@ -247,6 +247,41 @@ fn what_has_waited_for_too_long_is_given_up_and_the_picture_goes_on_with_a_keyfr
             let oldest = frames.iter().map(|frame| frame.at - frame.tag.captured);
             let oldest = oldest.max().unwrap();
             assert!(oldest < ms(5_500), "a frame came after {oldest:?}");
+        });
+    }
+}
+
+#[test]
+fn frames_leave_whole_where_the_link_carries_more_than_anybody_wants() {
+    let link = LinkConfig {
+        delay: ms(10),
+        ..LinkConfig::rate(2_500_000)
+    };
+    let looks = [
+        JoinWith("anna", BrowserConfig::default()),
+        Downlink("anna", link),
+        tile("anna", "ben", (1280, 720)),
+    ];
+    let camera = [
+        JoinWith("ben", BrowserConfig::default()),
+        Publish("ben", Camera),
+    ];
+    let plan = Plan::new("one looks at another over 2.5 Mbit/s")
+        .at(0, "ben has a camera", camera)
+        .at(0, "anna looks at him", looks)
+        .at(20_000, "the end", []);
+    for seed in SEEDS {
+        plan.play(*seed, &["anna"], |world| {
+            let log = world.seat("anna").down.log().iter();
+            let left: Vec<_> = log
+                .filter(|passage| passage.at > ms(10_000) && passage.rtp.is_some())
+                .map(|passage| passage.at)
+                .collect();
+            let pauses = left.windows(2).map(|pair| pair[1] - pair[0]);
+            // Frames are 33 ms apart, and leave the camera within a few milliseconds.
+            let cut = pauses.filter(|pause| (ms(1)..ms(12)).contains(pause));
+            let cut = cut.count();
+            assert!(cut < 3, "{cut} of 300 frames left in two");
         });
     }
 }

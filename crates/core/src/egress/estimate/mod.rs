@@ -51,6 +51,9 @@ pub(crate) const BPS_MAX: u64 = 200_000_000;
 /// The pacer may send at this much of the estimate. Higher turns keyframes into queues on the path,
 /// lower into delay before it.
 const PACING_FACTOR: f64 = 1.5;
+/// The same where the path has been found to carry all that anybody wants. Whole frames leave at once, which GSO makes of one
+/// run; lower cuts those in two that are larger than the average, higher would be longer bursts than browsers send.
+const PACING_FACTOR_ROOMY: f64 = 3.0;
 /// The same for what is large, where nothing has shown yet what the path carries. Higher fills the queue of a path that carries
 /// half of the guess, lower makes large first pictures late by more than the moment that it takes to know.
 const PACING_FACTOR_UNKNOWN: f64 = 0.4;
@@ -283,10 +286,18 @@ impl Estimator {
             PACING_FACTOR_NARROW
         } else if self.loss.shallow(self.last_update) {
             PACING_FACTOR_SHALLOW
+        } else if self.is_roomy() {
+            PACING_FACTOR_ROOMY
         } else {
             PACING_FACTOR
         };
         bps(self.estimate() * factor)
+    }
+
+    /// What the path carries is known, is more than anybody wants, and it loses nothing.
+    fn is_roomy(&self) -> bool {
+        let known = !self.prober.guesses() && self.loss_permille() == Some(0);
+        known && self.wanted <= self.estimate() && !self.is_queued()
     }
 
     /// What large pictures may be sent at until something has shown what the path carries.
