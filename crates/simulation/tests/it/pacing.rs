@@ -168,7 +168,7 @@ fn fault_12_a_first_keyframe_into_a_narrow_link_of_which_nothing_is_known_is_no_
 fn a_first_keyframe_of_100_packets_is_there_soon_where_the_link_carries_it() {
     let link = LinkConfig {
         delay: ms(25),
-        ..LinkConfig::rate(2_500_000)
+        ..LinkConfig::rate(20_000_000)
     };
     let plan = large_keyframes_over(link).at(6_000, "the end", []);
     for seed in SEEDS {
