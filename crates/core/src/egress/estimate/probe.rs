@@ -34,6 +34,10 @@ const MARGIN: f64 = 0.95;
 /// A rate this much below what was sent filled the path.
 const FILLED: f64 = 0.9;
 
+/// Where packets are lost at any rate, a probe's rate is the cause of what gets lost beyond so many standard deviations. Fewer take
+/// chance for the end of the path, and the next probe is seconds later; more take the end of a path without a queue for chance.
+const DEVIATIONS: f64 = 2.0;
+
 /// Time between probes that find nothing: it doubles from one to the other. The longest decides how fast a path
 /// that has become faster is found, and how often one that has not gets a queue.
 const INTERVAL_US_MIN: i64 = 1_000_000;
@@ -364,8 +368,10 @@ impl Cluster {
         let (slope, error) = self.delays.slope()?;
         let stretched = 1.0 + slope.max(0.0) + error;
         // A path without a queue drops what is too much.
-        let arrived = f64::from(self.delays.count) / f64::from(self.delays.count + self.lost);
-        let passed = (arrived / (1.0 - natural_loss)).min(1.0);
+        let all = f64::from(self.delays.count + self.lost);
+        let chance = (all * natural_loss * (1.0 - natural_loss)).sqrt() * DEVIATIONS;
+        let dropped = (f64::from(self.lost) - all * natural_loss - chance).max(0.0);
+        let passed = 1.0 - dropped / (all * (1.0 - natural_loss));
         let rate = sent * passed / stretched;
         let full = (rate < sent * FILLED).then(|| sent * passed / (1.0 + slope.max(0.0)));
         Some(Passed {

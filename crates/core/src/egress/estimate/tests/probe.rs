@@ -4,9 +4,29 @@ use super::super::probe::{Found, Prober};
 
 const ESTIMATE: f64 = 1e6;
 
+/// What becomes of a packet.
+enum Outcome {
+    Arrives,
+    GetsLost,
+    IsNotReported,
+}
+
 /// Sends the probe that is due, a packet each ms, over a path of `bps`, that reports `known` of its packets;
 /// what it says.
 fn probe(prober: &mut Prober, at: i64, bps: i64, known: impl Fn(u32) -> bool) -> Option<Found> {
+    probe_lossy(prober, at, (bps, 0.0), |packet| match known(packet) {
+        true => Outcome::Arrives,
+        false => Outcome::IsNotReported,
+    })
+}
+
+/// The same over a path that is known to lose a share of its packets at any rate.
+fn probe_lossy(
+    prober: &mut Prober,
+    at: i64,
+    (bps, loss): (i64, f64),
+    outcome: impl Fn(u32) -> Outcome,
+) -> Option<Found> {
     prober.start(at, ESTIMATE, 10e6, 50_000);
     let probe = prober.current().unwrap();
     let bytes = usize::try_from(probe.rate_bps / 8_000).unwrap();
@@ -14,15 +34,15 @@ fn probe(prober: &mut Prober, at: i64, bps: i64, known: impl Fn(u32) -> bool) ->
     while prober.current().is_some() {
         let id = prober.on_sent(now, bytes).unwrap();
         busy = busy.max(now) + i64::try_from(bytes).unwrap() * 8_000_000 / bps;
-        if known(packet) {
-            prober.on_arrival(id, now, busy - now);
-        } else {
-            prober.on_silence(id);
+        match outcome(packet) {
+            Outcome::Arrives => prober.on_arrival(id, now, busy - now),
+            Outcome::GetsLost => prober.on_loss(id),
+            Outcome::IsNotReported => prober.on_silence(id),
         }
         now += 1_000;
         packet += 1;
     }
-    prober.conclude(now, ESTIMATE, 0.0, false)
+    prober.conclude(now, ESTIMATE, loss, false)
 }
 
 #[test]
@@ -68,6 +88,24 @@ fn a_probe_that_finds_nothing_puts_the_next_off() {
     assert_eq!(prober.current(), None);
     prober.start(1_500_000, ESTIMATE, 10e6, 50_000);
     assert!(prober.current().is_some());
+}
+
+/// Of 25 packets 3 or 4 get lost at any rate, and as many as 6 in one case of ten.
+#[test]
+fn what_a_probe_loses_by_chance_is_not_the_end_of_the_path() {
+    let lossy = (20_000_000, 0.14);
+    let losing = |every: u32| {
+        probe_lossy(&mut Prober::new(), 0, lossy, |packet| {
+            match packet % every == 1 {
+                true => Outcome::GetsLost,
+                false => Outcome::Arrives,
+            }
+        })
+    };
+    let by_chance = losing(4);
+    assert!(near(by_chance, 1.2e6, false), "{by_chance:?}");
+    let by_its_rate = losing(2);
+    assert!(near(by_its_rate, 0.87e6, true), "{by_its_rate:?}");
 }
 
 #[test]
