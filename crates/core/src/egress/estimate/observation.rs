@@ -85,10 +85,15 @@ impl Seen {
     /// Whether more is lost than a path that loses `natural` does by chance: beyond so many standard deviations,
     /// and one run of lost packets.
     pub(super) fn exceeds(self, natural: f64, deviations: f64) -> bool {
-        let expected = self.packets * natural;
-        let deviation = (expected * (1.0 - natural) * self.run).sqrt();
-        self.lost > expected + deviations * deviation + self.run
+        self.lost > lost_by_chance(self.packets, natural, self.run, deviations) + self.run
     }
+}
+
+/// How many packets a path that loses `natural`, `run` in a row at a time, loses by chance at the most: what is to be expected, and
+/// so many standard deviations.
+pub(super) fn lost_by_chance(packets: f64, natural: f64, run: f64, deviations: f64) -> f64 {
+    let expected = packets * natural;
+    expected + deviations * (expected * (1.0 - natural) * run).sqrt()
 }
 
 impl Observation {

@@ -4,6 +4,7 @@
 //! times its excess, so its length is fixed, and it is sent only when more is wanted than the estimate allows.
 
 use super::delays::Sums;
+use super::observation::lost_by_chance;
 use super::{BPS_MAX, Probe};
 
 /// A cluster lasts for so long at its rate. Longer is surer with jitter and makes a longer queue where
@@ -369,8 +370,8 @@ impl Cluster {
         let stretched = 1.0 + slope.max(0.0) + error;
         // A path without a queue drops what is too much.
         let all = f64::from(self.delays.count + self.lost);
-        let chance = (all * natural_loss * (1.0 - natural_loss)).sqrt() * DEVIATIONS;
-        let dropped = (f64::from(self.lost) - all * natural_loss - chance).max(0.0);
+        let by_chance = lost_by_chance(all, natural_loss, 1.0, DEVIATIONS);
+        let dropped = (f64::from(self.lost) - by_chance).max(0.0);
         let passed = 1.0 - dropped / (all * (1.0 - natural_loss));
         let rate = sent * passed / stretched;
         let full = (rate < sent * FILLED).then(|| sent * passed / (1.0 + slope.max(0.0)));
