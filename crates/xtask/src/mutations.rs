@@ -1,7 +1,7 @@
 //! `cargo xtask mutations`: each mechanism that keeps a fault out is switched off in a copy of the sources, and the test
 //! that guards it must fail there.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use toml::Table;
 
@@ -158,22 +158,32 @@ impl<'a> Copy<'a> {
     }
 
     fn test(&self, tests: &[&str]) -> Result<Outcome> {
+        let packages: BTreeSet<String> = tests.iter().map(|test| self.package(test)).collect();
         let cargo = |line: &str| {
-            Cmd::new(line)
+            let chosen = packages.iter().flat_map(|name| ["--package", name]);
+            Cmd::new(&format!("cargo nextest run {line}"))
+                .args(chosen)
                 .dir(&self.root)
                 .env("CARGO_TARGET_DIR", target())
         };
-        let build = "cargo nextest run --package madang-simulation --no-run";
-        if let Err(why) = cargo(build).read() {
+        if let Err(why) = cargo("--no-run").read() {
             println!("{why}");
             return Ok(Outcome::DoesNotBuild);
         }
-        let run = "cargo nextest run --package madang-simulation --no-fail-fast";
-        let (counts, _) = cargo(run).args(tests.iter().copied()).minutes(5).count();
+        let run = cargo("--no-fail-fast").args(tests.iter().copied());
+        let (counts, _) = run.minutes(5).count();
         Ok(match (counts.passed, counts.failed) {
             (0, 0) => Outcome::NoSuchTest,
             (_, 0) => Outcome::Passed,
             _ => Outcome::Failed,
         })
+    }
+    /// Where a test is.
+    fn package(&self, test: &str) -> String {
+        let name = format!("fn {test}(");
+        let mut sources = self.repository.ending(&[".rs"]);
+        let found = sources.find(|(_, text)| text.contains(&name));
+        let folder = found.and_then(|(path, _)| path.split('/').nth(1));
+        format!("madang-{}", folder.unwrap_or("simulation"))
     }
 }
