@@ -36,9 +36,8 @@ pub(crate) struct Demand {
     pub(crate) priority: u8,
     /// What the slot carries now.
     pub(crate) current: Option<Target>,
-    /// The slot has been paused for want of bandwidth: the least that there has been to share out for a while, which
-    /// is what the tile may count on.
-    pub(crate) paused: Option<u64>,
+    /// The slot has been paused for want of bandwidth.
+    pub(crate) paused: bool,
 }
 
 /// What one tile gets.
@@ -74,7 +73,7 @@ pub(crate) struct Allocation {
 }
 
 /// Climbing asks for this much of a rung's rate: 1.1 / 0.9, so that an estimate that trembles by 10 % to both sides does
-/// not move a tile up and down. Lower would, higher leaves more of the link unused.
+/// not move a tile up and down. Lower would, higher leaves more of the link unused. Of what has lasted it is not asked.
 const CLIMB_PERCENT: u64 = 123;
 /// And for this much of what all tiles take together then: where there are many, a rung is little, and so is its margin.
 /// A tile that shows nothing yet, or was paused, asks for as much before it gets its base layer. Lower would move tiles up
@@ -89,22 +88,45 @@ const RETURN_PERCENT: u64 = 125;
 /// What there is to share out: the estimate less audio and what resent packets take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Budget {
-    /// In bit/s: what there is `now`, to stay within, and what has been there for some seconds, to climb with.
-    Bps { now: u64, steady: u64 },
+    Bps(Share),
     /// It will be known in a moment, which is not the same as zero: small pictures come soonest whatever it is.
     Unknown,
     /// It will never be known.
     Unlimited,
 }
 
+/// What all tiles share, in bit/s.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// What there is now, to stay within.
+    pub(crate) now: u64,
+    /// What that has fallen to lately, to climb with.
+    pub(crate) steady: u64,
+    /// The least that there has been for some seconds, which one may count on.
+    pub(crate) lasting: u64,
+}
+
 /// Gives each tile what it can have of the budget.
 pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
-    let (now, steady) = match budget {
-        Budget::Bps { now, steady } => (now, steady.min(now)),
+    let Share {
+        now,
+        steady,
+        lasting,
+    } = match budget {
+        Budget::Bps(share) => share,
         Budget::Unknown => return smallest(demands),
-        Budget::Unlimited => (u64::MAX, u64::MAX),
+        Budget::Unlimited => Share {
+            now: u64::MAX,
+            steady: u64::MAX,
+            lasting: u64::MAX,
+        },
     };
-    let budget = Share { now, steady };
+    let steady = steady.min(now);
+    let budget = Share {
+        now,
+        steady,
+        lasting: lasting.min(steady),
+    };
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(priority(demands, at)));
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
@@ -205,13 +227,6 @@ fn priority(demands: &[Demand], at: usize) -> u8 {
     demands.get(at).map_or(0, |demand| demand.priority)
 }
 
-/// What all tiles share, in bit/s.
-#[derive(Clone, Copy)]
-struct Share {
-    now: u64,
-    steady: u64,
-}
-
 /// What there is for the next base layer.
 #[derive(Clone, Copy)]
 struct Room {
@@ -253,13 +268,15 @@ impl<'a> Climber<'a> {
         let all = room.used + cost;
         let fits = |percents: u64, budget: u64| percent(all, percents) <= budget;
         let goes_on = self.demand.current.is_some() || base.guessed || room.given_way;
-        let Share { now, steady } = room.budget;
+        let Share {
+            now,
+            steady,
+            lasting,
+        } = room.budget;
         let fits = match self.demand.paused {
             _ if goes_on => fits(100, now),
-            None => fits(CLIMB_TOTAL_PERCENT, steady),
-            Some(lasting) => {
-                fits(RETURN_PERCENT, steady) || fits(CLIMB_TOTAL_PERCENT, lasting.min(steady))
-            }
+            false => fits(CLIMB_TOTAL_PERCENT, steady),
+            true => fits(RETURN_PERCENT, steady) || fits(CLIMB_TOTAL_PERCENT, lasting),
         };
         if !anyway && !fits {
             return None;
@@ -309,15 +326,14 @@ impl<'a> Climber<'a> {
             return None;
         }
         let more = next.bps.saturating_sub(self.cost);
-        let stands = self.stands.is_some_and(|stands| stands > at);
-        let (asked, budget) = if stands {
-            (used + more, budget.now)
+        let fits = if self.stands.is_some_and(|stands| stands > at) {
+            used + more <= budget.now
         } else {
             let own = used + percent(next.bps, CLIMB_PERCENT).saturating_sub(self.cost);
-            let asked = own.max(percent(used + more, CLIMB_TOTAL_PERCENT));
-            (asked, budget.steady)
+            let all = percent(used + more, CLIMB_TOTAL_PERCENT);
+            all.max(own) <= budget.steady || all <= budget.lasting
         };
-        if asked > budget {
+        if !fits {
             return None;
         }
         self.at = Some(at + 1);

@@ -9,27 +9,36 @@ pub(crate) struct Lasting {
     least: [u64; SPANS],
     /// When the newest one began.
     since: Option<Instant>,
+    present: u64,
 }
 
-/// Four to six seconds are looked back on. Longer than an estimator takes to go down and up again on a full link, which is
-/// 4 s; lower would call its highs lasting, higher keeps pictures away that there is room for.
-const SPANS: usize = 3;
-const SPAN: Duration = Duration::from_secs(2);
+/// Four to four and a half seconds are looked back on. As long as an estimator takes to go down and up again on a full
+/// link, which is 4 s; lower would call its highs lasting, higher keeps pictures away that there is room for.
+const SPANS: usize = 9;
+const SPAN: Duration = Duration::from_millis(500);
 
 impl Lasting {
+    /// The rate is this one from now on.
     pub(crate) fn note(&mut self, now: Instant, bps: u64) {
-        let since = *self.since.get_or_insert(now);
-        let [newest, ..] = &mut self.least;
-        if since == now {
-            *newest = bps;
-        } else if now.saturating_duration_since(since) < SPAN {
-            *newest = bps.min(*newest);
-        } else {
-            self.least.rotate_right(1);
-            let [newest, ..] = &mut self.least;
-            *newest = bps;
-            self.since = Some(now);
+        if self.since.is_none() {
+            self.begin(now, bps);
         }
+        while let Some(since) = self.since
+            && now.saturating_duration_since(since) >= SPAN
+        {
+            self.begin(since + SPAN, self.present);
+        }
+        let [newest, ..] = &mut self.least;
+        *newest = bps.min(*newest);
+        self.present = bps;
+    }
+
+    /// Begins a span with what the rate is then.
+    fn begin(&mut self, at: Instant, bps: u64) {
+        self.least.rotate_right(1);
+        let [newest, ..] = &mut self.least;
+        *newest = bps;
+        self.since = Some(at);
     }
 
     /// 0 while too little time has passed to know.
@@ -42,19 +51,31 @@ impl Lasting {
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_low_counts_until_it_is_long_ago() {
+    /// What has lasted after each of these rates, one every `apart`.
+    fn lasting(apart: Duration, rates: &[u64]) -> Vec<u64> {
         let start = Instant::now();
         let mut lasting = Lasting::default();
-        let mut least: Vec<u64> = Vec::new();
-        for second in 0..20 {
-            let bps = if second == 7 { 500 } else { 1_000 };
-            lasting.note(start + Duration::from_secs(second), bps);
-            least.push(lasting.bps());
-        }
-        assert_eq!(least[..4], [0; 4]);
-        assert_eq!(least[4..7], [1_000; 3]);
-        assert_eq!(least[7..12], [500; 5]);
-        assert_eq!(least[12..], [1_000; 8]);
+        let times = (0..).map(|nth| start + apart * nth);
+        let seen = times.zip(rates).map(|(now, &bps)| {
+            lasting.note(now, bps);
+            lasting.bps()
+        });
+        seen.collect()
+    }
+
+    #[test]
+    fn a_low_counts_until_it_is_long_ago() {
+        let rates = [9, 9, 9, 9, 9, 5, 9, 9, 9, 9, 9, 9];
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            lasting(second, &rates),
+            [0, 0, 0, 0, 9, 5, 5, 5, 5, 5, 5, 9]
+        );
+    }
+
+    #[test]
+    fn what_stood_until_it_changed_counts_for_all_that_time() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(lasting(minute, &[5, 9, 8, 9]), [0, 5, 8, 8]);
     }
 }

@@ -26,7 +26,7 @@ fn tile(height: u32, priority: u8) -> Demand {
         min_height: 0,
         priority,
         current: None,
-        paused: None,
+        paused: false,
     }
 }
 
@@ -50,12 +50,18 @@ fn new_screen() -> Demand {
     }
 }
 
-/// An estimate that has not fallen lately.
+/// An estimate that has not fallen lately, and is new.
 fn steady(bps: u64) -> Budget {
-    Budget::Bps {
+    lasting(bps, 0)
+}
+
+/// The same where there has been this much for a while.
+fn lasting(bps: u64, lasting: u64) -> Budget {
+    Budget::Bps(Share {
         now: bps,
         steady: bps,
-    }
+        lasting,
+    })
 }
 
 #[test]
@@ -180,13 +186,28 @@ fn a_guess_takes_nothing_from_who_is_as_important() {
 }
 
 #[test]
+fn a_tile_climbs_to_what_lasts() {
+    let height = |least, budget| {
+        let grants = allocate(&[shown(1, 0)], lasting(budget, least)).grants;
+        grants[0] == Grant::Layer(Target::whole(2))
+    };
+    assert!(!height(0, 1_800_000), "it may be the best of a tremble");
+    assert!(height(0, 1_850_000), "whatever trembles, there is room");
+    assert!(
+        height(1_580_000, 1_600_000),
+        "it has been there for a while"
+    );
+    assert!(!height(1_580_000, 1_570_000), "and it is gone");
+}
+
+#[test]
 fn a_paused_tile_comes_back_to_what_lasts() {
-    let back = |lasting, budget| {
+    let back = |least, budget| {
         let paused = Demand {
-            paused: Some(lasting),
+            paused: true,
             ..tile(180, 0)
         };
-        let grants = allocate(&[shown(0, 0), paused], steady(budget)).grants;
+        let grants = allocate(&[shown(0, 0), paused], lasting(budget, least)).grants;
         grants[1] != Grant::NoBandwidth
     };
     assert!(!back(299_000, 350_000), "a high of an estimate that swings");
@@ -198,7 +219,7 @@ fn a_paused_tile_comes_back_to_what_lasts() {
 #[test]
 fn who_is_more_important_takes_the_place_of_another() {
     let paused = Demand {
-        paused: Some(0),
+        paused: true,
         ..tile(180, 5)
     };
     let grants = allocate(&[shown(0, 9), shown(0, 0), paused], steady(310_000)).grants;
@@ -237,7 +258,7 @@ prop_compose! {
         min_height in 0u32..800,
         priority: u8,
         current in prop::option::of(0usize..9),
-        paused in prop::option::of(0u64..20_000_000),
+        paused: bool,
     ) -> Demand {
         let mut rates = rates;
         rates.sort_unstable();
@@ -248,7 +269,7 @@ prop_compose! {
             guessed: false,
         });
         let current = current.map(|at| place(at, simulcast));
-        let paused = paused.filter(|_| current.is_none());
+        let paused = paused && current.is_none();
         Demand { ladder: Arc::new(rungs.collect()), height, min_height, priority, current, paused }
     }
 }
@@ -446,10 +467,12 @@ proptest! {
     ) {
         let mut demands = demands;
         let mut grants = |share: u64| {
-            let budget = Budget::Bps {
+            let least = percent(estimate, 90);
+            let budget = Budget::Bps(Share {
                 now: percent(estimate, share),
-                steady: percent(estimate, 90),
-            };
+                steady: least,
+                lasting: least,
+            });
             let grants = allocate(&demands, budget).grants;
             for (demand, grant) in demands.iter_mut().zip(&grants) {
                 demand.current = match grant {

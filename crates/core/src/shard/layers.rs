@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use super::Shard;
-use crate::allocate::{self, Allocation, Budget, Demand, Downlink, Grant};
+use crate::allocate::{self, Allocation, Budget, Demand, Downlink, Grant, Share};
 use crate::forward::Slot;
 use crate::layering::Target;
 use crate::peer::Peer;
@@ -70,9 +70,6 @@ impl Shard {
         };
         let repaired = 1_000 + peer.lane.repair_permille();
         let budget = budget(peer, now, repaired, audio_bps);
-        if let Budget::Bps { now: bps, .. } = budget {
-            peer.lasting.note(now, bps);
-        }
         let allocation = allocate::allocate(&demands, budget);
         peer.downlink = Downlink {
             estimate_bps: peer.estimate_bps,
@@ -97,7 +94,7 @@ impl Shard {
             aim(&self.tracks, &mut peer.slots, *index, target, why);
         }
         let queued = peer.lane.is_queued();
-        if let (true, Budget::Bps { now: bps, .. }) = (queued, budget) {
+        if let (true, Budget::Bps(Share { now: bps, .. })) = (queued, budget) {
             for index in too_large(&places, &demands, &allocation, bps) {
                 if !waits_in_vain(&self.tracks, &peer.slots, index) {
                     peer.halt(index);
@@ -175,7 +172,7 @@ impl Shard {
                     min_height: tile.min_height,
                     priority: tile.priority,
                     current,
-                    paused: source.is_short().then(|| peer.lasting.bps()),
+                    paused: source.is_short(),
                 });
             }
         }
@@ -288,10 +285,14 @@ fn budget(peer: &mut Peer, now: Instant, repaired_permille: u64, audio_bps: u64)
         media.saturating_sub(audio_bps)
     };
     match peer.estimate_bps {
-        Some(bps) => Budget::Bps {
-            now: media(bps),
-            steady: media(peer.troughs.steady(now, bps)),
-        },
+        Some(bps) => {
+            peer.lasting.note(now, media(bps));
+            Budget::Bps(Share {
+                now: media(bps),
+                steady: media(peer.troughs.steady(now, bps)),
+                lasting: peer.lasting.bps(),
+            })
+        }
         None if peer.lane.will_know() => Budget::Unknown,
         None => Budget::Unlimited,
     }
