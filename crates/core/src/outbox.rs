@@ -145,6 +145,12 @@ impl Outbox {
             })
     }
 
+    /// The DTLS datagrams behind `position` (RFC 7983).
+    pub(crate) fn dtls(&self, position: Position) -> impl Iterator<Item = &[u8]> {
+        let datagrams = self.since(position).map(|(_, datagram)| datagram);
+        datagrams.filter(|datagram| matches!(datagram.first(), Some(20..=63)))
+    }
+
     /// The datagrams behind `position`. The first of them may have joined the transmit before it.
     fn since(&self, position: Position) -> impl Iterator<Item = (&Transmit, &[u8])> {
         self.transmits

@@ -16,6 +16,7 @@ use crate::egress::{Lane, Route};
 use crate::explain::Changes;
 use crate::forward::Slot;
 use crate::publish::{PublishedMid, PublisherClock, TrackKey};
+use crate::shard::LastFlight;
 use crate::trembling::Troughs;
 use crate::{CloseReason, LayerChoice, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
 
@@ -55,6 +56,8 @@ pub(crate) struct Peer {
     pub(crate) connected: bool,
     /// When the peer is ended unless it connects, or is heard of again.
     pub(crate) give_up_at: Option<Instant>,
+    /// While it leaves once more.
+    pub(crate) last_flight: Option<LastFlight>,
     /// The due time of this peer's entry in the heap.
     pub(crate) scheduled: Option<Instant>,
     /// The due time of this peer's send lane in the heap.
@@ -198,6 +201,7 @@ impl Peer {
             channel: None,
             connected: false,
             give_up_at: None,
+            last_flight: None,
             scheduled: None,
             lane_scheduled: None,
             selected: None,

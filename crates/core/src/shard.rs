@@ -2,6 +2,7 @@
 
 mod commands;
 mod explain;
+mod flight;
 mod housekeeping;
 mod ingress;
 mod invite;
@@ -15,6 +16,8 @@ mod negotiate;
 mod relay;
 mod subscribe;
 mod tell;
+
+pub(crate) use flight::LastFlight;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
@@ -253,6 +256,7 @@ impl Shard {
         while let Some((at, timer)) = self.timers.pop_due(now) {
             match timer {
                 Timer::Drive(key) => self.drive_due(now, key, at),
+                Timer::Flight(key) => self.repeat_last_flight(now, key),
                 Timer::Lane(key) => self.lane_due(now, key, at),
                 Timer::Watch(key) => self.watch(now, key),
                 Timer::Track(key) => self.tick_track(now, key, at),
@@ -347,6 +351,7 @@ impl Shard {
         if let Some(keying) = crypto::take_exported_keys() {
             peer.lane
                 .key(&keying, self.config.identity.key_derivation());
+            self.keep_last_flight(now, key, from);
         }
         self.driven(now, key, driven, &mut said);
         self.rtc_events = said;

@@ -12,6 +12,8 @@ use crate::publish::{PeerKey, TrackKey};
 pub(crate) enum Timer {
     /// str0m wants to be driven: ICE, DTLS and SCTP retransmissions, RTCP, pacing.
     Drive(PeerKey),
+    /// The last flight of a handshake leaves once more.
+    Flight(PeerKey),
     /// A send lane has something to send, or to find out.
     Lane(PeerKey),
     /// A peer that has not connected, or has gone silent, may have to be ended.

@@ -3,6 +3,7 @@
 //! The media engine negotiates and keys the connection; the lane takes over the slots' SSRCs from it. A packet
 //! is written once: header from the slot's template, payload, tag, straight into the outbox.
 
+mod copied;
 mod outdated;
 mod reports;
 
@@ -15,6 +16,7 @@ use str0m::crypto::SrtpProvider;
 use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
+use self::copied::Copied;
 use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
@@ -49,8 +51,7 @@ pub(crate) struct Lane {
     replay: Replay,
     redundancy: Redundancy,
     patience: Patience,
-    /// The end of the newest frame: sent again where a probe needs something to send.
-    newest: Option<Outgoing>,
+    copied: Copied,
     due: Option<Instant>,
     /// What may be sent again.
     repair_bytes: usize,
@@ -121,7 +122,7 @@ impl Lane {
             replay: Replay::default(),
             redundancy: Redundancy::default(),
             patience: Patience::default(),
-            newest: None,
+            copied: Copied::default(),
             due: None,
             repair_bytes: REPAIR_BYTES_MAX,
             feedback_index: reports::FEEDBACK_INDEX_START,
@@ -372,7 +373,7 @@ impl Lane {
         }
         self.probe(now, outbox);
         let paced = self.pacer.due(now);
-        let probing = (self.estimator.probe().is_some() && self.newest.is_some())
+        let probing = (self.estimator.probe().is_some() && !self.copied.is_empty())
             .then(|| self.pacer.after(now, PROBE_BURST));
         let soonest = paced.into_iter().chain(probing).min();
         self.due = soonest.map(|at| at.max(now + WAKE_MIN));
@@ -408,22 +409,22 @@ impl Lane {
         }
     }
 
-    /// Fills a probe up: with copies of the newest packet, or with padding where many small packets are asked
-    /// for. The receiver ignores both.
+    /// Fills a probe up: with copies of what has just been sent, or with padding where many small packets are asked
+    /// for. The receiver ignores both, but for copies of what got lost.
     fn probe(&mut self, now: Instant, outbox: &mut Outbox) {
         for _ in 0..PADDING_PER_WAKE_MAX {
             let free = self.pacer.is_empty() && self.pacer.is_free(now, PROBE_BURST);
             let Some(probe) = self.estimator.probe().filter(|_| free) else {
                 return;
             };
-            let Some(newest) = self.newest.clone() else {
+            let Some(copied) = self.copied.next() else {
                 return;
             };
             let content = match u8::try_from(probe.packet_bytes) {
                 Ok(bytes) => Content::Padding(bytes),
                 Err(_) => Content::Copy,
             };
-            if !self.send(now, &newest, content, outbox) {
+            if !self.send(now, &copied, content, outbox) {
                 return;
             }
             self.stats.padding += 1;
@@ -455,7 +456,7 @@ impl Lane {
         // Sound comes too seldom to be one.
         let is_sound = outgoing.packet.codec.codec.is_audio();
         let probe = self.estimator.probe();
-        let probe = probe.filter(|_| !is_sound || self.newest.is_some());
+        let probe = probe.filter(|_| !is_sound || !self.copied.is_empty());
         let rate = self.rate(probe, outgoing.large);
         let (Some(stream), Some(keys), Some(route)) = (
             stream_of(&mut self.streams, outgoing.slot),
@@ -525,9 +526,8 @@ impl Lane {
         let Some(stream) = stream_of(&mut self.streams, outgoing.slot) else {
             return;
         };
-        if outgoing.rewritten.marker && stream.rtx.is_some() && outgoing.payload_types.rtx.is_some()
-        {
-            self.newest = Some(outgoing.clone());
+        if stream.rtx.is_some() && outgoing.payload_types.rtx.is_some() {
+            self.copied.note(outgoing);
         }
         let earned = octets / REPAIR_SHARE;
         self.repair_bytes = (self.repair_bytes + earned).min(REPAIR_BYTES_MAX);

@@ -314,3 +314,34 @@ fn who_loses_the_end_of_a_handshake_twice_is_connected_soon() {
             assert!(connected < ms(2_800), "after {connected:?}");
         });
 }
+
+#[test]
+fn the_end_of_a_handshake_that_gets_lost_is_not_waited_for() {
+    let far = LinkConfig {
+        delay: ms(25),
+        ..LinkConfig::default()
+    };
+    let gone = LinkConfig {
+        delay: far.delay,
+        ..LinkConfig::outage()
+    };
+    Plan::new("the last of the server's handshake gets lost once")
+        .at(0, "ben is there", [Join("ben")])
+        .at(
+            2_000,
+            "anna comes",
+            [
+                Join("anna"),
+                Downlink("anna", far.clone()),
+                Uplink("anna", far.clone()),
+            ],
+        )
+        .at(2_160, "she has all but the last", [Downlink("anna", gone)])
+        .at(2_175, "the link is back", [Downlink("anna", far)])
+        .at(3_500, "the end", [])
+        .run(SEEDS, |world| {
+            let connected = world.seat("anna").browser.connected_at.unwrap();
+            assert!(connected > ms(2_200), "nothing was lost: {connected:?}");
+            assert!(connected < ms(2_230), "after {connected:?}");
+        });
+}
