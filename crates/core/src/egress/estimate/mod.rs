@@ -40,6 +40,7 @@ use history::History;
 use holes::Holes;
 use loss::Loss;
 use probe::Prober;
+use reports::Heard;
 use trend::Trend;
 use window::Window;
 
@@ -113,6 +114,8 @@ pub(crate) struct Estimator {
     rtt_us: Option<f64>,
     /// The newest packet that has been reported, and when it left.
     reported: Option<(u64, i64)>,
+    /// The newest one that has arrived.
+    heard: Option<Heard>,
     last_sent: Option<i64>,
     last_update: i64,
     /// How late packets came by the report before, and in how many reports in a row they came later and later; since when
@@ -150,6 +153,7 @@ impl Estimator {
             wanted: 0.0,
             rtt_us: None,
             reported: None,
+            heard: None,
             last_sent: None,
             last_update: 0,
             late_before: 0.0,

@@ -10,6 +10,27 @@ const REORDER_US: i64 = 100_000;
 /// A receiver's clock that moves by more from one report to the next was set; all starts again.
 const CLOCK_US_MAX: i64 = 600_000_000;
 
+/// Where so many packets in a row are missing, for so long, and the next one comes no later than this after the earliest, no
+/// queue has lost them: there is none, and what came through lately says nothing about what the path carries. Fewer
+/// and shorter are the losses of any path; a later one may have waited in the queue that they did not fit into.
+const HOLE_PACKETS: u64 = 5;
+const HOLE_US: i64 = 100_000;
+const HOLE_LATE_US: f64 = 30_000.0;
+
+/// A packet that has arrived: its number, and when it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Heard {
+    seq: u64,
+    left: i64,
+}
+
+impl Heard {
+    /// Nothing of what left between the two has come.
+    fn is_hole(self, seq: u64, left: i64) -> bool {
+        seq > self.seq + HOLE_PACKETS && left - self.left >= HOLE_US
+    }
+}
+
 impl Estimator {
     /// Takes over what a report says. None where it says nothing new, else when the newest packet
     /// that it says has arrived left.
@@ -46,6 +67,13 @@ impl Estimator {
                     sent.fate = Fate::Arrived;
                     arrived += 1;
                     let arrival = reference + i64::from(*ticks) * TICK_US;
+                    if self.trend.lateness(arrival - sent.at) < HOLE_LATE_US
+                        && self.heard.is_some_and(|heard| heard.is_hole(seq, sent.at))
+                    {
+                        self.acked.restart();
+                        self.trend.resume(arrival - sent.at);
+                    }
+                    self.heard = self.heard.max(Some(Heard { seq, left: sent.at }));
                     self.acked.add(arrival, sent.bytes);
                     match sent.cluster {
                         Some(cluster) => {

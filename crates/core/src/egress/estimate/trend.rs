@@ -159,8 +159,12 @@ impl Trend {
 
     /// How much later than the earliest the newest packets come, in µs: by a queue, or by another route.
     pub(super) fn late(&self) -> f64 {
-        let lowest = self.lowest.lowest().unwrap_or(self.newest);
-        (self.newest - lowest) as f64
+        self.lateness(self.newest)
+    }
+
+    /// The same of any delay.
+    pub(super) fn lateness(&self, delay: i64) -> f64 {
+        (delay - self.lowest.lowest().unwrap_or(delay)) as f64
     }
 
     /// What was taken for leaps was a queue.
@@ -171,6 +175,12 @@ impl Trend {
             self.restart();
             self.smoothed = self.newest as f64;
         }
+    }
+
+    /// A delay shows that there is no queue any more, whatever was measured before.
+    pub(super) fn resume(&mut self, delay: i64) {
+        self.restart();
+        self.smoothed = (delay - self.offset) as f64;
     }
 
     /// Forgets what was measured. What was learned of the path's noise stays.

@@ -377,6 +377,31 @@ fn lost_reports_and_an_outage_are_recovered_from() {
 }
 
 #[test]
+fn what_got_lost_before_a_packet_that_is_not_late_was_no_congestion() {
+    for seed in SEEDS {
+        let mut world = World::new(Weather::fair(3e6), &[1_000_000], seed);
+        world.demand(5e6);
+        world.run(20 * SECOND);
+        let start = world.now;
+        for hole in 0..10 {
+            // A queue grows, and is gone after a moment in which nothing comes through.
+            world.link.weather.bps = 2e6;
+            world.run(250);
+            world.link.weather = Weather {
+                loss: 1.0,
+                ..Weather::fair(30e6)
+            };
+            world.run(200 + 20 * hole);
+            world.link.weather = Weather::fair(3e6);
+            world.run(5 * SECOND);
+        }
+        let lowest = world.flows[0].spread(start).0;
+        print("holes", seed, &format!("lowest {lowest:.0}"));
+        assert!(lowest > 1e6);
+    }
+}
+
+#[test]
 fn a_pause_is_not_forgotten_and_its_end_no_overload() {
     for audio in [false, true] {
         for seed in SEEDS {
