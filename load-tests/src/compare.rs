@@ -11,6 +11,7 @@ use nix::net::if_::InterfaceFlags;
 use crate::adapter::http::{Addresses, Http};
 use crate::adapter::janus::Janus;
 use crate::adapter::madang::{self, Madang};
+use crate::adapter::mediasoup::Mediasoup;
 use crate::adapter::{Adapter, AdapterError, Media};
 use crate::media::dtls::Identity;
 use crate::media::negotiation::Factory;
@@ -29,15 +30,11 @@ pub(crate) enum Peer {
     MadangWhip,
     /// Janus with its VideoRoom.
     Janus,
-    /// mediasoup, which cannot be run: see the reason in the result.
+    /// mediasoup, with the program in load-tests/mediasoup.
     Mediasoup,
     /// A server that takes offers by HTTP.
     Http,
 }
-
-/// What a result says of mediasoup.
-const NO_MEDIASOUP: &str = "the npm package of mediasoup holds no worker: installing it downloads one, or builds one \
-    from sources that it downloads; there is no adapter for it yet";
 
 /// How to reach the servers.
 #[derive(Debug)]
@@ -169,7 +166,7 @@ impl Comparison {
                 address,
             )?),
             (Peer::Janus, _) => Box::new(Janus::start(ip, cpus)?),
-            (Peer::Mediasoup, _) => return Err(AdapterError::NotRun(NO_MEDIASOUP.to_owned())),
+            (Peer::Mediasoup, _) => Box::new(Mediasoup::start(workers, cpus)?),
             (Peer::Http, _) => Box::new(servers.start_http(cpus)?),
         })
     }

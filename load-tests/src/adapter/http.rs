@@ -166,14 +166,11 @@ fn resolve(address: &str, location: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
-    use std::io::{BufRead, BufReader, Read, Write};
-    use std::net::{Ipv4Addr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, TcpListener};
     use std::time::Duration;
 
+    use super::super::testing::{factory, seat, serve_one};
     use super::*;
-    use crate::media::dtls::Identity;
-    use crate::media::encoder::VideoCodec;
-    use crate::media::negotiation::Factory;
     use crate::media::publication::stream_id;
 
     #[test]
@@ -184,60 +181,6 @@ mod tests {
         };
         let address = address_of("http://127.0.0.1:1/whep/{room}?as={seat}", seat);
         assert_eq!(address, "http://127.0.0.1:1/whep/3?as=12");
-    }
-
-    fn seat(number: usize, publisher: Option<u32>) -> Seat {
-        Seat {
-            number,
-            room: 0,
-            publisher,
-            link_kbps: None,
-        }
-    }
-
-    fn factory() -> Factory {
-        Factory {
-            identity: Identity::generate().unwrap(),
-            ip: Ipv4Addr::LOCALHOST.into(),
-            gro: true,
-            codec: VideoCodec::default(),
-        }
-    }
-
-    /// The first line of a request, and its body.
-    fn read_request(stream: &TcpStream) -> (String, String) {
-        let mut reader = BufReader::new(stream);
-        let (mut first, mut length) = (String::new(), 0);
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            let line = line.trim().to_lowercase();
-            if let Some(text) = line.strip_prefix("content-length:") {
-                length = text.trim().parse().unwrap();
-            }
-            if line.is_empty() {
-                break;
-            }
-            if first.is_empty() {
-                first = line;
-            }
-        }
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        (first, String::from_utf8(body).unwrap())
-    }
-
-    /// Answers one offer, and receives what is published.
-    fn serve_once(listener: &TcpListener, media: &mut Media) {
-        let (mut stream, _) = listener.accept().unwrap();
-        let (_, offer) = read_request(&stream);
-        let (answer, negotiated) = media.factory.answer(&offer).unwrap();
-        media.add(seat(1, None), negotiated, Instant::now(), 2);
-        let length = answer.len();
-        let head = format!(
-            "HTTP/1.1 201 Created\r\nconnection: close\r\nlocation: /s/1\r\ncontent-length: {length}\r\n\r\n"
-        );
-        stream.write_all((head + &answer).as_bytes()).unwrap();
     }
 
     #[test]
@@ -251,14 +194,20 @@ mod tests {
         let scenario: Scenario =
             toml::from_str("title = 'a'\npublishers = 1\nvideo_kbps = [1000]\naudio = true")
                 .unwrap();
-        let seat = seat(0, Some(0));
+        let (seat, viewer) = (seat(0, Some(0)), seat(1, None));
         let addresses = Addresses {
             publish,
             watch: String::new(),
         };
         let mut http = Http::new(None, addresses);
         std::thread::scope(|scope| {
-            scope.spawn(|| serve_once(&listener, &mut watching));
+            scope.spawn(|| {
+                serve_one(&listener, |_, offer| {
+                    let (answer, negotiated) = watching.factory.answer(offer).unwrap();
+                    watching.add(viewer, negotiated, Instant::now(), 2);
+                    (201, answer)
+                });
+            });
             http.join(seat, &scenario, &mut publishing).unwrap();
         });
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -278,16 +227,17 @@ mod tests {
         assert!(publishing.report().unwrap()[0].peers[0].sent > 0);
         let ended = std::thread::scope(|scope| {
             let ended = scope.spawn(|| {
-                let (mut stream, _) = listener.accept().unwrap();
-                let (line, _) = read_request(&stream);
-                let gone = "HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n";
-                stream.write_all(gone.as_bytes()).unwrap();
-                line
+                let mut asked = String::new();
+                serve_one(&listener, |line, _| {
+                    line.clone_into(&mut asked);
+                    (404, String::new())
+                });
+                asked
             });
             http.end(&mut publishing);
             ended.join().unwrap()
         });
-        assert_eq!(ended, "delete /s/1 http/1.1");
+        assert_eq!(ended, "DELETE /s/1 HTTP/1.1");
         assert_eq!(publishing.open(), 0);
         assert_eq!(http.ended().len(), 1, "a refusal is told");
     }

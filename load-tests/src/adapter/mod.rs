@@ -3,6 +3,9 @@
 pub(crate) mod http;
 pub(crate) mod janus;
 pub(crate) mod madang;
+pub(crate) mod mediasoup;
+#[cfg(test)]
+mod testing;
 pub(crate) mod websocket;
 
 use std::io;
