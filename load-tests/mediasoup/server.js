@@ -18,6 +18,9 @@ const ADDRESS = '127.0.0.1';
 /** Of the one socket that everybody sends to: by default the kernel keeps no more than 25 ms of a busy server. */
 const SOCKET_BYTES = 4 << 20;
 
+// The library takes the signal for an order to end its workers, and no more.
+process.on('SIGTERM', () => process.exit());
+
 const count = Number(process.argv[2] ?? 1);
 const workers = await Promise.all(Array.from({ length: count }, startWorker));
 /** @type {Map<string, Room>} */
