@@ -26,7 +26,10 @@ const CODECS = [
 /** Where estimates begin: enough for all that a room has, so that nobody waits for the estimate to grow. */
 const OUTGOING_BITRATE = 10_000_000;
 
-/** Newcomers share a keyframe. Else encoders pay back for one for each of them, and much less media than with other servers is measured. */
+/**
+ * Newcomers share a keyframe. Else encoders pay back for one for each of them, and much less media than with other servers
+ * is measured.
+ */
 const KEYFRAME_DELAY_MS = 1_000;
 
 export class Room {
@@ -57,7 +60,8 @@ export class Room {
     this.#capabilities ??= offer.capabilities;
     await transport.connect({ dtlsParameters: offer.dtlsParameters });
     for (const { kind, rtpParameters } of offer.tracks) {
-      this.#seat(name).producers.push(await transport.produce({ kind, rtpParameters, keyFrameRequestDelay: KEYFRAME_DELAY_MS }));
+      const wish = { kind, rtpParameters, keyFrameRequestDelay: KEYFRAME_DELAY_MS };
+      this.#seat(name).producers.push(await transport.produce(wish));
     }
     return offer.answer(transport);
   }
