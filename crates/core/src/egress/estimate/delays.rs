@@ -28,7 +28,9 @@ impl Points {
         self.next = 0;
     }
 
-    /// Of the line through all points, once there are enough.
+    /// Of the line through all points, once there are enough. Inlined, it took 40 % more instructions: too few registers
+    /// are left then.
+    #[inline(never)]
     pub(super) fn slope(&self) -> Option<f64> {
         if self.len < POINTS {
             return None;

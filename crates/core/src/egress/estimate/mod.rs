@@ -115,7 +115,7 @@ pub(crate) struct Estimator {
     /// The newest packet that has been reported, and when it left.
     reported: Option<(u64, i64)>,
     /// The newest one that has arrived.
-    heard: Option<Heard>,
+    heard: Heard,
     last_sent: Option<i64>,
     last_update: i64,
     /// How late packets came by the report before, and in how many reports in a row they came later and later; since when
@@ -153,7 +153,7 @@ impl Estimator {
             wanted: 0.0,
             rtt_us: None,
             reported: None,
-            heard: None,
+            heard: Heard::NOTHING,
             last_sent: None,
             last_update: 0,
             late_before: 0.0,

@@ -17,17 +17,28 @@ const HOLE_PACKETS: u64 = 5;
 const HOLE_US: i64 = 100_000;
 const HOLE_LATE_US: f64 = 30_000.0;
 
-/// A packet that has arrived: its number, and when it left.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// The newest packet that has arrived: its number, and when it left.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Heard {
     seq: u64,
     left: i64,
 }
 
 impl Heard {
+    pub(super) const NOTHING: Self = Self {
+        seq: 0,
+        left: i64::MAX,
+    };
+
     /// Nothing of what left between the two has come.
     fn is_hole(self, seq: u64, left: i64) -> bool {
         seq > self.seq + HOLE_PACKETS && left - self.left >= HOLE_US
+    }
+
+    fn note(&mut self, seq: u64, left: i64) {
+        if seq > self.seq {
+            *self = Self { seq, left };
+        }
     }
 }
 
@@ -42,6 +53,7 @@ impl Estimator {
             before.is_some_and(|seq| first > seq + 1) && !self.close_gap(feedback.number, first);
         let (mut news, mut newest) = (false, None);
         let (mut arrived, mut missing) = (0, 0);
+        let mut heard = self.heard;
         for (seq, ticks) in (first..).zip(&feedback.arrivals) {
             let Some(sent) = self.history.get_mut(seq) else {
                 continue;
@@ -67,18 +79,17 @@ impl Estimator {
                     sent.fate = Fate::Arrived;
                     arrived += 1;
                     let arrival = reference + i64::from(*ticks) * TICK_US;
-                    if self.trend.lateness(arrival - sent.at) < HOLE_LATE_US
-                        && self.heard.is_some_and(|heard| heard.is_hole(seq, sent.at))
-                    {
+                    let delay = arrival - sent.at;
+                    if heard.is_hole(seq, sent.at) && self.trend.lateness(delay) < HOLE_LATE_US {
                         self.acked.restart();
-                        self.trend.resume(arrival - sent.at);
+                        self.trend.resume(delay);
                     }
-                    self.heard = self.heard.max(Some(Heard { seq, left: sent.at }));
+                    heard.note(seq, sent.at);
                     self.acked.add(arrival, sent.bytes);
                     match sent.cluster {
                         Some(cluster) => {
                             self.trend.skip(sent.at);
-                            self.prober.on_arrival(cluster, sent.at, arrival - sent.at);
+                            self.prober.on_arrival(cluster, sent.at, delay);
                         }
                         None => self.trend.add(sent.at, arrival),
                     }
@@ -89,6 +100,7 @@ impl Estimator {
                 self.reported = Some((seq, sent.at));
             }
         }
+        self.heard = heard;
         if news {
             self.newest_report = (arrived, missing);
             self.reference = Some((feedback.reference_time, reference));
