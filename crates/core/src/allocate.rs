@@ -108,11 +108,7 @@ pub(crate) struct Share {
 
 /// Gives each tile what it can have of the budget.
 pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
-    let Share {
-        now,
-        steady,
-        lasting,
-    } = match budget {
+    let mut budget = match budget {
         Budget::Bps(share) => share,
         Budget::Unknown => return smallest(demands),
         Budget::Unlimited => Share {
@@ -121,19 +117,15 @@ pub(crate) fn allocate(demands: &[Demand], budget: Budget) -> Allocation {
             lasting: u64::MAX,
         },
     };
-    let steady = steady.min(now);
-    let budget = Share {
-        now,
-        steady,
-        lasting: lasting.min(steady),
-    };
+    budget.steady = budget.steady.min(budget.now);
+    budget.lasting = budget.lasting.min(budget.steady);
     let mut order: Vec<usize> = (0..demands.len()).collect();
     order.sort_by_key(|&at| std::cmp::Reverse(priority(demands, at)));
     let mut climbers: Vec<Climber<'_>> = demands.iter().map(Climber::new).collect();
     let as_important = |a: &usize, b: &usize| priority(demands, *a) == priority(demands, *b);
     let ranks: Vec<&[usize]> = order.chunk_by(as_important).collect();
     let mut used = bases(&mut climbers, &order, budget);
-    used += guesses(&mut climbers, &ranks, now, used);
+    used += guesses(&mut climbers, &ranks, budget.now, used);
     used += climbs(&mut climbers, &ranks, budget, used);
     Allocation {
         grants: climbers.iter().map(Climber::grant).collect(),

@@ -87,12 +87,7 @@ impl Adapter for Http {
             return Ok(());
         }
         let layers = scenario.layers();
-        let wish = Wish {
-            publisher: seat.publisher,
-            microphone: scenario.audio,
-            camera: &layers,
-            ..Wish::default()
-        };
+        let wish = Wish::to_publish(seat.publisher, scenario.audio, &layers);
         let address = self.addresses.publish.clone();
         self.offer(&address, seat, &wish, 0, media)
     }

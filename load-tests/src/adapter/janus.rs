@@ -164,12 +164,8 @@ impl Adapter for Janus {
             return Ok(()); // a viewer enters by watching
         }
         let layers = scenario.layers();
-        let offered = media.factory.offer(&Wish {
-            publisher: seat.publisher,
-            microphone: scenario.audio,
-            camera: &layers,
-            ..Wish::default()
-        })?;
+        let wish = Wish::to_publish(seat.publisher, scenario.audio, &layers);
+        let offered = media.factory.offer(&wish)?;
         let requested = Instant::now();
         let handle = self.attach()?;
         let offer = json!({"type": "offer", "sdp": offered.sdp});

@@ -98,12 +98,8 @@ impl Adapter for Mediasoup {
             return Ok(()); // a viewer enters by watching
         }
         let layers = scenario.layers();
-        let offered = media.factory.offer(&Wish {
-            publisher: seat.publisher,
-            microphone: scenario.audio,
-            camera: &layers,
-            ..Wish::default()
-        })?;
+        let wish = Wish::to_publish(seat.publisher, scenario.audio, &layers);
+        let offered = media.factory.offer(&wish)?;
         let requested = Instant::now();
         let answer = self.step(&format!("{}/publish", path_of(seat)), &offered.sdp)?;
         let peer = media.add(seat, offered.accept(&answer)?, requested, 0);

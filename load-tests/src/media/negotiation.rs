@@ -48,6 +48,22 @@ pub(crate) struct Wish<'a> {
     pub(crate) silent: bool,
 }
 
+impl<'a> Wish<'a> {
+    /// To publish, and nothing else.
+    pub(crate) fn to_publish(
+        publisher: Option<u32>,
+        microphone: bool,
+        camera: &'a [LayerSpec],
+    ) -> Self {
+        Self {
+            publisher,
+            microphone,
+            camera,
+            ..Self::default()
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NegotiationError {
     #[error("no socket: {0}")]

@@ -16,6 +16,7 @@ pub(crate) struct Lasting {
 /// link, which is 4 s; lower would call its highs lasting, higher keeps pictures away that there is room for.
 const SPANS: usize = 9;
 const SPAN: Duration = Duration::from_millis(500);
+const MEMORY: Duration = Duration::from_millis(4_500);
 
 impl Lasting {
     /// The rate is this one from now on.
@@ -26,7 +27,14 @@ impl Lasting {
         while let Some(since) = self.since
             && now.saturating_duration_since(since) >= SPAN
         {
-            self.begin(since + SPAN, self.present);
+            // What stood for longer than is looked back on fills all spans.
+            let next = if now.saturating_duration_since(since) >= MEMORY {
+                self.least.fill(self.present);
+                now
+            } else {
+                since + SPAN
+            };
+            self.begin(next, self.present);
         }
         let [newest, ..] = &mut self.least;
         *newest = bps.min(*newest);

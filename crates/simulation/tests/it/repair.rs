@@ -386,7 +386,7 @@ fn repairs(world: &mut World, lost: usize) -> usize {
         .count()
 }
 
-/// How long anna waits for her first picture of ben, from when the first packets of it get lost.
+/// The first packets of anna's first picture of ben get lost; she has it within `most` from then.
 fn first_picture_without(
     title: &'static str,
     lost: usize,

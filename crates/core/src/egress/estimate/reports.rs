@@ -17,7 +17,8 @@ const HOLE_PACKETS: u64 = 5;
 const HOLE_US: i64 = 100_000;
 const HOLE_LATE_US: f64 = 30_000.0;
 
-/// The newest packet that has arrived: its number, and when it left.
+/// The newest packet that has arrived: its number, and when it left. `holes` knows of it only once nothing can have been
+/// overtaken any more, and the rate would have been lowered by then.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Heard {
     seq: u64,

@@ -172,12 +172,11 @@ impl Trend {
         if self.offset != 0 || self.held.is_some() {
             self.offset = 0;
             self.base = self.lowest.clone();
-            self.restart();
-            self.smoothed = self.newest as f64;
+            self.resume(self.newest);
         }
     }
 
-    /// A delay shows that there is no queue any more, whatever was measured before.
+    /// Goes on from this delay, whatever was measured before.
     pub(super) fn resume(&mut self, delay: i64) {
         self.restart();
         self.smoothed = (delay - self.offset) as f64;
