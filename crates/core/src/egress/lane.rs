@@ -94,9 +94,10 @@ const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 const LARGE_BYTES: usize = 4_000;
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
-/// Packets are sent again for up to one byte in this many of media, and that much at once. More repairs worse
-/// links; on a link that is too narrow for its media, it makes the loss that it repairs.
-const REPAIR_SHARE: usize = 2;
+/// Packets are sent again for up to one byte in this many of media, and that much at once. Half as much is used up where a fifth is
+/// lost, and the picture stands then. More repairs still worse links; on a link that is too narrow for its media, it makes the loss
+/// that it repairs.
+const REPAIR_SHARE: usize = 1;
 const REPAIR_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
@@ -338,8 +339,11 @@ impl Lane {
         let Some(rounds) = stream.resent.begin(now, seq, round_trip) else {
             return;
         };
-        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen.
-        let first = if self.pacer.is_empty() {
+        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen. But rather every packet once
+        // than some of them often: one that is missing stops the picture.
+        let first = if self.repair_bytes < REPAIR_BYTES_MAX / 2 {
+            1
+        } else if self.pacer.is_empty() {
             self.copies()
         } else {
             self.copies().min(COPIES_AMONG_OTHERS)

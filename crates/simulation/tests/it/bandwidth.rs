@@ -130,6 +130,34 @@ fn with_random_loss() {
     }
 }
 
+/// What is sent again needs room beside the picture: an estimate that is no more than the picture would never let it climb.
+#[test]
+fn where_the_room_for_what_is_sent_again_has_to_be_found() {
+    let lossy = |bps| LinkConfig {
+        loss: 0.25,
+        ..rate(bps)
+    };
+    let links = [
+        (0, rate(300_000)),
+        (1_000, lossy(300_000)),
+        (4_000, lossy(10_000_000)),
+    ];
+    reaches("25 % loss and much room", &links, smooth(930));
+}
+
+/// Half of the packets lost is the end; until then, what is sent again is worth its bandwidth.
+#[test]
+fn where_much_is_lost_and_there_is_room() {
+    for (title, loss) in [("25 % loss", 0.25), ("40 % loss", 0.4)] {
+        let link = LinkConfig {
+            loss,
+            ..rate(10_000_000)
+        };
+        let links = [(0, rate(10_000_000)), (1_000, link)];
+        reaches(title, &links, smooth(1_180));
+    }
+}
+
 #[test]
 fn when_the_delay_leaps() {
     let far = LinkConfig {
