@@ -120,6 +120,21 @@ fn who_loses_packets_holds_pictures_until_repairs_can_have_come() {
 }
 
 #[test]
+fn a_packet_that_is_lost_among_the_first_is_enough_to_hold_pictures() {
+    Plan::new("for a moment, nothing comes to anna, who has just come")
+        .at(0, "two start", [Join("anna"), Join("ben")])
+        .at(400, "nothing", [Downlink("anna", LinkConfig::outage())])
+        .at(440, "and all", [Downlink("anna", LinkConfig::default())])
+        .at(1_000, "soon", [])
+        .run(SEEDS, |world| {
+            let frames = world.frames("anna", "ben", Camera, ms(800));
+            assert!(!frames.is_empty());
+            let held = frames.iter().all(|frame| !frame.hold.is_zero());
+            assert!(held, "another loss would be a freeze: {frames:?}");
+        });
+}
+
+#[test]
 fn bursts_of_losses_that_come_again_and_again_freeze_nothing() {
     let outage = LinkConfig {
         outage: true,
@@ -152,20 +167,22 @@ fn fault_08_a_publishers_loss_lowers_no_viewers_estimate() {
         .at(0, "two start", [Join("ben"), Join("anna")])
         .at(5_000, "for a while", [])
         .run(SEEDS, |world| {
-            let estimate = |world: &mut World| world.explain("anna").downlink.estimate_bps.unwrap();
             world.run_until(ms(5_900));
-            let before = estimate(world);
+            let before = world.explain("anna").downlink.estimate_bps.unwrap();
             let at = world.now();
             let up = &mut world.seat_named("ben").up;
             up.set_config(at, LinkConfig::loss(0.1));
             let mut lost = 0.0_f32;
             for second in 7..16 {
                 world.run_until(ms(second * 1_000));
-                let now = estimate(world);
+                let anna = world.explain("anna").downlink;
+                let now = anna.estimate_bps.unwrap();
                 assert!(
                     now * 10 >= before * 9,
                     "the estimate was {before}, and {now} at {second} s"
                 );
+                // What she is taken to lose is sent to her twice, and holds up her pictures.
+                assert!(anna.loss < 0.001, "{} at {second} s", anna.loss);
                 let published = world.explain("ben").published;
                 lost = published
                     .iter()

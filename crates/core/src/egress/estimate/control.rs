@@ -87,10 +87,7 @@ impl Estimator {
     /// What comes through where the path has become narrow.
     fn narrow(&mut self, at: i64) -> Option<f64> {
         let passed = self.acked.rate(ACKED_NARROW).unwrap_or(0.0);
-        // At the start there is no more than a moment to go by.
-        let sent = self.sent.rate(SENT);
-        let sent = sent.or_else(|| self.sent.rate(ACKED_NARROW));
-        let sent = sent.unwrap_or(0.0);
+        let sent = self.sent.rate(SENT).unwrap_or(0.0);
         let late = self.trend.late();
         let before = std::mem::replace(&mut self.late_before, late);
         self.later = if late > before + NARROW_GROWTH_US {
