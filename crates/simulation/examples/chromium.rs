@@ -71,15 +71,14 @@ fn run(plan: &Value, seed: u64) -> Figures {
             Action::Downlink(who, wire),
         ]
     });
+    let browser = BrowserConfig {
+        red: true,
+        sends_red: true,
+        ..BrowserConfig::default()
+    };
     let join = [
-        Action::Join("sender"),
-        Action::JoinWith(
-            "viewer",
-            BrowserConfig {
-                red: true,
-                ..BrowserConfig::default()
-            },
-        ),
+        Action::JoinWith("sender", browser),
+        Action::JoinWith("viewer", browser),
         Action::Talk("sender", -20),
         Action::Tiles("viewer", Some((1_280, 720))),
     ];

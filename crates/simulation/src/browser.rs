@@ -4,6 +4,7 @@ mod early;
 mod media;
 mod missing;
 mod negotiation;
+mod red;
 mod sender;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ use early::First;
 use media::Publication;
 use missing::Missing;
 use negotiation::Mids;
+use red::Sound;
 use sender::Sender;
 
 pub use media::KeyframeAsked;
@@ -64,8 +66,10 @@ pub struct BrowserConfig {
     pub adaptive: bool,
     /// How long the encoder of a camera or a screen takes for a picture, at least and at most.
     pub encoding_time: (Duration, Duration),
-    /// Takes sound in RED (RFC 2198); sends none.
+    /// Takes sound in RED (RFC 2198).
     pub red: bool,
+    /// And sends each packet's sound once more with the next, as browsers do.
+    pub sends_red: bool,
     /// Says when video was captured and how long it may wait, and understands the former (abs-capture-time, playout-delay).
     pub timing: bool,
     /// Size of the keyframes of each of its streams; `None`: some times the average frame.
@@ -92,6 +96,7 @@ impl Default for BrowserConfig {
             adaptive: false,
             encoding_time: (Duration::ZERO, Duration::ZERO),
             red: false,
+            sends_red: false,
             timing: false,
             keyframe_bytes: None,
             start: StartValues::default(),
@@ -156,6 +161,10 @@ pub struct Browser {
     pub(crate) reports: Reports,
     /// SSRCs of all answers that have been applied.
     declared: BTreeSet<u32>,
+    /// By microphone.
+    sounds: BTreeMap<Mid, Sound>,
+    /// Streams that have been told how much they may send again.
+    may_answer: BTreeSet<u32>,
     /// RTP that came on an SSRC before an answer declared it: when, and which.
     pub undeclared: Vec<(Duration, u32)>,
     /// Slots whose first packet did not say its MID.
@@ -225,6 +234,8 @@ impl Browser {
             mistimed_packets: 0,
             reports: Reports::new(),
             declared: BTreeSet::new(),
+            sounds: BTreeMap::new(),
+            may_answer: BTreeSet::new(),
             undeclared: Vec::new(),
             without_mid: Vec::new(),
             keyframes_asked: Vec::new(),

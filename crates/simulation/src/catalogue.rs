@@ -155,6 +155,8 @@ pub fn studies(encoding: Encoding) -> Vec<Study> {
         cap(encoding),
         random_loss(encoding, "loss-5", "5 % random loss", 0.05),
         random_loss(encoding, "loss-15", "15 % random loss", 0.15),
+        heavy_loss(encoding),
+        lossy_publisher(encoding),
         burst_loss(encoding),
         delay_step(encoding),
         trace(
@@ -214,9 +216,20 @@ fn room(
     downlink: LinkConfig,
     tiles: Vec<Action>,
 ) -> Plan {
+    room_of(encoding.browser(), title, people, downlink, tiles)
+}
+
+/// The same with these browsers.
+fn room_of(
+    browser: BrowserConfig,
+    title: &'static str,
+    people: &[&'static str],
+    downlink: LinkConfig,
+    tiles: Vec<Action>,
+) -> Plan {
     let publishes = people.iter().flat_map(|name| {
         [
-            JoinWith(name, encoding.browser()),
+            JoinWith(name, browser),
             Publish(name, Source::Microphone),
             Publish(name, Camera),
         ]
@@ -227,7 +240,7 @@ fn room(
     };
     let viewer = BrowserConfig {
         video_slots: people.len().max(9) + 1,
-        ..encoding.browser()
+        ..browser
     };
     let mut comes = vec![
         JoinWith("anna", viewer),
@@ -351,6 +364,56 @@ fn random_loss(encoding: Encoding, name: &'static str, title: &'static str, loss
             freezes_per_minute: Some(freezes),
             concealed: Some(loss / 3.0),
             top_layer_ms: Some(8_000.0),
+            first_frame_ms: Some(FIRST_FRAME_MS),
+            ..Targets::default()
+        },
+    }
+}
+
+/// Nobody calls that a connection, but a picture it still has.
+fn heavy_loss(encoding: Encoding) -> Study {
+    let study = random_loss(encoding, "loss-25", "25 % random loss", 0.25);
+    Study {
+        targets: Targets {
+            freezes_per_minute: Some(6.0),
+            concealed: study.targets.concealed,
+            ..Targets::default()
+        },
+        ..study
+    }
+}
+
+/// What the publisher loses all viewers lose, and the server asks for it. Sound it cannot ask for.
+fn lossy_publisher(encoding: Encoding) -> Study {
+    let browser = BrowserConfig {
+        sends_red: true,
+        ..encoding.browser()
+    };
+    Study {
+        name: "lossy-publisher",
+        plan: room_of(
+            browser,
+            "15 % of what ben sends gets lost",
+            &["ben"],
+            link(10_000_000),
+            vec![tile("ben", Camera, FULL)],
+        )
+        .at(
+            6_000,
+            "ben's uplink gets bad",
+            [Uplink(
+                "ben",
+                LinkConfig {
+                    loss: 0.15,
+                    ..link(10_000_000)
+                },
+            )],
+        )
+        .at(66_000, "the end", []),
+        subject: subject(12..66),
+        targets: Targets {
+            freezes_per_minute: Some(5.0),
+            concealed: Some(0.04),
             first_frame_ms: Some(FIRST_FRAME_MS),
             ..Targets::default()
         },
