@@ -5,6 +5,7 @@
 
 mod copied;
 mod outdated;
+mod repairs;
 mod reports;
 
 use std::net::SocketAddr;
@@ -17,6 +18,7 @@ use str0m::media::Mid;
 use str0m::rtp::Ssrc;
 
 use self::copied::Copied;
+use self::repairs::Account;
 use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
@@ -53,8 +55,7 @@ pub(crate) struct Lane {
     patience: Patience,
     copied: Copied,
     due: Option<Instant>,
-    /// What may be sent again.
-    repair_bytes: usize,
+    account: Account,
     /// SRTCP index of the newest feedback under [`FEEDBACK_SSRC`].
     feedback_index: u32,
     /// Until when a report may tell of a first packet, or of one that has been sent again. Without it each report would look at
@@ -79,14 +80,6 @@ pub(crate) struct LaneStats {
     pub(crate) dropped: u64,
 }
 
-/// Of 1,000 packets so many are lost where repairs get lost, too, often enough to be seen: every packet is sent again as two,
-/// and in the next round as more. Lower spends bandwidth on paths where the second round trip is rare, higher is a
-/// picture that stands for it.
-const LOSSY_PERMILLE: u64 = 10;
-/// And here as three, where nothing else waits for the link; so it is while nothing is known: a packet that got lost with both of its
-/// repairs then was a freeze of 0.2 s in one of 400 calls at 5 % loss.
-const VERY_LOSSY_PERMILLE: u64 = 100;
-const COPIES_AMONG_OTHERS: u64 = 2;
 /// What is this old when it is written has been kept for a newcomer. It waits beside the queue's limit.
 const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 /// A first picture is large from here on: no keyframe of a smallest layer has more. Lower makes some of these wait for a report,
@@ -94,14 +87,6 @@ const KEPT_AGE_MIN: Duration = Duration::from_secs(1);
 const LARGE_BYTES: usize = 4_000;
 /// How far ahead of its rate a probe may run. More would measure the queue, not the rate.
 const PROBE_BURST: Duration = Duration::from_millis(2);
-/// Packets are sent again for up to one byte in this many of media, and that much at once. Half as much is used up where a fifth is
-/// lost, and the picture stands then. More repairs still worse links; on a link that is too narrow for its media, it makes the loss
-/// that it repairs.
-const REPAIR_SHARE: usize = 1;
-const REPAIR_BYTES_MAX: usize = 64 * 1024;
-/// Bounds of the time within which a packet is not sent again twice.
-const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
-const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
 /// A lane is woken no sooner than that: what is due in between leaves together.
 const WAKE_MIN: Duration = Duration::from_millis(1);
 /// Of what no report has told by then, nothing is known any more. Less does not outlast a long way, more costs time and nothing
@@ -125,7 +110,7 @@ impl Lane {
             patience: Patience::default(),
             copied: Copied::default(),
             due: None,
-            repair_bytes: REPAIR_BYTES_MAX,
+            account: Account::default(),
             feedback_index: reports::FEEDBACK_INDEX_START,
             awaits_reports_until: None,
             stats: LaneStats::default(),
@@ -243,21 +228,6 @@ impl Lane {
         self.estimator.loss_permille().unwrap_or(0)
     }
 
-    /// What is sent again for 1,000 packets, whatever else waits for the link.
-    pub(crate) fn repair_permille(&self) -> u64 {
-        self.loss_permille() * self.copies().min(COPIES_AMONG_OTHERS)
-    }
-
-    /// As how many a packet is sent again for the first time: where packets are lost, or it is not known yet that few are, what
-    /// repairs them may get lost, too.
-    fn copies(&self) -> u64 {
-        match self.estimator.loss_permille() {
-            Some(..=LOSSY_PERMILLE) => 1,
-            Some(..=VERY_LOSSY_PERMILLE) => 2,
-            Some(_) | None => 3,
-        }
-    }
-
     /// How often sound is sent where it can be repeated.
     pub(crate) fn copies_of_sound(&self) -> usize {
         1 + self.redundancy.packets_before()
@@ -308,64 +278,6 @@ impl Lane {
             self.send_counted(now, &outgoing, outbox);
         } else if !self.pacer.push(outgoing) {
             self.stats.dropped += 1;
-        }
-    }
-
-    /// Sends a packet again, by RTX, ahead of what waits.
-    pub(crate) fn resend(
-        &mut self,
-        now: Instant,
-        slot: usize,
-        payload_types: PayloadTypes,
-        packet: &Arc<Packet>,
-        rewritten: Rewritten,
-    ) {
-        let round_trip = self.estimator.rtt().unwrap_or(ROUND_TRIP_MIN);
-        let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
-        let seq = wire_seq(rewritten.seq);
-        let bytes = packet.payload.len() + OVERHEAD_BYTES;
-        let Some(stream) = stream_of(&mut self.streams, slot) else {
-            return;
-        };
-        // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
-        let needless = self.estimator.is_queued() && stream.is_overtaken(&rewritten);
-        let possible = payload_types.rtx.is_some()
-            && stream.rtx.is_some()
-            && self.repair_bytes >= bytes
-            && !stream.has_given_up(packet, &rewritten);
-        if !possible || needless {
-            return;
-        }
-        let Some(rounds) = stream.resent.begin(now, seq, round_trip) else {
-            return;
-        };
-        // Where much is lost, so is what repairs it, and every round trip that it takes again is seen. But rather every packet once
-        // than some of them often: one that is missing stops the picture.
-        let first = if self.repair_bytes < REPAIR_BYTES_MAX / 2 {
-            1
-        } else if self.pacer.is_empty() {
-            self.copies()
-        } else {
-            self.copies().min(COPIES_AMONG_OTHERS)
-        };
-        let copies = if rounds > 0 { first * 2 } else { first };
-        for _ in 0..copies {
-            if self.repair_bytes < bytes {
-                break;
-            }
-            self.repair_bytes -= bytes;
-            let queued = self.pacer.push(Outgoing {
-                slot,
-                payload_types,
-                packet: packet.clone(),
-                rewritten,
-                resend: true,
-                kept: false,
-                opening: false,
-                large: false,
-                keyframe: false,
-            });
-            self.stats.dropped += u64::from(!queued);
         }
     }
 
@@ -533,8 +445,7 @@ impl Lane {
         if stream.rtx.is_some() && outgoing.payload_types.rtx.is_some() {
             self.copied.note(outgoing);
         }
-        let earned = octets / REPAIR_SHARE;
-        self.repair_bytes = (self.repair_bytes + earned).min(REPAIR_BYTES_MAX);
+        self.account.earn(octets);
         stream.note_begun(outgoing);
         let report = &mut stream.report;
         report.packets = report.packets.wrapping_add(1);

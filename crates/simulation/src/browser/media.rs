@@ -39,7 +39,7 @@ pub(super) struct Publication {
 const RTX_PACKETS: usize = 1_024;
 const RTX_AGE: Duration = Duration::from_secs(3);
 /// So much of what is sent may be sent again: as much as the media, for which libwebrtc takes the estimate (`RateLimiter` of
-/// `RtpTransportControllerSend`). The engine has 15 % by itself, which is used up where 13 % get lost.
+/// `RtpTransportControllerSend`). The engine has 15 % by itself, which is used up where as many get lost.
 const RTX_SHARE_MAX: f32 = 0.5;
 
 /// Pictures that have been captured, and are not yet encoded.
