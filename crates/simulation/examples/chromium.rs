@@ -11,7 +11,7 @@
 
 use std::time::Duration;
 
-use madang_core::Source::Camera;
+use madang_core::Source::{Camera, Microphone};
 use madang_simulation::measure::freezes_of;
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{Action, BrowserConfig, Plan, World};
@@ -78,6 +78,8 @@ fn run(plan: &Value, seed: u64) -> Figures {
     };
     let join = [
         Action::JoinWith("sender", browser),
+        Action::Publish("sender", Microphone),
+        Action::Publish("sender", Camera),
         Action::JoinWith("viewer", browser),
         Action::Talk("sender", -20),
         Action::Tiles("viewer", Some((1_280, 720))),
@@ -153,7 +155,7 @@ fn link(config: &Value) -> LinkConfig {
 
 fn measure(world: &World, last_step: Duration, end: Duration) -> Figures {
     let frames = world.frames("viewer", "sender", Camera, BEGIN);
-    let sounds = world.sounds("viewer", "sender", madang_core::Source::Microphone, BEGIN);
+    let sounds = world.sounds("viewer", "sender", Microphone, BEGIN);
     let seconds = (end - BEGIN).as_secs_f64();
     let freezes = freezes_of(world, "viewer", "sender", Camera);
     let freezes = freezes.iter().filter(|freeze| freeze.start > BEGIN);
