@@ -2,6 +2,8 @@
 //!
 //! `docs/quality.md` is the table of them, `cargo xtask sim` plays one.
 
+mod losses;
+
 use std::ops::Range;
 use std::time::Duration;
 
@@ -9,7 +11,7 @@ use madang_core::Source::{self, Camera, Screen};
 
 use crate::browser::BrowserConfig;
 use crate::measure::{Measured, Subject};
-use crate::network::{Bursts, LinkConfig, Trace};
+use crate::network::{LinkConfig, Trace};
 use crate::payload::{Codec, Mode};
 use crate::plan::Action::{Downlink, JoinWith, Publish, Talk, Tile, Tiles, Uplink};
 use crate::plan::{Action, Plan};
@@ -153,11 +155,11 @@ pub fn studies(encoding: Encoding) -> Vec<Study> {
     vec![
         steady(encoding),
         cap(encoding),
-        random_loss(encoding, "loss-5", "5 % random loss", 0.05),
-        random_loss(encoding, "loss-15", "15 % random loss", 0.15),
-        heavy_loss(encoding),
-        lossy_publisher(encoding),
-        burst_loss(encoding),
+        losses::random_loss(encoding, "loss-5", "5 % random loss", 0.05),
+        losses::random_loss(encoding, "loss-15", "15 % random loss", 0.15),
+        losses::heavy_loss(encoding),
+        losses::lossy_publisher(encoding),
+        losses::burst_loss(encoding),
         delay_step(encoding),
         trace(
             encoding,
@@ -337,112 +339,6 @@ fn cap(encoding: Encoding) -> Study {
             self_made_loss: Some(0.01),
             top_layer_ms: Some(8_000.0),
             first_frame_ms: Some(FIRST_FRAME_MS),
-            ..Targets::default()
-        },
-    }
-}
-
-fn random_loss(encoding: Encoding, name: &'static str, title: &'static str, loss: f64) -> Study {
-    let bad = LinkConfig {
-        loss,
-        ..link(3_000_000)
-    };
-    let freezes = if loss > 0.1 { 1.0 } else { 0.0 };
-    Study {
-        name,
-        plan: room(
-            encoding,
-            title,
-            &["ben"],
-            bad,
-            vec![tile("ben", Camera, FULL)],
-        )
-        // A minute after the picture has come, since freezes are counted by the minute: one is not more than one.
-        .at(64_000, "the end", []),
-        subject: subject(12..64),
-        targets: Targets {
-            freezes_per_minute: Some(freezes),
-            concealed: Some(loss / 3.0),
-            top_layer_ms: Some(8_000.0),
-            first_frame_ms: Some(FIRST_FRAME_MS),
-            ..Targets::default()
-        },
-    }
-}
-
-/// Nobody calls that a connection, but a picture it still has.
-fn heavy_loss(encoding: Encoding) -> Study {
-    let study = random_loss(encoding, "loss-25", "25 % random loss", 0.25);
-    Study {
-        targets: Targets {
-            freezes_per_minute: Some(6.0),
-            concealed: study.targets.concealed,
-            ..Targets::default()
-        },
-        ..study
-    }
-}
-
-/// What the publisher loses all viewers lose, and the server asks for it. Sound it cannot ask for.
-fn lossy_publisher(encoding: Encoding) -> Study {
-    let browser = BrowserConfig {
-        sends_red: true,
-        ..encoding.browser()
-    };
-    Study {
-        name: "lossy-publisher",
-        plan: room_of(
-            browser,
-            "15 % of what ben sends gets lost",
-            &["ben"],
-            link(10_000_000),
-            vec![tile("ben", Camera, FULL)],
-        )
-        .at(
-            6_000,
-            "ben's uplink gets bad",
-            [Uplink(
-                "ben",
-                LinkConfig {
-                    loss: 0.15,
-                    ..link(10_000_000)
-                },
-            )],
-        )
-        .at(66_000, "the end", []),
-        subject: subject(12..66),
-        targets: Targets {
-            freezes_per_minute: Some(5.0),
-            concealed: Some(0.04),
-            first_frame_ms: Some(FIRST_FRAME_MS),
-            ..Targets::default()
-        },
-    }
-}
-
-fn burst_loss(encoding: Encoding) -> Study {
-    let bad = LinkConfig {
-        bursts: Some(Bursts {
-            share: 0.1,
-            length: Duration::from_millis(200),
-        }),
-        ..link(3_000_000)
-    };
-    Study {
-        name: "burst-loss",
-        plan: room(
-            encoding,
-            "nothing gets through for 10 % of the time, 200 ms at a time",
-            &["ben"],
-            bad,
-            vec![tile("ben", Camera, FULL)],
-        )
-        .at(32_000, "the end", []),
-        subject: subject(12..32),
-        targets: Targets {
-            // Nobody can show what has not come.
-            concealed: Some(0.25),
-            top_layer_ms: Some(8_000.0),
             ..Targets::default()
         },
     }
