@@ -256,6 +256,17 @@ fn room_of(
         .at(2_000, "anna comes and looks at them", comes)
 }
 
+/// Ben's picture, on this link.
+fn ben_alone(encoding: Encoding, title: &'static str, downlink: LinkConfig) -> Plan {
+    room(
+        encoding,
+        title,
+        &["ben"],
+        downlink,
+        vec![tile("ben", Camera, FULL)],
+    )
+}
+
 fn tile(publisher: &'static str, source: Source, size: (u32, u32)) -> Action {
     Tile {
         viewer: "anna",
@@ -310,12 +321,10 @@ fn steady(encoding: Encoding) -> Study {
 fn cap(encoding: Encoding) -> Study {
     Study {
         name: "cap-300k",
-        plan: room(
+        plan: ben_alone(
             encoding,
             "3 Mbit/s, a cap of 300 kbit/s, and 3 Mbit/s again",
-            &["ben"],
             link(3_000_000),
-            vec![tile("ben", Camera, FULL)],
         )
         .at(
             10_000,
@@ -351,12 +360,10 @@ fn delay_step(encoding: Encoding) -> Study {
     };
     Study {
         name: "delay-step",
-        plan: room(
+        plan: ben_alone(
             encoding,
             "the round trip goes from 50 to 250 ms",
-            &["ben"],
             link(3_000_000),
-            vec![tile("ben", Camera, FULL)],
         )
         .at(
             12_000,
@@ -421,12 +428,10 @@ fn congested_publisher(encoding: Encoding) -> Study {
         others.map(|(name, size)| [JoinWith(name, encoding.browser()), Tiles(name, Some(size))]);
     Study {
         name: "congested-publisher",
-        plan: room(
+        plan: ben_alone(
             encoding,
             "the publisher's uplink is narrow for a while",
-            &["ben"],
             link(3_000_000),
-            vec![tile("ben", Camera, FULL)],
         )
         .at(
             3_000,

@@ -15,8 +15,9 @@ pub(crate) struct Lasting {
 /// Four to four and a half seconds are looked back on. As long as an estimator takes to go down and up again on a full
 /// link, which is 4 s; lower would call its highs lasting, higher keeps pictures away that there is room for.
 const SPANS: usize = 9;
-const SPAN: Duration = Duration::from_millis(500);
-const MEMORY: Duration = Duration::from_millis(4_500);
+const SPAN_MS: u64 = 500;
+const SPAN: Duration = Duration::from_millis(SPAN_MS);
+const MEMORY: Duration = Duration::from_millis(SPAN_MS * SPANS as u64);
 
 impl Lasting {
     /// The rate is this one from now on.

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use madang_core::Source::Camera;
 
-use super::{Encoding, FIRST_FRAME_MS, FULL, Study, Targets, link, room, room_of, subject, tile};
+use super::{
+    Encoding, FIRST_FRAME_MS, FULL, Study, Targets, ben_alone, link, room_of, subject, tile,
+};
 use crate::browser::BrowserConfig;
 use crate::network::{Bursts, LinkConfig};
 use crate::plan::Action::Uplink;
@@ -22,15 +24,9 @@ pub(super) fn random_loss(
     let freezes = if loss > 0.1 { 1.0 } else { 0.0 };
     Study {
         name,
-        plan: room(
-            encoding,
-            title,
-            &["ben"],
-            bad,
-            vec![tile("ben", Camera, FULL)],
-        )
-        // A minute after the picture has come, since freezes are counted by the minute: one is not more than one.
-        .at(64_000, "the end", []),
+        plan: ben_alone(encoding, title, bad)
+            // A minute after the picture has come, since freezes are counted by the minute: one is not more than one.
+            .at(64_000, "the end", []),
         subject: subject(12..64),
         targets: Targets {
             freezes_per_minute: Some(freezes),
@@ -102,12 +98,10 @@ pub(super) fn burst_loss(encoding: Encoding) -> Study {
     };
     Study {
         name: "burst-loss",
-        plan: room(
+        plan: ben_alone(
             encoding,
             "nothing gets through for 10 % of the time, 200 ms at a time",
-            &["ben"],
             bad,
-            vec![tile("ben", Camera, FULL)],
         )
         .at(32_000, "the end", []),
         subject: subject(12..32),

@@ -94,6 +94,12 @@ fn rate(bps: u64) -> LinkConfig {
     }
 }
 
+/// A link that loses so much, but for the first second: a handshake that gets lost twice takes 3 s, whatever the lane does.
+fn lossy(bps: u64, loss: f64) -> [(u64, LinkConfig); 2] {
+    let link = LinkConfig { loss, ..rate(bps) };
+    [(0, rate(bps)), (1_000, link)]
+}
+
 #[test]
 fn on_steady_links() {
     reaches("3 Mbit/s", &[(0, rate(3_000_000))], smooth(1_200));
@@ -120,28 +126,16 @@ fn with_random_loss() {
     // str0m showed 1,063 to 1,200 kbit/s at 15 %, where single runs of the lane take chance for a cause: their means of six are
     // 994 to 1,165.
     for (title, loss, kbps) in [("5 % loss", 0.05, 1_200), ("15 % loss", 0.15, 900)] {
-        let link = LinkConfig {
-            loss,
-            ..rate(3_000_000)
-        };
-        // A handshake that gets lost twice takes 3 s, whatever the lane does.
-        let links = [(0, rate(3_000_000)), (1_000, link)];
-        reaches(title, &links, smooth(kbps));
+        reaches(title, &lossy(3_000_000, loss), smooth(kbps));
     }
 }
 
 /// What is sent again needs room beside the picture: an estimate that is no more than the picture would never let it climb.
 #[test]
 fn where_the_room_for_what_is_sent_again_has_to_be_found() {
-    let lossy = |bps| LinkConfig {
-        loss: 0.25,
-        ..rate(bps)
-    };
-    let links = [
-        (0, rate(300_000)),
-        (1_000, lossy(300_000)),
-        (4_000, lossy(10_000_000)),
-    ];
+    let [good, narrow] = lossy(300_000, 0.25);
+    let [_, (_, wide)] = lossy(10_000_000, 0.25);
+    let links = [good, narrow, (4_000, wide)];
     reaches("25 % loss and much room", &links, smooth(930));
 }
 
@@ -149,12 +143,7 @@ fn where_the_room_for_what_is_sent_again_has_to_be_found() {
 #[test]
 fn where_much_is_lost_and_there_is_room() {
     for (title, loss) in [("25 % loss", 0.25), ("40 % loss", 0.4)] {
-        let link = LinkConfig {
-            loss,
-            ..rate(10_000_000)
-        };
-        let links = [(0, rate(10_000_000)), (1_000, link)];
-        reaches(title, &links, smooth(1_180));
+        reaches(title, &lossy(10_000_000, loss), smooth(1_180));
     }
 }
 
