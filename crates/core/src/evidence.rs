@@ -59,7 +59,7 @@ impl FrameSizes {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
     use str0m::format::{Codec, CodecSpec, FormatParams};
     use str0m::media::Frequency;
@@ -90,6 +90,7 @@ mod tests {
             descriptor: None,
             arrived: Instant::now(),
             captured: None,
+            repaired_within: Duration::ZERO,
             extensions: ExtensionValues::default(),
             payload: vec![0; bytes / 2].into(),
         })

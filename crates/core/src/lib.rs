@@ -33,6 +33,7 @@ mod h264;
 mod ids;
 mod keyframes;
 mod ladder;
+mod lateness;
 mod layer;
 mod layering;
 pub mod limits;

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use crate::lateness::Lateness;
 use crate::limits::{NACK_ATTEMPTS_MAX, NACKED_PACKETS_MAX};
 
 /// The missing packets of one stream.
@@ -16,6 +17,7 @@ pub(crate) struct Nacks {
     /// In the order of their numbers.
     missing: VecDeque<Missing>,
     round_trip: RoundTrip,
+    lateness: Lateness,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -25,6 +27,7 @@ struct Missing {
     due: Instant,
     asked: u8,
     asked_at: Instant,
+    found_at: Instant,
 }
 
 /// How long a packet may be overtaken by others before it is taken for lost. Lower asks for packets that are only
@@ -43,11 +46,17 @@ impl Nacks {
             newest: None,
             missing: VecDeque::new(),
             round_trip: RoundTrip::default(),
+            lateness: Lateness::default(),
         }
     }
 
     pub(crate) fn ssrc(&self) -> u32 {
         self.ssrc
+    }
+
+    /// How late what is missing may come.
+    pub(crate) fn lateness(&self) -> Duration {
+        self.lateness.worst()
     }
 
     /// A packet of the stream has come, by whichever way.
@@ -61,11 +70,15 @@ impl Nacks {
             self.miss(now, newest + 1..seq, now.saturating_duration_since(came));
         } else if let Ok(place) = self.missing.binary_search_by_key(&seq, |one| one.seq)
             && let Some(found) = self.missing.remove(place)
-            // Which of several requests has been answered cannot be told.
-            && found.asked == 1
+            && found.asked > 0
         {
-            let took = now.saturating_duration_since(found.asked_at);
-            self.round_trip.measured(took);
+            let late = now.saturating_duration_since(found.found_at);
+            self.lateness.on_repaired(late);
+            // Which of several requests has been answered cannot be told.
+            if found.asked == 1 {
+                let took = now.saturating_duration_since(found.asked_at);
+                self.round_trip.measured(took);
+            }
         }
     }
 
@@ -97,6 +110,7 @@ impl Nacks {
 
     fn miss(&mut self, now: Instant, hole: Range<u64>, silence: Duration) {
         let packets = hole.end - hole.start;
+        self.lateness.on_packet(now, packets);
         // Nobody waits for that any more: all are served sooner by a keyframe, if nothing old stands in its way.
         if packets > NACKED_PACKETS_MAX as u64
             || (packets > OUTAGE_PACKETS && silence > OUTAGE_TIME)
@@ -110,6 +124,7 @@ impl Nacks {
             due,
             asked: 0,
             asked_at: now,
+            found_at: now,
         }));
         let excess = self.missing.len().saturating_sub(NACKED_PACKETS_MAX);
         self.missing.drain(..excess);

@@ -15,6 +15,7 @@ use crate::h264;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
+use crate::nacks::Nacks;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
 use crate::rate::Part;
@@ -51,6 +52,8 @@ pub(crate) struct Packet {
     pub(crate) arrived: Instant,
     /// When the frame was captured, on the publisher's clock as its sender reports tell it.
     pub(crate) captured: Option<Instant>,
+    /// How late packets of the track may come that have to be asked for.
+    pub(crate) repaired_within: Duration,
     pub(crate) extensions: ExtensionValues,
     pub(crate) payload: Arc<[u8]>,
 }
@@ -189,6 +192,12 @@ impl Track {
         })
     }
 
+    /// How late packets may come that have to be asked for; zero where hardly any have to be.
+    fn repaired_within(&self) -> Duration {
+        let nacks = self.layers.iter().filter_map(|layer| layer.nacks.as_ref());
+        nacks.map(Nacks::lateness).max().unwrap_or_default()
+    }
+
     /// What is wrong with how the track is sent.
     pub(crate) fn troubles(&self, now: Instant) -> Vec<Trouble> {
         let ignored = self.layers.iter().any(|layer| layer.keyframes.ignored);
@@ -285,13 +294,11 @@ pub(crate) fn read(
     encoding: Encoding,
     clock: &PublisherClock,
 ) -> Read {
-    let red = match encoding.red {
-        Some(inner) => match redundancy(inner, &rtp.payload) {
-            Some(red) => Some(red),
-            None => return Read::Refused,
-        },
-        None => None,
-    };
+    let red = encoding.red.map(|inner| redundancy(inner, &rtp.payload));
+    if matches!(red, Some(None)) {
+        return Read::Refused;
+    }
+    let red = red.flatten();
     let Some(layer) = track.layers.get_mut(stream.layer) else {
         return Read::Refused;
     };
@@ -353,6 +360,7 @@ pub(crate) fn read(
         descriptor,
         arrived: rtp.timestamp,
         captured,
+        repaired_within: track.repaired_within(),
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })

@@ -74,6 +74,7 @@ fn run(plan: &Value, seed: u64) -> Figures {
     let browser = BrowserConfig {
         red: true,
         sends_red: true,
+        small_camera: true,
         ..BrowserConfig::default()
     };
     let join = [
@@ -82,7 +83,7 @@ fn run(plan: &Value, seed: u64) -> Figures {
         Action::Publish("sender", Camera),
         Action::JoinWith("viewer", browser),
         Action::Talk("sender", -20),
-        Action::Tiles("viewer", Some((1_280, 720))),
+        Action::Tiles("viewer", Some((480, 272))),
     ];
     let mut story = Plan::new("beside Chromium").at(
         0,

@@ -72,6 +72,8 @@ pub struct BrowserConfig {
     pub sends_red: bool,
     /// Says when video was captured and how long it may wait, and understands the former (abs-capture-time, playout-delay).
     pub timing: bool,
+    /// The camera takes pictures of 480×272, where it is sent as several streams.
+    pub small_camera: bool,
     /// Size of the keyframes of each of its streams; `None`: some times the average frame.
     pub keyframe_bytes: Option<usize>,
     pub start: StartValues,
@@ -98,6 +100,7 @@ impl Default for BrowserConfig {
             red: false,
             sends_red: false,
             timing: false,
+            small_camera: false,
             keyframe_bytes: None,
             start: StartValues::default(),
             audio_slots: 3,

@@ -113,18 +113,30 @@ pub struct LayerSpec {
 impl LayerSpec {
     /// The camera of our page: three layers, `q`, `h` and `f`.
     pub fn camera() -> Vec<Self> {
-        [
+        Self::streams([
             ("q", 320, 180, 120_000),
             ("h", 640, 360, 400_000),
             ("f", 1_280, 720, 1_200_000),
-        ]
-        .map(|(rid, width, height, bitrate_bps)| Self {
+        ])
+    }
+
+    /// A camera of 480×272, with the rates that Chromium gives its streams.
+    pub fn small_camera() -> Vec<Self> {
+        Self::streams([
+            ("q", 120, 68, 38_000),
+            ("h", 240, 136, 130_000),
+            ("f", 480, 272, 460_000),
+        ])
+    }
+
+    fn streams(streams: [(&'static str, u16, u16, u64); 3]) -> Vec<Self> {
+        let spec = |(rid, width, height, bitrate_bps)| Self {
             rid: Some(rid),
             width,
             height,
             bitrate_bps,
-        })
-        .into()
+        };
+        streams.map(spec).into()
     }
 
     /// The camera in one stream with spatial layers.

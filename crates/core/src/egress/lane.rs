@@ -23,7 +23,7 @@ use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
-use super::patience::Patience;
+use super::patience::{Patience, Told};
 use super::redundancy::{Redundancy, Sounds};
 use super::resent::Resent;
 use super::rtcp::Replay;
@@ -150,6 +150,7 @@ impl Lane {
                         newest_keyframe: None,
                         begun_keyframe: None,
                         unheard: Unheard::default(),
+                        told: Told::default(),
                         report: Report {
                             due: Some(now),
                             ..Report::default()
@@ -403,7 +404,11 @@ impl Lane {
                 .template
                 .wants_send_time()
                 .then(|| self.wallclock.send_time(now)),
-            playout_delay: self.patience.playout_delay(),
+            playout_delay: stream.told.playout_delay(
+                now,
+                &self.patience,
+                outgoing.packet.repaired_within,
+            ),
         };
         if let Some(transport_seq) = hop.transport_seq
             && stream.note_sent(now, transport_seq, outgoing, content)

@@ -282,6 +282,7 @@ pub(super) mod tests {
             descriptor: None,
             arrived,
             captured: None,
+            repaired_within: Duration::ZERO,
             extensions: ExtensionValues::default(),
             payload: Arc::from(payload),
         };

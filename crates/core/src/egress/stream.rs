@@ -6,6 +6,7 @@ use str0m::media::Mid;
 
 use super::header::{Fields, Template};
 use super::pacer::Outgoing;
+use super::patience::Told;
 use super::redundancy::Sounds;
 use super::resent::Resent;
 use super::unheard::{self, Unheard};
@@ -33,6 +34,7 @@ pub(super) struct Stream {
     pub(super) newest_keyframe: Option<Keyframe>,
     pub(super) begun_keyframe: Option<Keyframe>,
     pub(super) unheard: Unheard,
+    pub(super) told: Told,
 }
 
 #[derive(Debug, Clone, Copy)]

@@ -50,6 +50,7 @@ impl Encoder {
             descriptor: None,
             arrived: self.captured,
             captured: Some(self.captured),
+            repaired_within: Duration::ZERO,
             extensions: ExtensionValues::default(),
             payload: Arc::from(payload),
         })

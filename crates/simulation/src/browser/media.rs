@@ -121,7 +121,12 @@ impl Browser {
                 Encoder::Video(video(encoding, LayerSpec::layered_camera()))
             }
             Source::Camera => {
-                let mut camera = video(encoding, LayerSpec::camera());
+                let specs = if self.config.small_camera {
+                    LayerSpec::small_camera()
+                } else {
+                    LayerSpec::camera()
+                };
+                let mut camera = video(encoding, specs);
                 for (layer, codec) in self.config.layer_codecs.into_iter().flatten().enumerate() {
                     camera.change_layer(layer, self.config.encoding_with(codec));
                 }

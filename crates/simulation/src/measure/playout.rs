@@ -26,6 +26,9 @@ const AVERAGED_MIN: usize = 5;
 const FREEZE_FACTOR: u32 = 3;
 pub(super) const FREEZE_SPARE: Duration = Duration::from_millis(150);
 
+/// 100 ms in a second.
+const DELAY_CHANGES_BY: u32 = 10;
+
 /// RTP ticks of a second.
 const VIDEO_CLOCK: u32 = 90_000;
 /// No timestamp is so far ahead of what has come.
@@ -35,12 +38,15 @@ const AHEAD: Duration = Duration::from_secs(10);
 /// libwebrtc's `FrameBuffer` does it: what waits for it cannot be decoded before it, and is not due.
 pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
     let mut buffer = Buffer::new(VIDEO_DELAYS, VIDEO_PERCENT);
+    let mut delay = Delay::default();
     let due = frames.iter().zip(told_times(frames)).map(|(frame, told)| {
         if !frame.repaired {
             buffer.add((frame.came_at + AHEAD).saturating_sub(told));
         }
-        let wait = buffer.wait().max(buffer.usual() + frame.hold);
-        frame.at.max((told + wait).saturating_sub(AHEAD))
+        let target = buffer.wait().max(buffer.usual() + frame.hold);
+        let due = told + delay.of(told, target);
+        delay.on_decodable(frame.at + AHEAD, due, target);
+        frame.at.max(due.saturating_sub(AHEAD))
     });
     let due: Vec<Duration> = due.collect();
     let mut next_due = Duration::MAX;
@@ -59,6 +65,36 @@ pub(super) fn render_times(frames: &[Shown]) -> Vec<Duration> {
             last
         })
         .collect()
+}
+
+/// For how long pictures are held (`VCMTiming`). It follows what is wanted slowly, as slow motion: at once would be a freeze.
+#[derive(Default)]
+struct Delay {
+    /// And for which frame, by its timestamp.
+    current: Option<(Duration, Duration)>,
+}
+
+impl Delay {
+    /// For how long this frame is held.
+    fn of(&mut self, told: Duration, target: Duration) -> Duration {
+        let held = match self.current {
+            None => target,
+            Some((before, at)) => {
+                let most = told.saturating_sub(at) / DELAY_CHANGES_BY;
+                target.clamp(before.saturating_sub(most), before + most)
+            }
+        };
+        self.current = Some((held, told));
+        held
+    }
+
+    /// A frame that could not be decoded when it was due has been held for longer already.
+    fn on_decodable(&mut self, at: Duration, due: Duration, target: Duration) {
+        if let Some((held, _)) = &mut self.current {
+            let late = at.saturating_sub(due);
+            *held = (*held + late).min(target.max(*held));
+        }
+    }
 }
 
 /// The times of frames as their RTP timestamps tell them, which is all that a receiver knows: what has been kept, and is caught up
@@ -262,6 +298,27 @@ mod tests {
         };
         assert!(freezes_if_held(0) > 10);
         assert_eq!(freezes_if_held(200), 0);
+    }
+
+    #[test]
+    fn pictures_are_held_for_longer_by_slow_motion_and_at_once_for_what_comes_late() {
+        let rendered = |late_ms: u64| {
+            let mut frames = shown((0..200).map(|i| if i == 60 { late_ms } else { 20 }));
+            for frame in frames.iter_mut().skip(60) {
+                frame.came_at = frame.tag.captured + ms(20);
+                frame.hold = ms(200);
+            }
+            let rendered = render_times(&frames);
+            assert_eq!(freezes(&rendered).len(), 0);
+            (60..200)
+                .map(|frame| (rendered[frame] - FRAME * frame as u32).as_millis())
+                .collect::<Vec<_>>()
+        };
+        let slowly = rendered(20);
+        assert!((100..=125).contains(&slowly[30]), "{slowly:?}");
+        assert_eq!(slowly[139], 220);
+        let late = rendered(120);
+        assert!((120..=125).contains(&late[1]), "{late:?}");
     }
 
     #[test]

@@ -120,6 +120,39 @@ fn who_loses_packets_holds_pictures_until_repairs_can_have_come() {
 }
 
 #[test]
+fn who_looks_at_a_lossy_publisher_holds_pictures_until_repairs_can_have_come() {
+    Plan::new("anna looks at ben, who loses 15 %, then at cleo, who loses none")
+        .at(0, "three start", [Join("anna"), Join("ben"), Join("cleo")])
+        .at(
+            1_000,
+            "anna looks at ben",
+            [tile("anna", "ben", (1_280, 720))],
+        )
+        .at(2_000, "loss", [Uplink("ben", LinkConfig::loss(0.15))])
+        .at(
+            20_000,
+            "anna looks at cleo instead",
+            [tile("anna", "cleo", (1_280, 720))],
+        )
+        .at(45_000, "much later", [])
+        .run(SEEDS, |world| {
+            let held = |whose, from, to| {
+                let frames = world.frames("anna", whose, Camera, from);
+                let then = frames.into_iter().filter(move |it| it.at < to);
+                then.map(|frame| frame.hold)
+            };
+            assert!(held("ben", ms(0), ms(2_000)).all(|hold| hold.is_zero()));
+            let lossy = held("ben", ms(6_000), ms(20_000));
+            assert!(lossy.min() >= Some(ms(60)), "a round trip takes 40 ms");
+            let freezes = freezes_of(world, "anna", "ben", Camera);
+            let late = freezes.iter().filter(|freeze| freeze.start > ms(6_000));
+            assert_eq!(late.count(), 0, "{freezes:?}");
+            let mut whole = held("cleo", ms(21_000), ms(45_000));
+            assert!(whole.all(|hold| hold.is_zero()), "she was told so");
+        });
+}
+
+#[test]
 fn a_packet_that_is_lost_among_the_first_is_enough_to_hold_pictures() {
     Plan::new("for a moment, nothing comes to anna, who has just come")
         .at(0, "two start", [Join("anna"), Join("ben")])

@@ -97,7 +97,7 @@ impl Lane {
         if let Some(round_trip) = self.estimator.rtt().filter(|_| !self.is_queued()) {
             let loses = self.redundancy.is_on();
             let hole = self.estimator.expected_hole(now);
-            self.patience.on_report(now, loses, round_trip, hole);
+            self.patience.on_report(loses, round_trip, hole);
         }
     }
 
