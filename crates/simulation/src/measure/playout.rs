@@ -310,8 +310,9 @@ mod tests {
             }
             let rendered = render_times(&frames);
             assert_eq!(freezes(&rendered).len(), 0);
-            (60..200)
-                .map(|frame| (rendered[frame] - FRAME * frame as u32).as_millis())
+            let held = (0..).zip(rendered).map(|(frame, at)| at - FRAME * frame);
+            held.skip(60)
+                .map(|held| held.as_millis())
                 .collect::<Vec<_>>()
         };
         let slowly = rendered(20);
