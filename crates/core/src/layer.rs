@@ -7,7 +7,7 @@ use str0m::format::{Codec, CodecSpec};
 use str0m::media::Rid;
 use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
-use str0m::rtp::vla::VideoLayersAllocation;
+use str0m::rtp::vla::{SimulcastStreamAllocation, VideoLayersAllocation};
 
 use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
@@ -307,12 +307,14 @@ impl Layer {
         if own {
             self.place_declared = Some(allocation.current_simulcast_stream_index.into());
         }
-        let stream = self
-            .place_declared
-            .and_then(|place| allocation.simulcast_streams.get(place));
-        let Some(stream) = stream else {
+        let Some(place) = self.place_declared else {
             return false;
         };
+        // libwebrtc leaves out the streams behind the last one that it sends.
+        let unsent = SimulcastStreamAllocation {
+            spatial_layers: Vec::new(),
+        };
+        let stream = allocation.simulcast_streams.get(place).unwrap_or(&unsent);
         for (size, layer) in self.sizes.iter_mut().zip(&stream.spatial_layers) {
             if let Some(resolution) = &layer.resolution_and_framerate {
                 *size = Some((resolution.width.into(), resolution.height.into()));

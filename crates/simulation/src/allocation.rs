@@ -32,15 +32,18 @@ pub(crate) struct Allocated {
 
 const FRAMES_PER_SECOND: u8 = 30;
 
-/// What a packet of one of the streams says: of each stream the spatial layers that are sent.
+/// What a packet of one of the streams says: of each stream the spatial layers that are sent. Those behind the last of which any is sent
+/// are left out (`RtpVideoLayersAllocationExtension::Write`).
 pub(crate) fn write(carrier: u8, streams: &[Vec<Allocated>]) -> Vec<u8> {
+    let last = streams.iter().rposition(|layers| !layers.is_empty());
+    let streams = last.and_then(|last| streams.get(..=last)).unwrap_or(&[]);
     let masks: Vec<u8> = streams
         .iter()
         .map(|layers| (1 << layers.len()) - 1)
         .collect();
     let first = masks.first().copied().unwrap_or_default();
     let alike = masks.iter().all(|mask| *mask == first);
-    if alike && first == 0 {
+    if streams.is_empty() {
         return vec![0];
     }
     let count = u8::try_from(streams.len()).unwrap_or(1) - 1;
@@ -97,12 +100,12 @@ mod tests {
 
     #[test]
     fn streams_that_are_not_sent_have_no_layers() {
-        let sent = [layer(180, &[30, 60]), layer(360, &[300]), Vec::new()];
-        let bytes = write(1, &sent);
+        let sent = [layer(180, &[30, 60]), Vec::new(), layer(360, &[300])];
+        let bytes = write(2, &sent);
         let expected = [
-            0b0110_0000,
-            0b0001_0001,
-            0b0000_0000,
+            0b1010_0000,
+            0b0001_0000,
+            0b0001_0000,
             0b0100_0000,
             30,
             60,
@@ -111,6 +114,8 @@ mod tests {
         ];
         assert_eq!(bytes[..8], expected);
         assert_eq!(bytes.len(), 8 + 2 * 5);
+        let first = [layer(180, &[30]), Vec::new(), Vec::new()];
+        assert_eq!(write(0, &first)[..3], [0b0000_0001, 0b0000_0000, 30]);
         assert_eq!(write(0, &[Vec::new(), Vec::new()]), [0]);
     }
 }
