@@ -21,6 +21,7 @@ pub(crate) use flight::LastFlight;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
@@ -173,6 +174,8 @@ struct Work {
     batch: Vec<Arrived>,
     /// Places in the batch of packets that another shard had kept, in order.
     kept: Vec<usize>,
+    /// Places in the batch of packets that begin a keyframe, in order, and of what had come before that and follows it.
+    overtaken: Vec<(usize, Range<usize>)>,
     /// Peers with something in [`Peer::stale`].
     stale: Vec<PeerKey>,
     /// Peers with something in [`Peer::pending`].
@@ -279,6 +282,7 @@ impl Shard {
             self.rank_voices(now);
             self.refresh(now, &mut batch);
             self.start_found(now, &mut batch);
+            self.find_overtaken(&mut batch, arrived);
             self.fan_out(&batch, arrived);
             self.relay(&batch, arrived);
             let mut touched = std::mem::take(&mut self.work.touched);
@@ -288,6 +292,7 @@ impl Shard {
             self.work.touched = touched;
             self.remember(now, &batch, arrived);
             self.work.kept.clear();
+            self.work.overtaken.clear();
             batch.clear();
             if self.work.batch.is_empty() {
                 self.work.batch = batch;

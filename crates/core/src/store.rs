@@ -95,6 +95,11 @@ impl Store {
         true
     }
 
+    /// What has come of a stream behind this number, in order.
+    pub(crate) fn behind(&self, stream: u32, seq: u64) -> impl Iterator<Item = &Arc<Packet>> {
+        (seq + 1..=self.newest).filter_map(move |seq| self.get(stream, seq))
+    }
+
     pub(crate) fn get(&self, stream: u32, seq: u64) -> Option<&Arc<Packet>> {
         let packet = self.ring.get(self.index(seq)?)?.as_ref()?;
         (packet.seq == seq && packet.stream == stream).then_some(packet)

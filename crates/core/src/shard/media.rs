@@ -12,7 +12,7 @@ use super::{IDLE_AFTER, Shard};
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::nacks::Nacks;
 use crate::peer::Stream;
-use crate::publish::{self, Encoding, PeerKey, Read, Track, TrackKey};
+use crate::publish::{self, Encoding, Packet, PeerKey, Read, Track, TrackKey};
 use crate::relay::Arrived;
 use crate::{Event, RoomId};
 
@@ -333,15 +333,52 @@ impl Shard {
         self.schedule_speakers(now, room_id);
     }
 
+    /// Where a keyframe begins with a packet that had to be asked for, what follows it has come already. Who waits for the keyframe
+    /// could not begin with that, and gets it now.
+    pub(super) fn find_overtaken(&mut self, batch: &mut Vec<Arrived>, arrived: usize) {
+        for at in 0..arrived {
+            let Some((key, first)) = batch.get(at).filter(|(_, packet)| packet.starts_keyframe)
+            else {
+                continue;
+            };
+            let Some(track) = self.tracks.get(*key).filter(|track| !track.is_audio()) else {
+                continue;
+            };
+            let same_stream =
+                |packet: &Packet| (packet.layer, packet.stream) == (first.layer, first.stream);
+            let overtaken = batch.iter().take(at).filter(|(other, packet)| {
+                other == key && same_stream(packet) && packet.seq > first.seq
+            });
+            let stored = track
+                .layers
+                .get(first.layer)
+                .into_iter()
+                .flat_map(|layer| layer.store.behind(first.stream, first.seq));
+            let overtaken = overtaken.map(|(_, packet)| packet);
+            let mut packets: Vec<Arrived> = stored
+                .chain(overtaken)
+                .map(|packet| (*key, packet.clone()))
+                .collect();
+            if !packets.is_empty() {
+                packets.sort_unstable_by_key(|(_, packet)| packet.seq);
+                let places = batch.len()..batch.len() + packets.len();
+                batch.append(&mut packets);
+                self.work.overtaken.push((at, places));
+            }
+        }
+    }
+
     /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
     /// packets that came in; behind them stand older ones that a refresh has added for single slots. What another
     /// shard had kept is for those alone who have no picture, or one that stands still.
     pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
-        for (at, (track, packet)) in batch.iter().enumerate().take(arrived) {
-            let Some(track) = self.tracks.get(*track) else {
+        for (at, (key, packet)) in batch.iter().enumerate().take(arrived) {
+            let Some(track) = self.tracks.get(*key) else {
                 continue;
             };
             let kept = self.work.kept.binary_search(&at).is_ok();
+            let mut overtaken = self.work.overtaken.iter();
+            let overtaken = overtaken.find(|(first, _)| *first == at);
             for subscriber in &track.subscribers {
                 if let Some(peer) = self.peers.get_mut(subscriber.peer) {
                     let slot = peer.slots.get(subscriber.slot);
@@ -352,6 +389,15 @@ impl Shard {
                         self.work.touched.push(subscriber.peer);
                     }
                     peer.pending.push((subscriber.slot, at));
+                    let waits = || {
+                        slot.is_some_and(|slot| {
+                            slot.awaits_keyframe() == Some((*key, packet.layer))
+                        })
+                    };
+                    if let Some((_, behind)) = overtaken.filter(|_| waits()) {
+                        let places = behind.clone().map(|at| (subscriber.slot, at));
+                        peer.pending.extend(places);
+                    }
                 }
             }
         }

@@ -11,9 +11,9 @@ use madang_simulation::Action::{
 };
 use madang_simulation::measure::freezes_of;
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
-use madang_simulation::{BrowserConfig, Plan, World};
+use madang_simulation::{BrowserConfig, Codec, Plan, World};
 
-use crate::{SEEDS, anna_looks_at_ben, ms, tile};
+use crate::{SEEDS, anna_looks_at_ben, ms, one_slot, tile};
 
 /// The share of ben's sound that a listener could not play from `from` to `to`.
 fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
@@ -530,5 +530,57 @@ fn a_repair_that_gets_lost_is_sent_again_when_reports_show_it() {
                 // Reports come every 50 ms. Anna asks again after 105.
                 assert!(times[1] - times[0] < ms(80), "{times:?}");
             });
+    }
+}
+
+/// A larger picture of ben is wanted, and the first packet of its keyframe has to be asked for.
+fn a_keyframe_begins_late(video_codec: Codec) {
+    let camera = BrowserConfig {
+        video_codec,
+        adaptive: true,
+        allocations: true,
+        ..BrowserConfig::default()
+    };
+    let lose = LoseUp {
+        publisher: "ben",
+        source: Camera,
+        rid: Some("f"),
+        packets: 1,
+        retransmissions: 0,
+    };
+    Plan::new("the largest picture is wanted, and its first packet has to be asked for")
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(
+            1_000,
+            "anna has a small tile",
+            [
+                JoinWith("anna", one_slot()),
+                tile("anna", "ben", (640, 360)),
+            ],
+        )
+        .at(
+            9_000,
+            "and a large one",
+            [lose, tile("anna", "ben", (1_280, 720))],
+        )
+        .at(12_000, "the end", [])
+        .run(SEEDS, |world| {
+            let frames = world.frames("anna", "ben", Camera, ms(9_000));
+            let large = frames.iter().find(|frame| frame.tag.layer == 2).unwrap();
+            assert!(large.at < ms(9_200), "large at {:?}", large.at);
+            let freezes = freezes_of(world, "anna", "ben", Camera);
+            let late = freezes.iter().filter(|freeze| freeze.start > ms(8_000));
+            assert_eq!(late.count(), 0, "{freezes:?}");
+        });
+}
+
+#[test]
+fn a_keyframe_of_which_the_first_packet_comes_last_is_shown() {
+    for codec in [Codec::Vp8, Codec::H264, Codec::Vp9, Codec::Av1] {
+        a_keyframe_begins_late(codec);
     }
 }
