@@ -27,13 +27,15 @@ impl Lateness {
     /// A packet has come that is newer than all before, and shows that so many before it are missing.
     pub(crate) fn on_packet(&mut self, now: Instant, missed: u64) {
         let since = *self.since.get_or_insert(now);
-        let spans = now.saturating_duration_since(since).as_nanos() / SPAN.as_nanos();
-        if spans > 0 {
-            self.before = std::mem::take(&mut self.current);
+        let age = now.saturating_duration_since(since);
+        if age >= SPAN {
+            let before = std::mem::take(&mut self.current);
+            self.before = if age < SPAN * 2 {
+                before
+            } else {
+                Span::default()
+            };
             self.since = Some(now);
-        }
-        if spans > 1 {
-            self.before = Span::default();
         }
         self.current.packets += 1 + missed;
         self.current.missed += missed;
@@ -46,9 +48,9 @@ impl Lateness {
 
     /// How late one of them may come; zero where hardly any is missing.
     pub(crate) fn worst(&self) -> Duration {
-        let packets = self.before.packets + self.current.packets;
         let missed = self.before.missed + self.current.missed;
-        if missed * 1_000 < packets * FROM_PERMILLE {
+        let packets = self.before.packets + self.current.packets;
+        if missed == 0 || missed * 1_000 < packets * FROM_PERMILLE {
             return Duration::ZERO;
         }
         self.before.worst.max(self.current.worst)

@@ -55,14 +55,24 @@ pub(super) struct Told {
 impl Told {
     /// The value of the header extension playout-delay for a packet that leaves now, of a track of which packets come that late from
     /// the publisher that it had to be asked for.
+    #[inline]
     pub(super) fn playout_delay(
         &mut self,
         now: Instant,
         patience: &Patience,
         late: Duration,
     ) -> Option<[u8; 3]> {
+        let has_nothing_to_say = patience.hold.is_zero() && late.is_zero() && self.until.is_none();
+        if has_nothing_to_say {
+            return None;
+        }
+        self.tell(now, patience.hold, late)
+    }
+
+    #[cold]
+    fn tell(&mut self, now: Instant, viewer: Duration, late: Duration) -> Option<[u8; 3]> {
         let publisher = if late.is_zero() { late } else { repair(late) };
-        let hold = (patience.hold + publisher).min(HOLD_MAX);
+        let hold = (viewer + publisher).min(HOLD_MAX);
         if !hold.is_zero() {
             let hold = u64::try_from(hold.as_millis().div_ceil(UNIT_MS)).unwrap_or(0);
             if self.hold < hold || self.hold > hold + SLACK_UNITS {

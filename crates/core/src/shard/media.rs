@@ -9,6 +9,7 @@ use str0m::media::{Pt, SenderFeedback};
 use str0m::rtp::{RtpPacket, Ssrc};
 
 use super::{IDLE_AFTER, Shard};
+use crate::forward::Slot;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::nacks::Nacks;
 use crate::peer::Stream;
@@ -377,8 +378,6 @@ impl Shard {
                 continue;
             };
             let kept = self.work.kept.binary_search(&at).is_ok();
-            let mut overtaken = self.work.overtaken.iter();
-            let overtaken = overtaken.find(|(first, _)| *first == at);
             for subscriber in &track.subscribers {
                 if let Some(peer) = self.peers.get_mut(subscriber.peer) {
                     let slot = peer.slots.get(subscriber.slot);
@@ -389,16 +388,31 @@ impl Shard {
                         self.work.touched.push(subscriber.peer);
                     }
                     peer.pending.push((subscriber.slot, at));
-                    let waits = || {
-                        slot.is_some_and(|slot| {
-                            slot.awaits_keyframe() == Some((*key, packet.layer))
-                        })
-                    };
-                    if let Some((_, behind)) = overtaken.filter(|_| waits()) {
-                        let places = behind.clone().map(|at| (subscriber.slot, at));
-                        peer.pending.extend(places);
-                    }
                 }
+            }
+            if packet.starts_keyframe {
+                self.fan_out_overtaken(at, *key, packet.layer);
+            }
+        }
+    }
+
+    /// Notes what had come of the keyframe that begins with this packet of the batch for who waits for it.
+    fn fan_out_overtaken(&mut self, at: usize, key: TrackKey, layer: usize) {
+        let mut overtaken = self.work.overtaken.iter();
+        let (Some((_, places)), Some(track)) = (
+            overtaken.find(|(first, _)| *first == at),
+            self.tracks.get(key),
+        ) else {
+            return;
+        };
+        for subscriber in &track.subscribers {
+            let Some(peer) = self.peers.get_mut(subscriber.peer) else {
+                continue;
+            };
+            let slot = peer.slots.get(subscriber.slot);
+            if slot.and_then(Slot::awaits_keyframe) == Some((key, layer)) {
+                let places = places.clone().map(|at| (subscriber.slot, at));
+                peer.pending.extend(places);
             }
         }
     }
