@@ -18,6 +18,8 @@ pub(crate) struct Nacks {
     missing: VecDeque<Missing>,
     round_trip: RoundTrip,
     lateness: Lateness,
+    /// Something has been given up, and nobody has looked.
+    gave_up: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +49,7 @@ impl Nacks {
             missing: VecDeque::new(),
             round_trip: RoundTrip::default(),
             lateness: Lateness::default(),
+            gave_up: false,
         }
     }
 
@@ -82,6 +85,11 @@ impl Nacks {
         }
     }
 
+    /// Whether packets have been given up since this was last asked: pictures that need them stand until a keyframe comes.
+    pub(crate) fn take_given_up(&mut self) -> bool {
+        std::mem::take(&mut self.gave_up)
+    }
+
     /// When [`Nacks::take_due`] has something to ask for; `None` while nothing is missing.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.missing.iter().map(|one| one.due).min()
@@ -96,6 +104,7 @@ impl Nacks {
             }
             // The last request has had its time, too.
             if one.asked == NACK_ATTEMPTS_MAX {
+                self.gave_up = true;
                 return false;
             }
             #[expect(
@@ -116,6 +125,7 @@ impl Nacks {
             || (packets > OUTAGE_PACKETS && silence > OUTAGE_TIME)
         {
             self.missing.clear();
+            self.gave_up = true;
             return;
         }
         let due = now + REORDER_WINDOW;

@@ -15,7 +15,7 @@ use crate::allocate::{Downlink, Lasting};
 use crate::egress::{Lane, Route};
 use crate::explain::Changes;
 use crate::forward::Slot;
-use crate::publish::{PublishedMid, PublisherClock, TrackKey};
+use crate::publish::{PeerKey, PublishedMid, PublisherClock, TrackKey};
 use crate::shard::LastFlight;
 use crate::trembling::Troughs;
 use crate::{CloseReason, LayerChoice, MediaKind, Outbox, PeerId, Quality, RoomId, Slots, View};
@@ -38,8 +38,8 @@ pub(crate) struct Peer {
     pub(crate) clock: PublisherClock,
     pub(crate) view: View,
     pub(crate) choices: Vec<LayerChoice>,
-    /// Packets of the batch that this peer's slots may take: slot and place in the batch.
-    pub(crate) pending: Vec<(usize, usize)>,
+    /// Packets of the batch that this peer's slots may take.
+    pub(crate) pending: Pending,
     /// The bandwidth estimate in bit/s.
     pub(crate) estimate_bps: Option<u64>,
     /// To what it has fallen lately.
@@ -175,6 +175,31 @@ pub(crate) fn pass_time(rtc: &mut Rtc, now: Instant) {
     }
 }
 
+/// Which packets of a batch, by their places there, concern which slots of a peer.
+#[derive(Debug, Default)]
+pub(crate) struct Pending(Vec<(usize, usize)>);
+
+impl Pending {
+    /// Notes that a packet concerns a slot. `touched` has everybody of whom something is noted.
+    pub(crate) fn note(
+        &mut self,
+        peer: PeerKey,
+        slot: usize,
+        at: usize,
+        touched: &mut Vec<PeerKey>,
+    ) {
+        if self.0.is_empty() {
+            touched.push(peer);
+        }
+        self.0.push((slot, at));
+    }
+
+    /// All of them, each once.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (usize, usize)> {
+        self.0.drain(..)
+    }
+}
+
 impl Peer {
     pub(crate) fn new(id: PeerId, room: RoomId, rtc: Rtc, lane: Lane, now: Instant) -> Self {
         Self {
@@ -191,7 +216,7 @@ impl Peer {
             clock: PublisherClock::default(),
             view: View::default(),
             choices: Vec::new(),
-            pending: Vec::new(),
+            pending: Pending::default(),
             estimate_bps: None,
             troughs: Troughs::default(),
             video_asked: false,

@@ -76,6 +76,8 @@ pub struct BrowserConfig {
     pub small_camera: bool,
     /// Size of the keyframes of each of its streams; `None`: some times the average frame.
     pub keyframe_bytes: Option<usize>,
+    /// How long a picture stands still before a keyframe is asked for. libwebrtc waits for 3 s (`VideoReceiveStream2`).
+    pub standstill: Duration,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -102,6 +104,7 @@ impl Default for BrowserConfig {
             timing: false,
             small_camera: false,
             keyframe_bytes: None,
+            standstill: Duration::from_millis(250),
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -371,7 +374,7 @@ impl Browser {
         for (mid, decoder) in &mut self.video {
             decoder.advance(now);
             let asked = self.asked_keyframe_at.get(mid);
-            if decoder.wants_keyframe(now)
+            if decoder.wants_keyframe(now, self.config.standstill)
                 && asked.is_none_or(|at| now >= *at + KEYFRAME_REQUEST_INTERVAL)
             {
                 wanting.push(*mid);

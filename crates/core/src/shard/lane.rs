@@ -26,7 +26,7 @@ impl Shard {
         let outbox = &mut self.outbox;
         let mut switched = false;
         let late_before = now.checked_sub(LATE);
-        for (slot_index, packet_index) in peer.pending.drain(..) {
+        for (slot_index, packet_index) in peer.pending.drain() {
             let (Some(slot), Some((track, packet))) =
                 (slots.get_mut(slot_index), batch.get(packet_index))
             else {

@@ -342,6 +342,10 @@ impl Shard {
             else {
                 continue;
             };
+            // What has been kept is whole, and in order.
+            if self.work.kept.binary_search(&at).is_ok() {
+                continue;
+            }
             let Some(track) = self.tracks.get(*key).filter(|track| !track.is_audio()) else {
                 continue;
             };
@@ -384,10 +388,9 @@ impl Shard {
                     if kept && slot.is_some_and(|slot| !slot.may_start_with(packet)) {
                         continue;
                     }
-                    if peer.pending.is_empty() {
-                        self.work.touched.push(subscriber.peer);
-                    }
-                    peer.pending.push((subscriber.slot, at));
+                    let touched = &mut self.work.touched;
+                    peer.pending
+                        .note(subscriber.peer, subscriber.slot, at, touched);
                 }
             }
             if packet.starts_keyframe {
@@ -411,8 +414,10 @@ impl Shard {
             };
             let slot = peer.slots.get(subscriber.slot);
             if slot.and_then(Slot::awaits_keyframe) == Some((key, layer)) {
-                let places = places.clone().map(|at| (subscriber.slot, at));
-                peer.pending.extend(places);
+                for at in places.clone() {
+                    peer.pending
+                        .note(subscriber.peer, subscriber.slot, at, &mut self.work.touched);
+                }
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::Shard;
+use crate::forward::Slot;
 use crate::peer::Stream;
 use crate::publish::{Publisher, TrackKey};
 use crate::timers::Timer;
@@ -19,8 +20,12 @@ impl Shard {
             return;
         };
         nacks.on_packet(now, seq);
+        let gave_up = nacks.take_given_up();
         if nacks.due().is_some() {
             self.schedule_nacks(stream.track);
+        }
+        if gave_up {
+            self.mend_loss(now, stream.track, stream.layer);
         }
     }
 
@@ -65,6 +70,27 @@ impl Shard {
                 self.stats.packets_nacked += self.nacked.len() as u64;
             }
         }
+        let layers = track.layers.iter_mut().enumerate();
+        let gave_up: Vec<usize> = layers
+            .filter_map(|(index, layer)| layer.nacks.as_mut()?.take_given_up().then_some(index))
+            .collect();
+        for layer in gave_up {
+            self.mend_loss(now, key, layer);
+        }
         self.schedule_nacks(key);
+    }
+
+    /// What a publisher has lost for good, pictures stand still for. Receivers ask for a keyframe late: Chromium after 3 s.
+    fn mend_loss(&mut self, now: Instant, key: TrackKey, layer: usize) {
+        let elsewhere = self.tracks.get(key).map(|track| &track.elsewhere);
+        let is_watched_elsewhere =
+            elsewhere.is_some_and(|elsewhere| elsewhere.iter().any(|e| e.wants(layer)));
+        let is_watched_here = self
+            .subscribed_slots(key)
+            .filter_map(Slot::carries)
+            .any(|current| current.layer == layer);
+        if is_watched_here || is_watched_elsewhere {
+            self.want_lost_keyframe(now, key, layer);
+        }
     }
 }

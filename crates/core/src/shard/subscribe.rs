@@ -74,10 +74,8 @@ impl Shard {
                     .is_some_and(|first| slot.may_start_with(first))
             });
             for packet in picture.into_iter().flatten() {
-                if peer.pending.is_empty() {
-                    self.work.touched.push(key);
-                }
-                peer.pending.push((index, batch.len()));
+                peer.pending
+                    .note(key, index, batch.len(), &mut self.work.touched);
                 batch.push((track, packet));
             }
         }
@@ -103,11 +101,10 @@ impl Shard {
                 if slot.is_none_or(|slot| slot.awaits_keyframe() != Some((key, layer))) {
                     continue;
                 }
-                if peer.pending.is_empty() {
-                    self.work.touched.push(subscriber.peer);
+                for at in from..batch.len() {
+                    peer.pending
+                        .note(subscriber.peer, subscriber.slot, at, &mut self.work.touched);
                 }
-                let packets = from..batch.len();
-                peer.pending.extend(packets.map(|at| (subscriber.slot, at)));
             }
         }
     }
@@ -336,10 +333,8 @@ impl Shard {
                 .into_iter()
                 .flat_map(|track| track.recent(now))
             {
-                if peer.pending.is_empty() {
-                    self.work.touched.push(key);
-                }
-                peer.pending.push((index, batch.len()));
+                peer.pending
+                    .note(key, index, batch.len(), &mut self.work.touched);
                 batch.push((track, packet.clone()));
             }
         }

@@ -80,7 +80,7 @@ pub(super) fn lossy_publisher(encoding: Encoding) -> Study {
         .at(66_000, "the end", []),
         subject: subject(12..66),
         targets: Targets {
-            freezes_per_minute: Some(5.0),
+            freezes_per_minute: Some(1.0),
             concealed: Some(0.04),
             first_frame_ms: Some(FIRST_FRAME_MS),
             ..Targets::default()

@@ -170,9 +170,9 @@ impl VideoDecoder {
         self.current = None;
     }
 
-    /// Whether packets come and the picture stands still, or there is none, and the first frame that has come whole is none to begin
+    /// Whether packets come and the picture has stood still for so long, or there is none, and the first frame that has come whole is none to begin
     /// with (libwebrtc's `RtpVideoStreamReceiver2::OnAssembledFrame`): it needs a keyframe.
-    pub fn wants_keyframe(&self, now: Duration) -> bool {
+    pub fn wants_keyframe(&self, now: Duration, standstill: Duration) -> bool {
         if self.shown.is_empty() && self.begins_amid == Some(true) {
             return true;
         }
@@ -181,8 +181,8 @@ impl VideoDecoder {
             .last()
             .map(|shown| shown.at)
             .or(self.first_packet_at);
-        let stands_still = since.is_some_and(|since| now >= since + STANDSTILL);
-        stands_still && self.last_packet_at + STANDSTILL > now
+        let stands_still = since.is_some_and(|since| now >= since + standstill);
+        stands_still && self.last_packet_at + standstill > now
     }
 
     pub fn complaints(&self) -> &[Complaint] {
@@ -536,8 +536,6 @@ fn parse(packet: &Received) -> Option<VideoPacket> {
     parse_opaque(&packet.payload).or_else(|| parse(&packet.payload))
 }
 
-/// How long a picture stands still before the receiver asks for a keyframe.
-const STANDSTILL: Duration = Duration::from_millis(250);
 /// Frames are predicted from one of the last four.
 const REFERENCES_KEPT: usize = 64;
 

@@ -5,13 +5,39 @@ use std::time::Duration;
 
 use madang_core::Source::Camera;
 use madang_simulation::Action::{
-    Downlink, Expect, Join, Rebind, RestartIce, SignallingBack, SignallingLost, Talk, Uplink,
+    Downlink, Expect, Join, JoinWith, Publish, Rebind, RestartIce, SignallingBack, SignallingLost,
+    Talk, Uplink,
 };
 use madang_simulation::Expectation::{Hears, Sees};
 use madang_simulation::Plan;
 use madang_simulation::network::{LinkConfig, Passage, Trace};
 
-use crate::{SEEDS, all_see_all, ms, tile};
+use crate::{SEEDS, all_see_all, ms, patient, tile};
+
+#[test]
+fn pictures_of_who_was_away_for_a_moment_go_on_as_soon_as_anything_comes() {
+    Plan::new("for 700 ms nothing of ben's comes")
+        .at(
+            0,
+            "three start",
+            ["anna", "ben", "cleo"].map(|name| JoinWith(name, patient())),
+        )
+        .at(
+            0,
+            "two look at him",
+            ["anna", "cleo"].map(|name| tile(name, "ben", (1_280, 720))),
+        )
+        .at(0, "his camera", [Publish("ben", Camera)])
+        .at(3_000, "nothing", [Uplink("ben", LinkConfig::outage())])
+        .at(3_700, "all again", [Uplink("ben", LinkConfig::default())])
+        .at(8_000, "the end", [])
+        .run(SEEDS, |world| {
+            for viewer in ["anna", "cleo"] {
+                let stood = world.longest_freeze(viewer, "ben", Camera, ms(2_500));
+                assert!(stood < ms(1_000), "{viewer} saw nothing for {stood:?}");
+            }
+        });
+}
 
 #[test]
 fn a_publisher_loses_five_percent() {

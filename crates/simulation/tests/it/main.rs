@@ -77,6 +77,14 @@ fn one_slot() -> BrowserConfig {
     }
 }
 
+/// Asks for a keyframe as late as Chromium: who relies on that stands still for as long.
+fn patient() -> BrowserConfig {
+    BrowserConfig {
+        standstill: ms(3_000),
+        ..one_slot()
+    }
+}
+
 /// Somebody with one slot looks at somebody else, and at nobody besides.
 fn look_at(viewer: &'static str, publisher: &'static str) -> [Action; 2] {
     [
