@@ -46,11 +46,15 @@ impl Lateness {
         self.current.worst = self.current.worst.max(late);
     }
 
-    /// How late one of them may come; zero where hardly any is missing.
-    pub(crate) fn worst(&self) -> Duration {
+    /// How late one of them may come; zero where hardly any is missing, or nothing comes any more.
+    pub(crate) fn worst(&self, now: Instant) -> Duration {
         let missed = self.before.missed + self.current.missed;
         let packets = self.before.packets + self.current.packets;
         if missed == 0 || missed * 1_000 < packets * FROM_PERMILLE {
+            return Duration::ZERO;
+        }
+        let age = self.since.map(|since| now.saturating_duration_since(since));
+        if age.is_none_or(|age| age >= SPAN * 2) {
             return Duration::ZERO;
         }
         self.before.worst.max(self.current.worst)
@@ -77,6 +81,10 @@ mod tests {
             }
         }
 
+        fn worst(&self) -> Duration {
+            self.lateness.worst(self.now)
+        }
+
         /// So many packets come, of which one in so many is missing first.
         fn play(&mut self, packets: u32, missing: u32) {
             for packet in 1..=packets {
@@ -91,24 +99,32 @@ mod tests {
     }
 
     #[test]
+    fn a_layer_that_is_paused_counts_no_more() {
+        let mut stream = Stream::new();
+        stream.play(1_000, 20);
+        stream.now += SPAN * 2;
+        assert_eq!(stream.worst(), Duration::ZERO);
+    }
+
+    #[test]
     fn the_latest_is_looked_back_on_while_packets_are_missing() {
         let mut stream = Stream::new();
         stream.play(1_000, 20);
-        assert_eq!(stream.lateness.worst(), LATE);
+        assert_eq!(stream.worst(), LATE);
         stream.lateness.on_repaired(LATE * 2);
         stream.play(400, 20);
-        assert_eq!(stream.lateness.worst(), LATE * 2);
+        assert_eq!(stream.worst(), LATE * 2);
         stream.play(1_000, 20);
-        assert_eq!(stream.lateness.worst(), LATE);
+        assert_eq!(stream.worst(), LATE);
         stream.play(1_100, 0);
-        assert_eq!(stream.lateness.worst(), Duration::ZERO);
+        assert_eq!(stream.worst(), Duration::ZERO);
     }
 
     #[test]
     fn one_packet_in_a_hundred_is_no_reason_to_wait() {
         let mut stream = Stream::new();
         stream.play(2_000, 100);
-        assert_eq!(stream.lateness.worst(), Duration::ZERO);
+        assert_eq!(stream.worst(), Duration::ZERO);
     }
 
     #[test]
@@ -117,6 +133,6 @@ mod tests {
         stream.play(1_000, 20);
         stream.now += SPAN * 2;
         stream.play(1, 0);
-        assert_eq!(stream.lateness.worst(), Duration::ZERO);
+        assert_eq!(stream.worst(), Duration::ZERO);
     }
 }

@@ -58,8 +58,8 @@ impl Nacks {
     }
 
     /// How late what is missing may come.
-    pub(crate) fn lateness(&self) -> Duration {
-        self.lateness.worst()
+    pub(crate) fn lateness(&self, now: Instant) -> Duration {
+        self.lateness.worst(now)
     }
 
     /// A packet of the stream has come, by whichever way.
@@ -138,6 +138,7 @@ impl Nacks {
         }));
         let excess = self.missing.len().saturating_sub(NACKED_PACKETS_MAX);
         self.missing.drain(..excess);
+        self.gave_up |= excess > 0;
     }
 }
 

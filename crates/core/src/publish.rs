@@ -15,7 +15,6 @@ use crate::h264;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
-use crate::nacks::Nacks;
 use crate::operating::merge_sizes;
 use crate::peer::Stream;
 use crate::rate::Part;
@@ -193,9 +192,12 @@ impl Track {
     }
 
     /// How late packets may come that have to be asked for; zero where hardly any have to be.
-    fn repaired_within(&self) -> Duration {
+    fn repaired_within(&self, now: Instant) -> Duration {
         let nacks = self.layers.iter().filter_map(|layer| layer.nacks.as_ref());
-        nacks.map(Nacks::lateness).max().unwrap_or_default()
+        nacks
+            .map(|nacks| nacks.lateness(now))
+            .max()
+            .unwrap_or_default()
     }
 
     /// What is wrong with how the track is sent.
@@ -360,7 +362,7 @@ pub(crate) fn read(
         descriptor,
         arrived: rtp.timestamp,
         captured,
-        repaired_within: track.repaired_within(),
+        repaired_within: track.repaired_within(rtp.timestamp),
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })

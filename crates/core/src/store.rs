@@ -97,7 +97,12 @@ impl Store {
 
     /// What has come of a stream behind this number, in order.
     pub(crate) fn behind(&self, stream: u32, seq: u64) -> impl Iterator<Item = &Arc<Packet>> {
-        (seq + 1..=self.newest).filter_map(move |seq| self.get(stream, seq))
+        let first = if self.stream == stream {
+            self.oldest.max(seq + 1)
+        } else {
+            self.newest + 1
+        };
+        (first..=self.newest).filter_map(move |seq| self.get(stream, seq))
     }
 
     pub(crate) fn get(&self, stream: u32, seq: u64) -> Option<&Arc<Packet>> {

@@ -82,9 +82,10 @@ impl Shard {
 
     /// What a publisher has lost for good, pictures stand still for. Receivers ask for a keyframe late: Chromium after 3 s.
     fn mend_loss(&mut self, now: Instant, key: TrackKey, layer: usize) {
-        let elsewhere = self.tracks.get(key).map(|track| &track.elsewhere);
-        let is_watched_elsewhere =
-            elsewhere.is_some_and(|elsewhere| elsewhere.iter().any(|e| e.wants(layer)));
+        let Some(track) = self.tracks.get(key).filter(|track| !track.is_audio()) else {
+            return;
+        };
+        let is_watched_elsewhere = track.elsewhere.iter().any(|e| e.wants(layer));
         let is_watched_here = self
             .subscribed_slots(key)
             .filter_map(Slot::carries)
