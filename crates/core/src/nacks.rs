@@ -18,8 +18,8 @@ pub(crate) struct Nacks {
     missing: VecDeque<Missing>,
     round_trip: RoundTrip,
     lateness: Lateness,
-    /// Something has been given up, and nobody has looked.
-    gave_up: bool,
+    /// Something has been given up: when a keyframe is to be asked for.
+    mend_at: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -41,6 +41,10 @@ const REORDER_WINDOW: Duration = Duration::from_millis(5);
 const OUTAGE_PACKETS: u64 = 16;
 const OUTAGE_TIME: Duration = Duration::from_millis(500);
 
+/// After an outage a keyframe is asked for so much later: of a publisher whose address has changed, the way from it is known a moment
+/// before the way to it. Less sends the request to where nobody is any more, and it is repeated after 500 ms.
+const MEND_AFTER: Duration = Duration::from_millis(100);
+
 impl Nacks {
     pub(crate) fn new(ssrc: u32) -> Self {
         Self {
@@ -49,7 +53,7 @@ impl Nacks {
             missing: VecDeque::new(),
             round_trip: RoundTrip::default(),
             lateness: Lateness::default(),
-            gave_up: false,
+            mend_at: None,
         }
     }
 
@@ -85,14 +89,15 @@ impl Nacks {
         }
     }
 
-    /// Whether packets have been given up since this was last asked: pictures that need them stand until a keyframe comes.
-    pub(crate) fn take_given_up(&mut self) -> bool {
-        std::mem::take(&mut self.gave_up)
+    /// Whether packets have been given up, and a keyframe is to be asked for: pictures that need them stand until it comes.
+    pub(crate) fn take_given_up(&mut self, now: Instant) -> bool {
+        self.mend_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// When [`Nacks::take_due`] has something to ask for; `None` while nothing is missing.
+    /// When [`Nacks::take_due`] or [`Nacks::take_given_up`] has something; `None` while nothing is missing.
     pub(crate) fn due(&self) -> Option<Instant> {
-        self.missing.iter().map(|one| one.due).min()
+        let missing = self.missing.iter().map(|one| one.due);
+        missing.chain(self.mend_at).min()
     }
 
     /// The numbers to ask the publisher for at this moment, on the wire, in order. They count as asked for.
@@ -104,7 +109,7 @@ impl Nacks {
             }
             // The last request has had its time, too.
             if one.asked == NACK_ATTEMPTS_MAX {
-                self.gave_up = true;
+                self.mend_at = Some(now);
                 return false;
             }
             #[expect(
@@ -125,7 +130,7 @@ impl Nacks {
             || (packets > OUTAGE_PACKETS && silence > OUTAGE_TIME)
         {
             self.missing.clear();
-            self.gave_up = true;
+            self.mend_at = Some(now + MEND_AFTER);
             return;
         }
         let due = now + REORDER_WINDOW;
@@ -137,8 +142,10 @@ impl Nacks {
             found_at: now,
         }));
         let excess = self.missing.len().saturating_sub(NACKED_PACKETS_MAX);
-        self.missing.drain(..excess);
-        self.gave_up |= excess > 0;
+        if excess > 0 {
+            self.missing.drain(..excess);
+            self.mend_at = Some(now + MEND_AFTER);
+        }
     }
 }
 
@@ -250,6 +257,7 @@ mod tests {
         world.come(0, &[1, 3]);
         let asked: usize = (0..10_000).map(|ms| world.asked(ms).len()).sum();
         assert_eq!(asked, usize::from(NACK_ATTEMPTS_MAX));
+        assert!(world.nacks.take_given_up(world.at(10_000)));
         assert_eq!(world.nacks.due(), None);
     }
 
@@ -273,6 +281,7 @@ mod tests {
         assert_eq!(asked.len(), NACKED_PACKETS_MAX);
         assert_eq!(asked.first(), Some(&2), "the oldest is forgotten");
         world.come(10, &[3 * most]);
-        assert_eq!(world.nacks.due(), None, "a picture with such a hole");
+        assert!(world.asked(5_000).is_empty(), "a picture with such a hole");
+        assert!(world.nacks.take_given_up(world.at(5_000)));
     }
 }

@@ -20,12 +20,8 @@ impl Shard {
             return;
         };
         nacks.on_packet(now, seq);
-        let gave_up = nacks.take_given_up();
         if nacks.due().is_some() {
             self.schedule_nacks(stream.track);
-        }
-        if gave_up {
-            self.mend_loss(now, stream.track, stream.layer);
         }
     }
 
@@ -72,7 +68,7 @@ impl Shard {
         }
         let layers = track.layers.iter_mut().enumerate();
         let gave_up: Vec<usize> = layers
-            .filter_map(|(index, layer)| layer.nacks.as_mut()?.take_given_up().then_some(index))
+            .filter_map(|(index, layer)| layer.nacks.as_mut()?.take_given_up(now).then_some(index))
             .collect();
         for layer in gave_up {
             self.mend_loss(now, key, layer);
