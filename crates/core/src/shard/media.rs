@@ -1,5 +1,6 @@
 //! The way of a packet into the shard: what str0m says, reading it in, fanning it out.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -393,19 +394,16 @@ impl Shard {
                         .note(subscriber.peer, subscriber.slot, at, touched);
                 }
             }
-            if packet.starts_keyframe {
-                self.fan_out_overtaken(at, *key, packet.layer);
+            let mut overtaken = self.work.overtaken.iter();
+            if let Some((_, places)) = overtaken.find(|(first, _)| *first == at) {
+                self.fan_out_to_waiting(*key, packet.layer, places.clone());
             }
         }
     }
 
-    /// Notes what had come of the keyframe that begins with this packet of the batch for who waits for it.
-    fn fan_out_overtaken(&mut self, at: usize, key: TrackKey, layer: usize) {
-        let mut overtaken = self.work.overtaken.iter();
-        let (Some((_, places)), Some(track)) = (
-            overtaken.find(|(first, _)| *first == at),
-            self.tracks.get(key),
-        ) else {
+    /// Notes packets of the batch for whoever waits for a keyframe of this layer.
+    pub(super) fn fan_out_to_waiting(&mut self, key: TrackKey, layer: usize, places: Range<usize>) {
+        let Some(track) = self.tracks.get(key) else {
             return;
         };
         for subscriber in &track.subscribers {

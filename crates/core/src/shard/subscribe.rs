@@ -93,19 +93,7 @@ impl Shard {
                 .and_then(|layer| layer.store.picture(now));
             let from = batch.len();
             batch.extend(picture.into_iter().flatten().map(|packet| (key, packet)));
-            for subscriber in &track.subscribers {
-                let Some(peer) = self.peers.get_mut(subscriber.peer) else {
-                    continue;
-                };
-                let slot = peer.slots.get(subscriber.slot);
-                if slot.is_none_or(|slot| slot.awaits_keyframe() != Some((key, layer))) {
-                    continue;
-                }
-                for at in from..batch.len() {
-                    peer.pending
-                        .note(subscriber.peer, subscriber.slot, at, &mut self.work.touched);
-                }
-            }
+            self.fan_out_to_waiting(key, layer, from..batch.len());
         }
     }
 
