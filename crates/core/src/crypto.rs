@@ -31,7 +31,8 @@ impl Identity {
         Self::with(&REPEATABLE)
     }
 
-    /// The same for the other side, which has identities of its own.
+    /// The same for the other side, which has identities of its own. Whoever drives it takes its keys each time
+    /// ([`crate::NackSender::take`]): they would be taken for a peer's.
     pub fn repeatable_client() -> Arc<CryptoProvider> {
         Arc::new(cryptography(&CLIENTS))
     }
@@ -62,6 +63,11 @@ impl Identity {
     }
 }
 
+/// What derives session keys of those who have no identity.
+pub(crate) fn key_derivation() -> &'static dyn SrtpProvider {
+    str0m_aws_lc_rs::default_provider().srtp_provider
+}
+
 fn cryptography(dtls_provider: &'static dyn DtlsProvider) -> CryptoProvider {
     CryptoProvider {
         dtls_provider,
@@ -83,19 +89,16 @@ pub struct IdentityError;
 static CACHED: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: None,
-    exports: true,
 };
 
 static REPEATABLE: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(1),
-    exports: true,
 };
 
 static CLIENTS: CachedDtls = CachedDtls {
     config: OnceLock::new(),
     seed: Some(2),
-    exports: false,
 };
 
 /// What of a handshake is not answered is sent again after this, and then after twice as long each time; and no sooner, whoever asks.
@@ -111,8 +114,6 @@ struct CachedDtls {
     config: OnceLock<Arc<dimpl::Config>>,
     /// What timers and the randoms of handshakes are drawn from, where not from the system.
     seed: Option<u64>,
-    /// Whether keys are left where [`take_exported_keys`] finds them.
-    exports: bool,
 }
 
 impl CachedDtls {
@@ -163,10 +164,7 @@ impl DtlsProvider for CachedDtls {
             DtlsVersion::Dtls13 => dimpl::Dtls::new_13(config, cert.clone(), now),
             DtlsVersion::Auto | _ => dimpl::Dtls::new_auto(config, cert.clone(), now),
         };
-        Ok(Box::new(Instance {
-            dtls,
-            exports: self.exports,
-        }))
+        Ok(Box::new(Instance { dtls }))
     }
 }
 
@@ -191,7 +189,6 @@ pub(crate) fn take_exported_keys() -> Option<Keying> {
 
 struct Instance {
     dtls: dimpl::Dtls,
-    exports: bool,
 }
 
 impl std::fmt::Debug for Instance {
@@ -248,9 +245,7 @@ impl DtlsInstance for Instance {
 
     fn poll_output<'a>(&mut self, buf: &'a mut [u8]) -> DtlsOutput<'a> {
         let output = self.dtls.poll_output(buf);
-        if let DtlsOutput::KeyingMaterial(material, profile) = &output
-            && self.exports
-        {
+        if let DtlsOutput::KeyingMaterial(material, profile) = &output {
             EXPORTED.set(Some(Keying {
                 profile: *profile,
                 material: material.to_vec(),

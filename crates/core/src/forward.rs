@@ -290,6 +290,11 @@ impl Slot {
         })
     }
 
+    /// Whether a packet that has been kept may be news to the slot: it may start with it, or has begun with what was before.
+    pub(crate) fn may_get_kept(&self, packet: &Packet) -> bool {
+        self.carries().is_some_and(|current| current.is_of(packet)) || self.may_start_with(packet)
+    }
+
     /// Sends nothing more of what it carries until the keyframe comes that it waits for.
     pub(crate) fn halt(&mut self) {
         if let Some(source) = &mut self.source {

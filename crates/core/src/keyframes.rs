@@ -11,7 +11,7 @@ pub(crate) struct Keyframes {
     wanted: bool,
     /// Somebody has lost the picture that the newest keyframe was to bring.
     lost: bool,
-    /// The last request was for somebody who had.
+    /// It has been asked for since, for somebody who had.
     asked_for_lost: bool,
     /// The first request since the newest keyframe.
     unanswered_since: Option<Instant>,
@@ -73,7 +73,7 @@ impl Keyframes {
         self.unanswered_since.get_or_insert(now);
         self.unanswered = self.unanswered.saturating_add(1);
         self.wanted = false;
-        self.asked_for_lost = std::mem::take(&mut self.lost);
+        self.asked_for_lost |= std::mem::take(&mut self.lost);
         true
     }
 
@@ -95,7 +95,7 @@ impl Keyframes {
             }
         }
         self.unanswered = 0;
-        (self.wanted, self.lost) = (false, false);
+        (self.wanted, self.lost, self.asked_for_lost) = (false, false, false);
     }
 
     /// Whether the encoder is to be asked only to find out if it minds. Its next keyframe tells.
@@ -125,7 +125,7 @@ impl Keyframes {
         self.unanswered
     }
 
-    /// Whether the last request was for a picture that stands still.
+    /// Whether one has been asked for that is to mend a picture that stands still, and has not come.
     pub(crate) fn asked_for_lost(&self) -> bool {
         self.asked_for_lost
     }

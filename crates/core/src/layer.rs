@@ -267,11 +267,19 @@ impl Layer {
         }
         let asked = self.keyframes.unanswered();
         let found = self.sizes_of_frames.keyframe(packet, asked);
-        let is_known = found.is_some_and(|seq| self.store.begin_picture(packet.stream, seq));
-        if is_known {
-            self.keyframes.on_keyframe(packet.arrived);
+        let Some(seq) = found.filter(|seq| self.store.begin_picture(packet.stream, *seq)) else {
+            return false;
+        };
+        self.on_keyframe(packet.arrived, seq);
+        true
+    }
+
+    /// A keyframe has come that begins with this packet.
+    pub(crate) fn on_keyframe(&mut self, now: Instant, seq: u64) {
+        self.keyframes.on_keyframe(now);
+        if let Some(nacks) = &mut self.nacks {
+            nacks.on_keyframe(seq);
         }
-        is_known
     }
 
     /// The dependency structure says how large pictures are: nothing else need be asked.

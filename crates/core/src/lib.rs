@@ -59,7 +59,7 @@ mod vp9;
 pub use allocate::Downlink;
 pub use command::{Command, Join, TrackSpec};
 pub use crypto::{Identity, IdentityError};
-pub use egress::{UplinkEstimator, UplinkProbe, Wallclock};
+pub use egress::{NackSender, UplinkEstimator, UplinkProbe, Wallclock};
 pub use engine::{Engine, Engines};
 pub use event::{
     Answer, AudioSlot, CloseReason, Event, Format, LayerAvailable, LayerName, LayerWanted, Quality,

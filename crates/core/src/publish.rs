@@ -342,7 +342,7 @@ pub(crate) fn read(
         starts_keyframe && !codec.codec.is_audio(),
     );
     if starts_keyframe {
-        layer.keyframes.on_keyframe(rtp.timestamp);
+        layer.on_keyframe(rtp.timestamp, *rtp.seq_no);
     }
     let captured = clock.captured(layer.report, timestamp, codec.clock_rate.get());
     let layer_stream = layer.stream;

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use madang_core::Identity;
+use madang_core::{Identity, NackSender};
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -76,8 +76,6 @@ pub struct BrowserConfig {
     pub small_camera: bool,
     /// Size of the keyframes of each of its streams; `None`: some times the average frame.
     pub keyframe_bytes: Option<usize>,
-    /// How long a picture stands still before a keyframe is asked for. libwebrtc waits for 3 s (`VideoReceiveStream2`).
-    pub standstill: Duration,
     pub start: StartValues,
     pub audio_slots: usize,
     pub video_slots: usize,
@@ -104,7 +102,6 @@ impl Default for BrowserConfig {
             timing: false,
             small_camera: false,
             keyframe_bytes: None,
-            standstill: Duration::from_millis(250),
             start: StartValues::default(),
             audio_slots: 3,
             video_slots: 9,
@@ -156,8 +153,9 @@ pub struct Browser {
     pub audio: BTreeMap<Mid, AudioDecoder>,
     firsts: Vec<First>,
     missing: BTreeMap<Mid, Missing>,
-    /// When something missing was asked for.
-    asked_at: Option<Duration>,
+    /// What asks for it, once there are keys, and where to.
+    requests: Option<NackSender>,
+    server: Option<SocketAddr>,
     /// Audio packets that came in RED.
     pub red_packets: u64,
     /// Video packets that came with a capture time and a playout delay, and those of them where one is not what its
@@ -187,10 +185,15 @@ pub struct Browser {
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
 }
 
+/// Whether a datagram is RTP or RTCP (RFC 7983).
+fn is_media(datagram: &[u8]) -> bool {
+    datagram
+        .first()
+        .is_some_and(|first| (128..192).contains(first))
+}
+
 /// Between two checks of a pair that works (libwebrtc's default).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
-/// How often a receiver asks for a keyframe at the most.
-const KEYFRAME_REQUEST_INTERVAL: Duration = Duration::from_millis(300);
 
 impl Browser {
     pub fn new(
@@ -234,7 +237,8 @@ impl Browser {
             audio: BTreeMap::new(),
             firsts: Vec::new(),
             missing: BTreeMap::new(),
-            asked_at: None,
+            requests: None,
+            server: None,
             red_packets: 0,
             timed_packets: 0,
             mistimed_packets: 0,
@@ -322,15 +326,21 @@ impl Browser {
             match self.rtc.poll_output() {
                 Ok(Output::Timeout(due)) => {
                     self.due = due;
-                    return;
+                    break;
                 }
                 Ok(Output::Transmit(transmit)) => {
+                    if is_media(&transmit.contents) {
+                        self.server = Some(transmit.destination);
+                    }
                     self.outgoing
                         .push((transmit.destination, transmit.contents.to_vec()));
                 }
                 Ok(Output::Event(event)) => self.handle_event(now, event),
                 Err(_) => self.rtc.disconnect(),
             }
+        }
+        if let Some(requests) = NackSender::take() {
+            self.requests = Some(requests);
         }
     }
 
@@ -373,20 +383,21 @@ impl Browser {
         let mut wanting = Vec::new();
         for (mid, decoder) in &mut self.video {
             decoder.advance(now);
-            let asked = self.asked_keyframe_at.get(mid);
-            if decoder.wants_keyframe(now, self.config.standstill)
-                && asked.is_none_or(|at| now >= *at + KEYFRAME_REQUEST_INTERVAL)
-            {
+            if decoder.wants_keyframe(now, self.asked_keyframe_at.get(mid).copied()) {
                 wanting.push(*mid);
             }
         }
         for mid in wanting {
-            self.asked_keyframe_at.insert(mid, now);
-            if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
-                stream.request_keyframe(KeyframeRequestKind::Pli);
-            }
-            self.input(now, Input::Timeout(self.start + now));
+            self.ask_for_keyframe(now, mid);
         }
+    }
+
+    fn ask_for_keyframe(&mut self, now: Duration, mid: Mid) {
+        self.asked_keyframe_at.insert(mid, now);
+        if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {
+            stream.request_keyframe(KeyframeRequestKind::Pli);
+        }
+        self.input(now, Input::Timeout(self.start + now));
     }
 
     fn kind_of_slot(&self, mid: Mid) -> Option<MediaKind> {

@@ -7,6 +7,7 @@
 mod estimate;
 mod header;
 mod lane;
+mod nack_sender;
 mod pacer;
 mod patience;
 mod redundancy;
@@ -22,6 +23,7 @@ mod wallclock;
 use str0m::media::Pt;
 
 pub(crate) use lane::{Heard, Lane, Route};
+pub use nack_sender::NackSender;
 pub(crate) use pacer::OVERHEAD_BYTES;
 pub(crate) use rtcp::is_rtcp;
 pub use uplink::{UplinkEstimator, UplinkProbe};

@@ -110,12 +110,16 @@ impl Shard {
         }
     }
 
-    /// Whether anybody still waits for a keyframe: the request, or the keyframe, has got lost.
+    /// Whether anybody still waits for a keyframe, or stands without: the request, or the keyframe, has got lost.
     fn repeat_keyframe_requests(&mut self, now: Instant, key: TrackKey) -> bool {
         let layers = self.tracks.get(key).map_or(0, |track| track.layers.len());
         let mut waits = false;
         for layer in 0..layers {
-            if self.somebody_waits(key, layer) {
+            let track = self.tracks.get(key);
+            let stands = track
+                .and_then(|track| track.layers.get(layer))
+                .is_some_and(|it| it.is_active(now) && it.keyframes.asked_for_lost());
+            if self.somebody_waits(key, layer) || (stands && self.is_watched(key, layer)) {
                 waits = true;
                 self.want_keyframe(now, key, layer);
             }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Shard;
+use crate::MediaKind;
 use crate::egress::Heard;
 use crate::peer;
 use crate::publish::PeerKey;
@@ -108,9 +109,28 @@ impl Shard {
             self.stats.keyframe_requests_in += 1;
             self.on_lost_picture(now, key, slot);
         }
+        if heard.outage {
+            self.on_outage(now, key);
+        }
         self.heard = heard;
         self.pump(now, key);
         complete
+    }
+
+    /// For a while nothing has come through to a receiver.
+    fn on_outage(&mut self, now: Instant, key: PeerKey) {
+        let slots = self
+            .peers
+            .get(key)
+            .map(|peer| peer.slots.iter().enumerate());
+        let video = slots
+            .into_iter()
+            .flatten()
+            .filter(|(_, slot)| slot.kind == MediaKind::Video);
+        let places: Vec<usize> = video.map(|(place, _)| place).collect();
+        for slot in places {
+            self.on_lost_picture(now, key, slot);
+        }
     }
 
     /// Answers a receiver's NACK from what the layers keep.

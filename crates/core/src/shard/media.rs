@@ -376,7 +376,7 @@ impl Shard {
 
     /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
     /// packets that came in; behind them stand older ones that a refresh has added for single slots. What another
-    /// shard had kept is for those alone who have no picture, or one that stands still.
+    /// shard had kept is for those alone who have no picture, or one that stands still, or began with what had come here of it.
     pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
         for (at, (key, packet)) in batch.iter().enumerate().take(arrived) {
             let Some(track) = self.tracks.get(*key) else {
@@ -386,7 +386,7 @@ impl Shard {
             for subscriber in &track.subscribers {
                 if let Some(peer) = self.peers.get_mut(subscriber.peer) {
                     let slot = peer.slots.get(subscriber.slot);
-                    if kept && slot.is_some_and(|slot| !slot.may_start_with(packet)) {
+                    if kept && slot.is_some_and(|slot| !slot.may_get_kept(packet)) {
                         continue;
                     }
                     let touched = &mut self.work.touched;

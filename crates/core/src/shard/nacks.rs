@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use super::Shard;
-use crate::forward::Slot;
 use crate::peer::Stream;
 use crate::publish::{Publisher, TrackKey};
 use crate::timers::Timer;
@@ -67,26 +66,19 @@ impl Shard {
             }
         }
         let layers = track.layers.iter_mut().enumerate();
-        let gave_up: Vec<usize> = layers
-            .filter_map(|(index, layer)| layer.nacks.as_mut()?.take_given_up(now).then_some(index))
+        let unmended: Vec<usize> = layers
+            .filter_map(|(index, layer)| layer.nacks.as_mut()?.take_mend(now).then_some(index))
             .collect();
-        for layer in gave_up {
+        for layer in unmended {
             self.mend_loss(now, key, layer);
         }
         self.schedule_nacks(key);
     }
 
-    /// What a publisher has lost for good, pictures stand still for. Receivers ask for a keyframe late: Chromium after 3 s.
+    /// For what does not come, or not soon, pictures stand still. Receivers ask for a keyframe late: Chromium after 3 s.
     fn mend_loss(&mut self, now: Instant, key: TrackKey, layer: usize) {
-        let Some(track) = self.tracks.get(key).filter(|track| !track.is_audio()) else {
-            return;
-        };
-        let is_watched_elsewhere = track.elsewhere.iter().any(|e| e.wants(layer));
-        let is_watched_here = self
-            .subscribed_slots(key)
-            .filter_map(Slot::carries)
-            .any(|current| current.layer == layer);
-        if is_watched_here || is_watched_elsewhere {
+        let is_video = self.tracks.get(key).is_some_and(|it| !it.is_audio());
+        if is_video && self.is_watched(key, layer) {
             self.want_lost_keyframe(now, key, layer);
         }
     }

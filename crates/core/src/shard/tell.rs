@@ -64,6 +64,16 @@ impl Shard {
             .filter(move |slot| slot.awaits_keyframe() == Some((track, layer)))
     }
 
+    /// Whether a layer is shown to anybody.
+    pub(super) fn is_watched(&self, key: TrackKey, layer: usize) -> bool {
+        let elsewhere = self.tracks.get(key).map(|track| track.elsewhere.iter());
+        elsewhere.into_iter().flatten().any(|it| it.wants(layer))
+            || self
+                .subscribed_slots(key)
+                .filter_map(Slot::carries)
+                .any(|current| current.layer == layer)
+    }
+
     /// The slots that a track stands in.
     pub(super) fn subscribed_slots(&self, track: TrackKey) -> impl Iterator<Item = &Slot> {
         let subscribers = self

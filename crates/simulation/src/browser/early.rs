@@ -1,12 +1,12 @@
-//! Packets from before the first that has come: the engine takes them for old ones, a browser keeps them until it has a picture
-//! (libwebrtc's `PacketBuffer`).
+//! Packets from before the first that has come, or from long ago: the engine takes them for old ones, a browser keeps them until it
+//! has a picture (libwebrtc's `PacketBuffer`).
 
 use std::time::Duration;
 
 use str0m::media::Mid;
 use str0m::rtp::{RtpHeader, Ssrc};
 
-use super::Browser;
+use super::{Browser, Missing};
 use crate::decoder::Received;
 use crate::dependency::DescriptorBytes;
 
@@ -20,6 +20,10 @@ pub(super) struct First {
 
 /// What stands before the payload of a packet that is sent again (RFC 4588 section 4).
 const ORIGINAL_SEQUENCE_BYTES: usize = 2;
+/// The engine takes nothing that is older than so many packets.
+const ENGINE_WINDOW: u64 = 100;
+/// There are so many sequence numbers.
+const NUMBERS: u64 = 1 << 16;
 
 impl Browser {
     /// SSRCs of pictures that answers have declared.
@@ -34,7 +38,8 @@ impl Browser {
             .collect()
     }
 
-    /// A packet, as it came. If it repeats one from before the first of its stream, it is taken here.
+    /// A packet, as it came. If it repeats one from before the first of its stream, or one that the engine is not waiting for any more, it
+    /// is taken here.
     pub(super) fn receive_early(&mut self, now: Duration, header: &RtpHeader, bytes: &[u8]) {
         let mut direct = self.rtc.direct_api();
         let first = self.firsts.iter().find(|first| {
@@ -51,20 +56,25 @@ impl Browser {
         let Some(codec) = original.and_then(|params| self.codec_of(params.pt())) else {
             return;
         };
+        let missing = self.missing.get(&first.mid);
+        let newest = missing.and_then(Missing::newest).unwrap_or(first.sequence);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "sequence numbers are 16 bits on the wire"
         )]
-        let newest = first.sequence as u16;
+        let newest_on_wire = newest as u16;
         let number = number
             .iter()
             .fold(0, |high, low| high << 8 | u16::from(*low));
-        let before = newest.wrapping_sub(number);
-        let sequence = first.sequence.checked_sub(u64::from(before));
-        let Some(sequence) = sequence.filter(|_| (1..=i16::MAX.unsigned_abs()).contains(&before))
-        else {
+        let before = u64::from(newest_on_wire.wrapping_sub(number));
+        let sequence = newest.checked_sub(before).filter(|sequence| {
+            let is_old = *sequence < first.sequence || before > ENGINE_WINDOW;
+            is_old && before <= NUMBERS / 2
+        });
+        let (Some(sequence), first) = (sequence, *first) else {
             return;
         };
+        let repaired = self.note_arrival(now, first.mid, sequence);
         let received = Received {
             at: now,
             codec,
@@ -78,7 +88,7 @@ impl Browser {
                 .user_values
                 .get::<DescriptorBytes>()
                 .map(|bytes| bytes.0.clone()),
-            repaired: false,
+            repaired,
             hold: None,
             payload: payload.to_vec(),
         };

@@ -1,10 +1,8 @@
-//! When a receiver asks for what it misses: at once, as libwebrtc does it (`NackRequester::OnReceivedPacket`), and again while it does not
-//! come. The engine by itself would ask in steps of 33 ms from the last time, whether something was missing then or not.
+//! When a receiver asks for what it misses, as libwebrtc does it (`NackRequester`): at once, and again while it does not come.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use str0m::Input;
 use str0m::media::Mid;
 
 use super::Browser;
@@ -15,41 +13,56 @@ pub(super) struct Missing {
     newest: Option<u64>,
     /// By number: when it is asked for next, and how often it has been.
     packets: BTreeMap<u64, (Duration, u8)>,
+    /// So many are missing that a keyframe is asked for in place of all.
+    overflowed: bool,
 }
 
-/// The engine asks no sooner than this after it has asked, for any stream.
-const ASK_INTERVAL: Duration = Duration::from_millis(33);
 /// It asks again when an answer would have come. Like a browser that sends nothing, it does not know the round trip, and takes it for
 /// 100 ms.
 const ANSWER: Duration = Duration::from_millis(105);
-/// So often it asks for a packet, and for no more packets than those.
-const ATTEMPTS: u8 = 5;
-const HOLE_MAX: u64 = 100;
+/// So often it asks for a packet, and for no more packets than those (`kMaxNackRetries`, `kMaxNackPackets`).
+const ATTEMPTS: u8 = 10;
+const PACKETS_MAX: usize = 1_000;
 
 impl Missing {
+    pub(super) fn newest(&self) -> Option<u64> {
+        self.newest
+    }
+
     /// Whether the packet had been asked for.
     pub(super) fn note(&mut self, now: Duration, sequence: u64) -> bool {
         let missed = self.packets.remove(&sequence);
         let newest = *self.newest.get_or_insert(sequence);
-        if sequence > newest + HOLE_MAX {
+        let hole = newest + 1..sequence.max(newest + 1);
+        if self.packets.len() as u64 + (hole.end - hole.start) > PACKETS_MAX as u64 {
             self.packets.clear();
+            self.overflowed = true;
         } else {
-            let hole = newest + 1..sequence;
             self.packets.extend(hole.map(|missing| (missing, (now, 0))));
         }
         self.newest = self.newest.max(Some(sequence));
         missed.is_some_and(|(_, asked)| asked > 0)
     }
 
-    fn is_due(&self, now: Duration) -> bool {
-        self.packets.values().any(|(due, _)| *due <= now)
+    /// Nobody needs what is before this number any more.
+    fn forget_before(&mut self, sequence: u64) {
+        self.packets = self.packets.split_off(&sequence);
     }
 
-    fn asked(&mut self, now: Duration) {
-        for (due, asked) in self.packets.values_mut().filter(|(due, _)| *due <= now) {
+    /// What is due, as it is numbered on the wire. It counts as asked for.
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "sequence numbers are 16 bits on the wire"
+    )]
+    fn take_due(&mut self, now: Duration) -> Vec<u16> {
+        self.packets
+            .retain(|_, (due, asked)| *due > now || *asked < ATTEMPTS);
+        let due = self.packets.iter_mut().filter(|(_, (due, _))| *due <= now);
+        due.map(|(sequence, (due, asked))| {
             (*due, *asked) = (now + ANSWER, *asked + 1);
-        }
-        self.packets.retain(|_, (_, asked)| *asked < ATTEMPTS);
+            *sequence as u16
+        })
+        .collect()
     }
 }
 
@@ -59,27 +72,33 @@ impl Browser {
         self.missing.entry(mid).or_default().note(now, sequence)
     }
 
-    /// Asks for what is due. The engine is allowed to in these moments alone.
+    /// Asks for what is due.
     pub(super) fn ask_for_missing(&mut self, now: Duration) {
-        let may_ask = self.asked_at.is_none_or(|at| now >= at + ASK_INTERVAL);
-        if !may_ask || !self.missing.values().any(|missing| missing.is_due(now)) {
+        let (Some(requests), Some(server)) = (&mut self.requests, self.server) else {
             return;
-        }
-        self.asked_at = Some(now);
-        self.allow_requests();
-        self.input(now, Input::Timeout(self.start + now));
-        self.suppress_requests();
-        for missing in self.missing.values_mut() {
-            missing.asked(now);
-        }
-    }
-
-    fn allow_requests(&mut self) {
-        let mut direct = self.rtc.direct_api();
-        for mid in self.missing.keys() {
-            if let Some(stream) = direct.stream_rx_by_mid(*mid, None) {
-                stream.suppress_nack(false);
+        };
+        let mut overflowed = Vec::new();
+        for (mid, missing) in &mut self.missing {
+            if let Some(next) = self.video.get(mid).and_then(|decoder| decoder.next()) {
+                missing.forget_before(next);
             }
+            if std::mem::take(&mut missing.overflowed) {
+                overflowed.push(*mid);
+            }
+            let numbers = missing.take_due(now);
+            let mut direct = self.rtc.direct_api();
+            let Some(stream) = direct
+                .stream_rx_by_mid(*mid, None)
+                .filter(|_| !numbers.is_empty())
+            else {
+                continue;
+            };
+            let datagram = requests.nack(*stream.ssrc(), &numbers);
+            self.outgoing
+                .extend(datagram.map(|datagram| (server, datagram)));
+        }
+        for mid in overflowed {
+            self.ask_for_keyframe(now, mid);
         }
     }
 

@@ -35,6 +35,10 @@ impl Order {
         }
     }
 
+    pub(super) fn next(&self) -> Option<u64> {
+        self.next
+    }
+
     /// A packet that is older than what has been given out is dropped: it came too late.
     pub(super) fn insert(&mut self, packet: Received) {
         if self.next.is_none_or(|next| packet.sequence >= next) {

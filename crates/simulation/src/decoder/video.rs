@@ -59,6 +59,8 @@ pub struct VideoDecoder {
     begins_amid: Option<bool>,
     first_packet_at: Option<Duration>,
     last_packet_at: Duration,
+    /// The timestamp of the last keyframe, and when a packet of it came last.
+    keyframe_packet: Option<(u32, Duration)>,
     /// What a packet has said last of holding pictures.
     hold: Duration,
 }
@@ -80,8 +82,14 @@ struct Frame {
     marker: Option<bool>,
 }
 
-/// How long a receiver waits for a missing packet.
-const PATIENCE: Duration = Duration::from_millis(600);
+/// How long a receiver waits for a missing packet: as long as it asks for it.
+const PATIENCE: Duration = Duration::from_millis(1_200);
+/// How long a receiver waits for the first picture, and for the next one, before it asks for a keyframe (libwebrtc's
+/// `kMaxWaitForKeyFrame` and `kMaxWaitForFrame`).
+const KEYFRAME_WAIT: Duration = Duration::from_millis(200);
+const FRAME_WAIT: Duration = Duration::from_secs(3);
+/// A stream of which nothing has come for so long has ended, or paused (libwebrtc's `kInactiveStreamThreshold`).
+const INACTIVE_MIN: Duration = Duration::from_secs(5);
 const CLOCK_RATE: u32 = 90_000;
 /// Half a frame at 30 frames per second: a switch may snap to the cadence, and no more. Two steps of
 /// virtual time are added, since a server without sender reports goes by arrival.
@@ -115,6 +123,7 @@ impl Default for VideoDecoder {
             begins_amid: None,
             first_packet_at: None,
             last_packet_at: Duration::ZERO,
+            keyframe_packet: None,
             hold: Duration::ZERO,
         }
     }
@@ -129,12 +138,16 @@ impl VideoDecoder {
         self.hold = packet.hold.unwrap_or(self.hold);
         self.verdict.check_ssrc(&packet);
         let sequence = packet.sequence;
+        let timestamp = packet.timestamp;
         let frame = parse(&packet).map(|parsed| {
             let first = sequence.saturating_sub(u64::from(parsed.tag.packet));
             let numbers = first..=first + u64::from(parsed.tag.packets) - 1;
             (numbers, parsed.tag.is_keyframe())
         });
         self.order.insert(packet);
+        if frame.as_ref().is_some_and(|(_, is_keyframe)| *is_keyframe) {
+            self.keyframe_packet = Some((timestamp, now));
+        }
         if let Some((numbers, is_keyframe)) = frame
             && self.begins_amid.is_none()
             && self.order.holds(numbers)
@@ -170,19 +183,22 @@ impl VideoDecoder {
         self.current = None;
     }
 
-    /// Whether packets come and the picture has stood still for so long, or there is none, and the first frame that has come whole is none to begin
-    /// with (libwebrtc's `RtpVideoStreamReceiver2::OnAssembledFrame`): it needs a keyframe.
-    pub fn wants_keyframe(&self, now: Duration, standstill: Duration) -> bool {
-        if self.shown.is_empty() && self.begins_amid == Some(true) {
+    /// Whether a keyframe is to be asked for, which was done last at `asked`: when no picture has been shown for too long though packets
+    /// come, and none of them is a keyframe's (libwebrtc's `VideoReceiveStream2::HandleFrameBufferTimeout`), or when the first frame that has come
+    /// whole is none to begin with (`RtpVideoStreamReceiver2::OnAssembledFrame`).
+    pub fn wants_keyframe(&self, now: Duration, asked: Option<Duration>) -> bool {
+        if asked.is_none() && self.shown.is_empty() && self.begins_amid == Some(true) {
             return true;
         }
-        let since = self
-            .shown
-            .last()
-            .map(|shown| shown.at)
-            .or(self.first_packet_at);
-        let stands_still = since.is_some_and(|since| now >= since + standstill);
-        stands_still && self.last_packet_at + standstill > now
+        let (since, wait) = match self.shown.last() {
+            Some(shown) => (shown.at, FRAME_WAIT),
+            None => (self.first_packet_at.unwrap_or(now), KEYFRAME_WAIT),
+        };
+        let waited = now >= since.max(asked.unwrap_or_default()) + wait;
+        let comes = self
+            .keyframe_packet
+            .is_some_and(|(_, at)| now < at + KEYFRAME_WAIT);
+        waited && !comes && now < self.last_packet_at + INACTIVE_MIN
     }
 
     pub fn complaints(&self) -> &[Complaint] {
@@ -191,6 +207,11 @@ impl VideoDecoder {
 
     pub fn shown(&self) -> &[Shown] {
         &self.shown
+    }
+
+    /// What is before this number has come, or is needed no more.
+    pub fn next(&self) -> Option<u64> {
+        self.order.next()
     }
 
     /// Packets that never came.

@@ -12,7 +12,7 @@ use madang_simulation::Expectation::{Hears, Sees};
 use madang_simulation::Plan;
 use madang_simulation::network::{LinkConfig, Passage, Trace};
 
-use crate::{SEEDS, all_see_all, ms, patient, tile};
+use crate::{SEEDS, all_see_all, ms, one_slot, tile};
 
 #[test]
 fn pictures_of_who_was_away_for_a_moment_go_on_as_soon_as_anything_comes() {
@@ -20,7 +20,7 @@ fn pictures_of_who_was_away_for_a_moment_go_on_as_soon_as_anything_comes() {
         .at(
             0,
             "three start",
-            ["anna", "ben", "cleo"].map(|name| JoinWith(name, patient())),
+            ["anna", "ben", "cleo"].map(|name| JoinWith(name, one_slot())),
         )
         .at(
             0,

@@ -11,6 +11,7 @@ mod encoder;
 mod garbage;
 mod layers;
 mod links;
+mod outages;
 mod pacing;
 mod quality;
 mod repair;
@@ -74,14 +75,6 @@ fn one_slot() -> BrowserConfig {
     BrowserConfig {
         video_slots: 1,
         ..BrowserConfig::default()
-    }
-}
-
-/// Asks for a keyframe as late as Chromium: who relies on that stands still for as long.
-fn patient() -> BrowserConfig {
-    BrowserConfig {
-        standstill: ms(3_000),
-        ..one_slot()
     }
 }
 

@@ -13,7 +13,7 @@ use madang_simulation::measure::freezes_of;
 use madang_simulation::network::{Fate, LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Codec, Plan, World};
 
-use crate::{SEEDS, anna_looks_at_ben, ms, patient, tile};
+use crate::{SEEDS, anna_looks_at_ben, ms, one_slot, tile};
 
 /// The share of ben's sound that a listener could not play from `from` to `to`.
 fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
@@ -557,7 +557,10 @@ fn a_keyframe_begins_late(video_codec: Codec) {
         .at(
             1_000,
             "anna has a small tile",
-            [JoinWith("anna", patient()), tile("anna", "ben", (640, 360))],
+            [
+                JoinWith("anna", one_slot()),
+                tile("anna", "ben", (640, 360)),
+            ],
         )
         .at(
             9_000,

@@ -19,7 +19,7 @@ const VERY_LOSSY_PERMILLE: u64 = 100;
 const COPIES_AMONG_OTHERS: u64 = 2;
 /// As many bytes are sent again as media has, and so many more at once. Half as much is used up where a fifth is lost, and the picture
 /// stands then. More repairs still worse links; on a link that is too narrow for its media, it makes the loss that it repairs.
-const BYTES_MAX: usize = 64 * 1024;
+pub(in crate::egress) const RESENT_BYTES_MAX: usize = 64 * 1024;
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
@@ -30,14 +30,14 @@ pub(super) struct Account(usize);
 
 impl Default for Account {
     fn default() -> Self {
-        Self(BYTES_MAX)
+        Self(RESENT_BYTES_MAX)
     }
 }
 
 impl Account {
     /// Media has left.
     pub(super) fn earn(&mut self, bytes: usize) {
-        self.0 = (self.0 + bytes).min(BYTES_MAX);
+        self.0 = (self.0 + bytes).min(RESENT_BYTES_MAX);
     }
 
     fn has(&self, bytes: usize) -> bool {
@@ -45,7 +45,7 @@ impl Account {
     }
 
     fn is_low(&self) -> bool {
-        self.0 < BYTES_MAX / 2
+        self.0 < RESENT_BYTES_MAX / 2
     }
 
     /// False where there is not so much left.

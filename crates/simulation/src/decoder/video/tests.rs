@@ -131,7 +131,7 @@ fn a_visible_loss_is_no_fault_and_freezes_until_the_keyframe() {
     let mut packets = studio.frame(0, 2);
     packets.remove(1);
     studio.play(packets);
-    studio.run(0, 2, 30);
+    studio.run(0, 2, 40);
     assert_eq!(
         (studio.decoder.complaints(), studio.decoder.lost()),
         (&[][..], 1)
@@ -219,17 +219,31 @@ fn who_comes_in_the_midst_of_a_picture_asks_for_a_keyframe_at_once() {
     let last = packets.pop().unwrap();
     studio.play(packets);
     assert!(
-        !studio
-            .decoder
-            .wants_keyframe(studio.now, Duration::from_millis(250)),
+        !studio.decoder.wants_keyframe(studio.now, None),
         "it may be one"
     );
     studio.decoder.receive(last);
-    assert!(
-        studio
-            .decoder
-            .wants_keyframe(studio.now, Duration::from_millis(250))
-    );
+    assert!(studio.decoder.wants_keyframe(studio.now, None));
+}
+
+#[test]
+fn a_keyframe_is_asked_for_as_late_as_libwebrtc_asks() {
+    let mut studio = Studio::new(Codec::Vp8);
+    let ms = Duration::from_millis;
+    let mut packets = studio.frame(0, 2);
+    let last = packets.pop().unwrap();
+    studio.play(packets);
+    let first = studio.now;
+    let wants = |studio: &Studio, after, asked| studio.decoder.wants_keyframe(first + after, asked);
+    assert!(!wants(&studio, ms(199), None), "the keyframe is coming");
+    assert!(wants(&studio, ms(200), None), "it has stopped coming");
+    assert!(!wants(&studio, ms(399), Some(first + ms(200))));
+    assert!(wants(&studio, ms(400), Some(first + ms(200))));
+    studio.decoder.receive(last);
+    studio.decoder.advance(first + ms(20));
+    assert!(!wants(&studio, ms(2_900), None), "there is a picture");
+    assert!(wants(&studio, ms(3_100), None), "the next one is late");
+    assert!(!wants(&studio, ms(5_100), None), "nothing comes any more");
 }
 
 #[test]

@@ -1,0 +1,69 @@
+//! When nothing gets through for a while, more is lost than can be sent again: pictures go on with a keyframe, and nobody waits until a
+//! receiver asks for it, which Chromium does after 3 s.
+
+use madang_core::Source::Camera;
+use madang_simulation::Action::{Downlink, JoinWith, Publish, Uplink};
+use madang_simulation::network::LinkConfig;
+use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
+
+use crate::{SEEDS, anna_looks_at_ben, ms, one_slot, tile};
+
+fn outage() -> LinkConfig {
+    LinkConfig {
+        outage: true,
+        ..LinkConfig::default()
+    }
+}
+
+fn back() -> LinkConfig {
+    LinkConfig::default()
+}
+
+#[test]
+fn who_is_away_twice_sees_a_picture_as_soon_as_anything_comes() {
+    let camera = BrowserConfig {
+        video_codec: Codec::Av1,
+        svc: Some(Mode::new(3, 3)),
+        ..BrowserConfig::default()
+    };
+    let ben = [JoinWith("ben", camera), Publish("ben", Camera)];
+    let link = |outage| {
+        let link = LinkConfig {
+            delay: ms(25),
+            outage,
+            ..LinkConfig::rate(3_000_000)
+        };
+        [Downlink("anna", link)]
+    };
+    let plan = Plan::new("anna is away twice in a row")
+        .at(0, "ben's camera is on", ben)
+        .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
+        .at(100, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(200, "her link is narrow", link(false))
+        .at(6_000, "she is away", link(true))
+        .at(6_700, "back", link(false))
+        .at(6_900, "away again", link(true))
+        .at(7_600, "and back", link(false))
+        .at(14_000, "long after", []);
+    plan.run(SEEDS, |world| {
+        let frozen = world.longest_freeze("anna", "ben", Camera, ms(5_000));
+        assert!(frozen < ms(1_000), "{frozen:?}");
+    });
+}
+
+#[test]
+fn a_keyframe_that_is_to_mend_a_picture_is_asked_for_until_it_comes() {
+    anna_looks_at_ben("ben is away, and for a while longer nothing gets to him")
+        .at(
+            6_000,
+            "he is away",
+            [Uplink("ben", outage()), Downlink("ben", outage())],
+        )
+        .at(6_700, "he is heard again", [Uplink("ben", back())])
+        .at(7_300, "and hears", [Downlink("ben", back())])
+        .at(12_000, "long after", [])
+        .run(SEEDS, |world| {
+            let frozen = world.longest_freeze("anna", "ben", Camera, ms(5_000));
+            assert!(ms(1_300) < frozen && frozen < ms(2_100), "{frozen:?}");
+        });
+}
