@@ -5,7 +5,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::{Codec, CodecSpec};
 use str0m::media::Rid;
-use str0m::rtp::RtpPacket;
 use str0m::rtp::rtcp::SenderInfo;
 use str0m::rtp::vla::{SimulcastStreamAllocation, VideoLayersAllocation};
 
@@ -13,6 +12,7 @@ use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Known, Raw, Unreadable};
 use crate::evidence::FrameSizes;
+use crate::incoming::{Incoming, Newest};
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
@@ -42,7 +42,7 @@ pub(crate) struct Layer {
     /// Other operating points are to be had than before, and nobody has looked.
     pub(crate) has_other_points: bool,
     /// Packets whose structure has not come yet.
-    pub(crate) unread: Unread<RtpPacket>,
+    pub(crate) unread: Unread<Incoming>,
     /// Which of the streams this is in the publisher's list of layers.
     place_declared: Option<usize>,
     sizes_of_frames: FrameSizes,
@@ -394,6 +394,13 @@ impl Layer {
     }
 
     /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
+    pub(crate) fn newest(&self) -> Option<Newest> {
+        Some(Newest {
+            seq: self.highest_seq?,
+            timestamp: self.newest_timestamp?,
+        })
+    }
+
     pub(crate) fn note_order(&mut self, seq: u64, timestamp: u64, ends_frame: bool) {
         if self.highest_seq.is_some_and(|highest| seq <= highest) {
             return;

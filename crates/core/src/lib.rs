@@ -31,6 +31,7 @@ mod forward;
 mod gaps;
 mod h264;
 mod ids;
+mod incoming;
 mod keyframes;
 mod ladder;
 mod lateness;

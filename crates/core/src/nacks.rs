@@ -75,6 +75,13 @@ impl Nacks {
         self.lateness.worst(now)
     }
 
+    /// Whether a packet may still come.
+    pub(crate) fn is_missing(&self, seq: u64) -> bool {
+        self.missing
+            .binary_search_by_key(&seq, |one| one.seq)
+            .is_ok()
+    }
+
     /// A packet of the stream has come, by whichever way.
     pub(crate) fn on_packet(&mut self, now: Instant, seq: u64) {
         let Some((newest, came)) = self.newest else {

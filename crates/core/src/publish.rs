@@ -6,12 +6,13 @@ use std::time::{Duration, Instant, SystemTime};
 
 use str0m::format::CodecSpec;
 use str0m::media::{Mid, Pt, Rid};
-use str0m::rtp::{ExtensionValues, RedDecoder, RtpPacket};
+use str0m::rtp::{ExtensionValues, RedDecoder};
 
 use crate::codec::{self, Counters, Reading};
 use crate::dependency::{Descriptor, Extensions, Raw, Unreadable};
 use crate::egress::OVERHEAD_BYTES;
 use crate::h264;
+use crate::incoming::Incoming;
 use crate::ladder::Ladder;
 use crate::layer::Layer;
 use crate::layering::Frame;
@@ -276,7 +277,7 @@ const RECENT_AGE: Duration = Duration::from_millis(120);
 pub(crate) enum Read {
     Packet(Packet),
     /// It cannot be told what it is until the structure has come that it refers to.
-    Later(RtpPacket),
+    Later(Incoming),
     Refused,
 }
 
@@ -290,7 +291,7 @@ pub(crate) struct Encoding {
 
 /// Reads a packet once: everything that forwarding asks of it stands in the result.
 pub(crate) fn read(
-    mut rtp: RtpPacket,
+    mut rtp: Incoming,
     stream: Stream,
     track: &mut Track,
     encoding: Encoding,
@@ -304,19 +305,19 @@ pub(crate) fn read(
     let Some(layer) = track.layers.get_mut(stream.layer) else {
         return Read::Refused;
     };
-    let seq = *rtp.seq_no;
+    let seq = rtp.seq;
     if !layer.follows(seq) || !layer.may_be_encoded_with(encoding.codec, seq) {
         return Read::Refused;
     }
     layer.red = red.is_some();
     let begins = layer.is_new();
     let raw = rtp.header.ext_vals.user_values.get_arc::<Raw>();
-    let descriptor = match raw.map(|raw| layer.descriptor(&raw, (seq, rtp.timestamp))) {
+    let descriptor = match raw.map(|raw| layer.descriptor(&raw, (seq, rtp.arrived))) {
         Some(Err(Unreadable::NoStructure)) => return Read::Later(rtp),
         Some(Ok(descriptor)) => Some(Box::new(descriptor)),
         Some(Err(Unreadable::Malformed)) | None => None,
     };
-    layer.note_order(seq, rtp.time.numer(), rtp.header.marker);
+    layer.note_order(seq, rtp.timestamp, rtp.header.marker);
     layer.count(seq);
     let reading = if track.spec.encrypted {
         Reading::default()
@@ -333,8 +334,8 @@ pub(crate) fn read(
         None if track.spec.encrypted => (reading.frame, begins || codec.codec.is_audio()),
         None => (reading.frame, reading.starts_keyframe),
     };
-    layer.learn(&mut frame, rtp.timestamp);
-    let timestamp = rtp.time.numer();
+    layer.learn(&mut frame, rtp.arrived);
+    let timestamp = rtp.timestamp;
     measure(
         layer,
         &rtp,
@@ -342,7 +343,7 @@ pub(crate) fn read(
         starts_keyframe && !codec.codec.is_audio(),
     );
     if starts_keyframe {
-        layer.on_keyframe(rtp.timestamp, *rtp.seq_no);
+        layer.on_keyframe(rtp.arrived, rtp.seq);
     }
     let captured = clock.captured(layer.report, timestamp, codec.clock_rate.get());
     let layer_stream = layer.stream;
@@ -360,23 +361,23 @@ pub(crate) fn read(
         counters: reading.counters,
         frame,
         descriptor,
-        arrived: rtp.timestamp,
+        arrived: rtp.arrived,
         captured,
-        repaired_within: track.repaired_within(rtp.timestamp),
+        repaired_within: track.repaired_within(rtp.arrived),
         extensions: for_receivers(rtp.header.ext_vals),
         payload: rtp.payload,
     })
 }
 
-fn measure(layer: &mut Layer, rtp: &RtpPacket, frame: &Frame, starts_picture: bool) {
-    let timestamp = rtp.time.numer();
+fn measure(layer: &mut Layer, rtp: &Incoming, frame: &Frame, starts_picture: bool) {
+    let timestamp = rtp.timestamp;
     let part = Part {
         bytes: rtp.payload.len() + OVERHEAD_BYTES,
-        at: rtp.timestamp,
+        at: rtp.arrived,
         timestamp,
         of_keyframe: layer.is_of_keyframe(timestamp, starts_picture),
     };
-    layer.measure(frame, part, *rtp.seq_no);
+    layer.measure(frame, part, rtp.seq);
 }
 
 /// Without those that name the hop, not the media: each leg has its own.

@@ -26,6 +26,8 @@ pub struct Offer {
     pub(crate) ice_password: String,
     /// It begins DTLS itself, and cannot be an ICE-lite agent's.
     pub(crate) begins_dtls: bool,
+    /// It asks for no media.
+    pub(crate) only_sends: bool,
 }
 
 /// An accepted offer's answer. Writing it takes as long as parsing the offer did, so that, too, is done by the
@@ -118,6 +120,7 @@ impl Offer {
                 .collect(),
             ice_password: description.ice_password().to_owned(),
             begins_dtls: description.begins_dtls(),
+            only_sends: description.only_sends(),
         })
     }
 }

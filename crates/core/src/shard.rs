@@ -8,6 +8,7 @@ mod ingress;
 mod invite;
 mod keyframes;
 mod lane;
+mod late;
 mod layers;
 mod media;
 mod moving;

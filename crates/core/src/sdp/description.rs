@@ -80,6 +80,11 @@ impl<'a> Description<'a> {
         !lite && self.all().any(|line| line == "a=setup:active")
     }
 
+    pub(super) fn only_sends(&self) -> bool {
+        let mut media = self.sections.iter().filter(|it| it.kind.is_some());
+        media.all(|section| section.has("a=sendonly"))
+    }
+
     /// All lines but those about codecs and header extensions.
     fn all(&self) -> impl Iterator<Item = &'a str> {
         let own = self.sections.iter().flat_map(|section| &section.own);

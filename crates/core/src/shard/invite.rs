@@ -28,7 +28,9 @@ impl Shard {
     fn offer_slots(&mut self, now: Instant, id: PeerId, room: RoomId) -> Result<Answer, SdpError> {
         let (ufrag, credentials) = self.take_credentials(IceCreds::new().pass);
         let lite = self.config.ice_lite;
-        let mut rtc = self.engines.engine(now, lite, credentials);
+        let mut rtc = self
+            .engines
+            .engine(now, self.engines.rtc_config(credentials, lite));
         let lane = self.engines.lane(now);
         let mut slots: Vec<(Mid, MediaKind)> = Vec::new();
         let mut offered = None;

@@ -7,10 +7,11 @@ use std::time::Instant;
 use str0m::IceConnectionState;
 use str0m::format::PayloadParams;
 use str0m::media::{Pt, SenderFeedback};
-use str0m::rtp::{RtpPacket, Ssrc};
+use str0m::rtp::Ssrc;
 
 use super::{IDLE_AFTER, Shard};
 use crate::forward::Slot;
+use crate::incoming::Incoming;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
 use crate::nacks::Nacks;
 use crate::peer::Stream;
@@ -25,7 +26,8 @@ impl Shard {
     )]
     pub(super) fn on_rtc_event(&mut self, now: Instant, key: PeerKey, event: str0m::Event) {
         match event {
-            str0m::Event::RtpPacket(packet) => self.ingest(now, key, packet),
+            str0m::Event::RtpPacket(packet) => self.ingest(now, key, packet.into()),
+            str0m::Event::RawPacket(packet) => self.on_raw_packet(now, key, *packet),
             str0m::Event::SenderFeedback(feedback) => self.on_sender_feedback(key, &feedback),
             str0m::Event::Connected => self.on_connected(now, key),
             str0m::Event::IceConnectionStateChange(state) => self.on_ice_state(now, key, state),
@@ -130,7 +132,7 @@ impl Shard {
     }
 
     /// Reads a packet once and puts it into the batch.
-    fn ingest(&mut self, now: Instant, key: PeerKey, rtp: RtpPacket) {
+    pub(super) fn ingest(&mut self, now: Instant, key: PeerKey, rtp: Incoming) {
         if rtp.payload.len() > RTP_PAYLOAD_BYTES_MAX {
             self.drop_too_large(key, rtp.payload.len());
             return;
@@ -145,7 +147,7 @@ impl Shard {
             self.stats.packets_dropped_unknown += 1;
             return;
         };
-        self.note_arrival(now, stream, *rtp.seq_no);
+        self.note_arrival(now, stream, rtp.seq);
         let (Some(peer), Some(track)) = (self.peers.get(key), self.tracks.get_mut(stream.track))
         else {
             return;
@@ -153,7 +155,7 @@ impl Shard {
         if track.spec.muted || rtp.payload.is_empty() {
             // It has come all the same.
             if let Some(layer) = track.layers.get_mut(stream.layer) {
-                layer.count(*rtp.seq_no);
+                layer.count(rtp.seq);
             }
             return;
         }
@@ -179,9 +181,9 @@ impl Shard {
         &mut self,
         now: Instant,
         (key, stream): (PeerKey, Stream),
-        rtp: RtpPacket,
+        rtp: Incoming,
         encoding: Encoding,
-    ) -> Option<RtpPacket> {
+    ) -> Option<Incoming> {
         let peer = self.peers.get_mut(key)?;
         let track = self.tracks.get_mut(stream.track)?;
         let reordered = |track: &Track| {
@@ -238,7 +240,7 @@ impl Shard {
     }
 
     /// Keeps a packet that refers to a structure which has not come. Where it does not come, another is asked for.
-    fn read_later(&mut self, now: Instant, stream: Stream, rtp: RtpPacket) {
+    fn read_later(&mut self, now: Instant, stream: Stream, rtp: Incoming) {
         let layer = self
             .tracks
             .get_mut(stream.track)

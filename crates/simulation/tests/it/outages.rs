@@ -67,3 +67,41 @@ fn a_keyframe_that_is_to_mend_a_picture_is_asked_for_until_it_comes() {
             assert!(ms(1_300) < frozen && frozen < ms(2_100), "{frozen:?}");
         });
 }
+
+/// As a program sends them that publishes by WHIP, in one burst: before any of it can be sent again, more than 100 packets have come.
+#[test]
+fn what_is_missing_of_large_keyframes_comes_again() {
+    let camera = BrowserConfig {
+        keyframe_bytes: Some(150_000),
+        audio_slots: 0,
+        video_slots: 0,
+        ..BrowserConfig::default()
+    };
+    let uplink = LinkConfig {
+        delay: ms(50),
+        loss: 0.03,
+        ..LinkConfig::rate(20_000_000)
+    };
+    let mut plan = Plan::new("keyframes of 130 packets over a lossy uplink")
+        .at(
+            0,
+            "ben's camera is on",
+            [
+                JoinWith("ben", camera),
+                Publish("ben", Camera),
+                Uplink("ben", uplink),
+            ],
+        )
+        .at(0, "anna looks at him", [JoinWith("anna", one_slot())]);
+    for second in [4, 8, 12, 16] {
+        let size = |large| if large { (1_280, 720) } else { (640, 360) };
+        let sizes = [(0, true), (2, false)].map(|(after, large)| (second + after, size(large)));
+        for (second, size) in sizes {
+            plan = plan.at(second * 1_000, "another size", [tile("anna", "ben", size)]);
+        }
+    }
+    plan.at(20_000, "the end", []).run(SEEDS, |world| {
+        let frozen = world.longest_freeze("anna", "ben", Camera, ms(3_500));
+        assert!(frozen < ms(600), "{frozen:?}");
+    });
+}

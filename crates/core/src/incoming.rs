@@ -1,0 +1,73 @@
+//! A publisher's packet, as the media engine has decrypted it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use str0m::media::Pt;
+use str0m::rtp::{RtpHeader, RtpPacket, Ssrc};
+
+#[derive(Debug)]
+pub(crate) struct Incoming {
+    /// Both without wrapping around.
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u64,
+    pub(crate) header: RtpHeader,
+    pub(crate) payload: Arc<[u8]>,
+    pub(crate) arrived: Instant,
+}
+
+/// A stream as it is now.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Newest {
+    pub(crate) seq: u64,
+    pub(crate) timestamp: u64,
+}
+
+/// What stands before the payload of a packet that is sent again: its sequence number (RFC 4588 section 4).
+const ORIGINAL_SEQUENCE_BYTES: usize = 2;
+
+impl From<RtpPacket> for Incoming {
+    fn from(packet: RtpPacket) -> Self {
+        Self {
+            seq: *packet.seq_no,
+            timestamp: packet.time.numer(),
+            header: packet.header,
+            payload: packet.payload,
+            arrived: packet.timestamp,
+        }
+    }
+}
+
+impl Incoming {
+    /// What a packet of an RTX stream repeats of this stream. `None` for padding, and where that was before the stream began.
+    pub(crate) fn repeated(
+        now: Instant,
+        mut header: RtpHeader,
+        bytes: &[u8],
+        (ssrc, payload_type): (Ssrc, Pt),
+        newest: Newest,
+    ) -> Option<Self> {
+        let (number, payload) = bytes.split_first_chunk::<ORIGINAL_SEQUENCE_BYTES>()?;
+        let number = u16::from_be_bytes(*number);
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "numbers wrap at 16 bits on the wire, timestamps at 32"
+        )]
+        let (newest_number, newest_timestamp) = (newest.seq as u16, newest.timestamp as u32);
+        let ahead = number.wrapping_sub(newest_number).cast_signed();
+        let later = header
+            .timestamp
+            .wrapping_sub(newest_timestamp)
+            .cast_signed();
+        header.ssrc = ssrc;
+        header.payload_type = payload_type;
+        header.sequence_number = number;
+        Some(Self {
+            seq: newest.seq.checked_add_signed(ahead.into())?,
+            timestamp: newest.timestamp.checked_add_signed(later.into())?,
+            header,
+            payload: payload.into(),
+            arrived: now,
+        })
+    }
+}
