@@ -104,13 +104,16 @@ impl Shard {
         let complete = peer.lane.on_rtcp(now, datagram, &mut heard);
         // Browsers report about senders that have never sent: who publishes nothing has nothing to tell the engine.
         let complete = complete || peer.published.is_empty();
-        self.resend(now, key, &heard);
+        let overdue = self.resend(now, key, &heard);
         for slot in heard.lost_pictures.drain(..) {
             self.stats.keyframe_requests_in += 1;
             self.on_lost_picture(now, key, slot);
         }
         if heard.outage {
             self.on_outage(now, key);
+        }
+        if let Some(slot) = overdue {
+            self.on_lost_picture(now, key, slot);
         }
         self.heard = heard;
         self.pump(now, key);
@@ -133,11 +136,10 @@ impl Shard {
         }
     }
 
-    /// Answers a receiver's NACK from what the layers keep.
-    fn resend(&mut self, now: Instant, key: PeerKey, heard: &Heard) {
-        let Some(peer) = self.peers.get_mut(key) else {
-            return;
-        };
+    /// Answers a receiver's NACK from what the layers keep. A slot of which something has been missing for too long.
+    fn resend(&mut self, now: Instant, key: PeerKey, heard: &Heard) -> Option<usize> {
+        let mut overdue = None;
+        let peer = self.peers.get_mut(key)?;
         for &(slot_index, seq) in &heard.missing {
             let Some(slot) = peer.slots.get_mut(slot_index) else {
                 continue;
@@ -160,10 +162,13 @@ impl Shard {
                     .payload_types(&packet.codec, &peer.rtc, slot.mid),
                 wanted.span.rewrite(packet),
             ) {
-                peer.lane
-                    .resend(now, slot_index, payload_types, packet, rewritten);
+                let lane = &mut peer.lane;
+                if lane.resend(now, slot_index, payload_types, packet, rewritten) {
+                    overdue = Some(slot_index);
+                }
             }
         }
+        overdue
     }
 
     /// Takes over what the lane has found out about the bandwidth.

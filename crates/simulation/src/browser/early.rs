@@ -28,14 +28,21 @@ const NUMBERS: u64 = 1 << 16;
 impl Browser {
     /// SSRCs of pictures that answers have declared.
     pub fn picture_ssrcs(&mut self) -> Vec<u32> {
+        self.pictures().map(|(ssrc, _)| ssrc).collect()
+    }
+
+    /// Those under which packets of pictures are sent again.
+    pub fn repair_ssrcs(&mut self) -> Vec<u32> {
+        self.pictures().map(|(_, rtx)| rtx).collect()
+    }
+
+    fn pictures(&mut self) -> impl Iterator<Item = (u32, u32)> {
         let mut direct = self.rtc.direct_api();
-        let declared = self.declared.iter().copied();
-        declared
-            .filter(|ssrc| {
-                let stream = direct.stream_rx(&(*ssrc).into());
-                stream.is_some_and(|stream| stream.rtx().is_some())
-            })
-            .collect()
+        let declared = self.declared.iter();
+        declared.filter_map(move |ssrc| {
+            let rtx = direct.stream_rx(&(*ssrc).into())?.rtx()?;
+            Some((*ssrc, *rtx))
+        })
     }
 
     /// A packet, as it came. If it repeats one from before the first of its stream, or one that the engine is not waiting for any more, it

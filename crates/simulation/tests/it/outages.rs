@@ -3,7 +3,7 @@
 
 use madang_core::Source::Camera;
 use madang_simulation::Action::{Downlink, JoinWith, Publish, Uplink};
-use madang_simulation::network::LinkConfig;
+use madang_simulation::network::{LinkConfig, ScriptedDrop};
 use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
 
 use crate::{SEEDS, anna_looks_at_ben, ms, one_slot, tile};
@@ -49,6 +49,28 @@ fn who_is_away_twice_sees_a_picture_as_soon_as_anything_comes() {
         let frozen = world.longest_freeze("anna", "ben", Camera, ms(5_000));
         assert!(frozen < ms(1_000), "{frozen:?}");
     });
+}
+
+#[test]
+fn what_gets_lost_again_and_again_is_waited_for_no_longer_than_a_keyframe_takes() {
+    anna_looks_at_ben("some of what is on its way to anna is lost for good")
+        .at(4_000, "she watches", [])
+        .run(SEEDS, |world| {
+            let now = world.now();
+            let anna = world.seat_named("anna");
+            let drop = |ssrc, count| ScriptedDrop { ssrc, count };
+            let pictures = anna.browser.picture_ssrcs();
+            pictures
+                .iter()
+                .for_each(|ssrc| anna.down.drop_next(drop(*ssrc, 5)));
+            let repairs = anna.browser.repair_ssrcs();
+            repairs
+                .iter()
+                .for_each(|ssrc| anna.down.drop_next(drop(*ssrc, 10_000)));
+            world.run_until(now + ms(5_000));
+            let frozen = world.longest_freeze("anna", "ben", Camera, now);
+            assert!(ms(500) < frozen && frozen < ms(1_000), "{frozen:?}");
+        });
 }
 
 #[test]

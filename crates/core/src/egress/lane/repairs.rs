@@ -20,6 +20,9 @@ const COPIES_AMONG_OTHERS: u64 = 2;
 /// As many bytes are sent again as media has, and so many more at once. Half as much is used up where a fifth is lost, and the picture
 /// stands then. More repairs still worse links; on a link that is too narrow for its media, it makes the loss that it repairs.
 pub(in crate::egress) const RESENT_BYTES_MAX: usize = 64 * 1024;
+/// What is missing for longer than this and a round trip may never come, since it gets lost again and again, or more is missing than may
+/// be sent again. Less asks for keyframes where most repairs need a third round trip, more is a picture that stands for longer.
+const OVERDUE: Duration = Duration::from_millis(500);
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
@@ -72,7 +75,7 @@ impl Lane {
         }
     }
 
-    /// Sends a packet again, by RTX, ahead of what waits.
+    /// Sends a packet again, by RTX, ahead of what waits. Whether it has been missing for so long that a keyframe is shown sooner.
     pub(crate) fn resend(
         &mut self,
         now: Instant,
@@ -80,14 +83,16 @@ impl Lane {
         payload_types: PayloadTypes,
         packet: &Arc<Packet>,
         rewritten: Rewritten,
-    ) {
+    ) -> bool {
         let round_trip = self.estimator.rtt().unwrap_or(ROUND_TRIP_MIN);
         let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
         let seq = wire_seq(rewritten.seq);
         let bytes = packet.payload.len() + OVERHEAD_BYTES;
         let Some(stream) = stream_of(&mut self.streams, slot) else {
-            return;
+            return false;
         };
+        let missed_for = now.saturating_duration_since(packet.arrived);
+        let overdue = missed_for > OVERDUE + round_trip && !stream.is_overtaken(&rewritten);
         // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
         let needless = self.estimator.is_queued() && stream.is_overtaken(&rewritten);
         let possible = payload_types.rtx.is_some()
@@ -95,10 +100,10 @@ impl Lane {
             && self.account.has(bytes)
             && !stream.has_given_up(packet, &rewritten);
         if !possible || needless {
-            return;
+            return overdue;
         }
         let Some(rounds) = stream.resent.begin(now, seq, round_trip) else {
-            return;
+            return overdue;
         };
         // Where much is lost, so is what repairs it, and every round trip that it takes again is seen. But rather every packet once
         // than some of them often: one that is missing stops the picture.
@@ -127,5 +132,6 @@ impl Lane {
             });
             self.stats.dropped += u64::from(!queued);
         }
+        overdue
     }
 }
