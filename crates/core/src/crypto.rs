@@ -31,8 +31,7 @@ impl Identity {
         Self::with(&REPEATABLE)
     }
 
-    /// The same for the other side, which has identities of its own. Whoever drives it takes its keys each time
-    /// ([`crate::NackSender::take`]): they would be taken for a peer's.
+    /// The same for the other side, which has identities of its own.
     pub fn repeatable_client() -> Arc<CryptoProvider> {
         Arc::new(cryptography(&CLIENTS))
     }
@@ -56,14 +55,9 @@ impl Identity {
     pub(crate) fn provider(&self) -> Arc<CryptoProvider> {
         self.provider.clone()
     }
-
-    /// The block cipher that session keys are derived with.
-    pub(crate) fn key_derivation(&self) -> &'static dyn SrtpProvider {
-        self.provider.srtp_provider
-    }
 }
 
-/// What derives session keys of those who have no identity.
+/// The block cipher that session keys are derived with.
 pub(crate) fn key_derivation() -> &'static dyn SrtpProvider {
     str0m_aws_lc_rs::default_provider().srtp_provider
 }

@@ -16,13 +16,6 @@ pub(crate) struct Incoming {
     pub(crate) arrived: Instant,
 }
 
-/// A stream as it is now.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Newest {
-    pub(crate) seq: u64,
-    pub(crate) timestamp: u64,
-}
-
 /// What stands before the payload of a packet that is sent again: its sequence number (RFC 4588 section 4).
 const ORIGINAL_SEQUENCE_BYTES: usize = 2;
 
@@ -39,13 +32,14 @@ impl From<RtpPacket> for Incoming {
 }
 
 impl Incoming {
-    /// What a packet of an RTX stream repeats of this stream. `None` for padding, and where that was before the stream began.
+    /// What a packet of an RTX stream repeats of this stream, of which the newest number and timestamp are known. `None` for padding, and where
+    /// that was before the stream began.
     pub(crate) fn repeated(
         now: Instant,
         mut header: RtpHeader,
         bytes: &[u8],
         (ssrc, payload_type): (Ssrc, Pt),
-        newest: Newest,
+        (newest_seq, newest_timestamp): (u64, u64),
     ) -> Option<Self> {
         let (number, payload) = bytes.split_first_chunk::<ORIGINAL_SEQUENCE_BYTES>()?;
         let number = u16::from_be_bytes(*number);
@@ -53,18 +47,16 @@ impl Incoming {
             clippy::cast_possible_truncation,
             reason = "numbers wrap at 16 bits on the wire, timestamps at 32"
         )]
-        let (newest_number, newest_timestamp) = (newest.seq as u16, newest.timestamp as u32);
-        let ahead = number.wrapping_sub(newest_number).cast_signed();
-        let later = header
-            .timestamp
-            .wrapping_sub(newest_timestamp)
-            .cast_signed();
+        let (ahead, later) = (
+            number.wrapping_sub(newest_seq as u16).cast_signed(),
+            header.timestamp.wrapping_sub(newest_timestamp as u32),
+        );
         header.ssrc = ssrc;
         header.payload_type = payload_type;
         header.sequence_number = number;
         Some(Self {
-            seq: newest.seq.checked_add_signed(ahead.into())?,
-            timestamp: newest.timestamp.checked_add_signed(later.into())?,
+            seq: newest_seq.checked_add_signed(ahead.into())?,
+            timestamp: newest_timestamp.checked_add_signed(later.cast_signed().into())?,
             header,
             payload: payload.into(),
             arrived: now,

@@ -12,7 +12,7 @@ use crate::ceiling::Ceiling;
 use crate::codec::Sizes;
 use crate::dependency::{Descriptor, Known, Raw, Unreadable};
 use crate::evidence::FrameSizes;
-use crate::incoming::{Incoming, Newest};
+use crate::incoming::Incoming;
 use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
@@ -394,13 +394,6 @@ impl Layer {
     }
 
     /// Notes in which order frames are to be shown; packets that come late tell nothing about that. Before [`Layer::count`].
-    pub(crate) fn newest(&self) -> Option<Newest> {
-        Some(Newest {
-            seq: self.highest_seq?,
-            timestamp: self.newest_timestamp?,
-        })
-    }
-
     pub(crate) fn note_order(&mut self, seq: u64, timestamp: u64, ends_frame: bool) {
         if self.highest_seq.is_some_and(|highest| seq <= highest) {
             return;
@@ -408,6 +401,11 @@ impl Layer {
         let newest = self.newest_timestamp.get_or_insert(timestamp);
         self.reordered += u64::from(ends_frame && timestamp < *newest);
         *newest = timestamp.max(*newest);
+    }
+
+    /// Of the newest packet that has been read, without wrapping around.
+    pub(crate) fn newest_timestamp(&self) -> Option<u64> {
+        self.newest_timestamp
     }
 
     /// Takes over how many lines anybody looks at, none for all of them; true where the publisher has to be told.

@@ -32,7 +32,7 @@ struct Missing {
     asked: u8,
     asked_at: Instant,
     found_at: Instant,
-    /// A keyframe has been asked for in its place.
+    /// Whether a keyframe is to be asked for in its place has been decided.
     mended: bool,
 }
 
@@ -73,6 +73,11 @@ impl Nacks {
     /// How late what is missing may come.
     pub(crate) fn lateness(&self, now: Instant) -> Duration {
         self.lateness.worst(now)
+    }
+
+    /// The highest number that has come.
+    pub(crate) fn newest(&self) -> Option<u64> {
+        self.newest.map(|(seq, _)| seq)
     }
 
     /// Whether a packet may still come.
@@ -308,6 +313,23 @@ mod tests {
         };
         assert_eq!(mended_at(None), (Some(405), None), "once");
         assert_eq!(mended_at(Some(4)), (None, None), "it has come");
+    }
+
+    #[test]
+    fn a_keyframe_is_asked_for_when_all_requests_have_had_their_time() {
+        let mut world = World::new();
+        for round in 0..20 {
+            let (seq, ms) = (round * 2, round * 100);
+            world.come(ms, &[seq, seq + 2]);
+            world.asked(ms + 5);
+            world.come(ms + 10, &[seq + 1]);
+        }
+        world.come(2_000, &[40, 42]);
+        let mut asked = (2_000..10_000).filter(|ms| {
+            world.asked(*ms);
+            world.nacks.take_mend(world.at(*ms))
+        });
+        assert_eq!(asked.next(), Some(2_205), "ten, 20 ms apart");
     }
 
     #[test]

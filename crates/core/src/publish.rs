@@ -107,6 +107,8 @@ pub(crate) struct Track {
     pub(crate) due: Option<Instant>,
     /// The due time of its entry for missing packets.
     pub(crate) nacks_due: Option<Instant>,
+    /// When a keyframe that is held back is asked for next.
+    pub(crate) keyframes_due: Option<Instant>,
     /// The publisher has said that a layer is no more, and nobody has looked yet who had it.
     pub(crate) stopped: bool,
 }
@@ -150,6 +152,7 @@ impl Track {
             told_troubles: Vec::new(),
             due: None,
             nacks_due: None,
+            keyframes_due: None,
             stopped: false,
         }
     }

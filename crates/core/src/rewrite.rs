@@ -74,6 +74,8 @@ pub(crate) struct SpanSource {
 /// A packet that a receiver asks for again.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
+    /// Its number here.
+    pub(crate) seq: u64,
     pub(crate) source: SpanSource,
     /// Its number as the publisher counts.
     pub(crate) source_seq: u64,
@@ -241,6 +243,7 @@ impl Rewriter {
             .chain(self.earlier.iter().rev())
             .find(|span| span.first_seq <= seq)?;
         Some(Wanted {
+            seq,
             source: span.source?,
             source_seq: span.seqs.source_of(seq)?,
             span: *span,

@@ -265,7 +265,7 @@ impl Shard {
                 Timer::Watch(key) => self.watch(now, key),
                 Timer::Track(key) => self.tick_track(now, key, at),
                 Timer::Nack(key) => self.nacks_due(now, key, at),
-                Timer::Keyframe(key) => self.held_back_keyframes(now, key),
+                Timer::Keyframe(key) => self.held_back_keyframes(now, key, at),
                 Timer::Speakers(room) => self.tick_speakers(now, room, at),
             }
         }
@@ -355,8 +355,7 @@ impl Shard {
             peer.lane.set_route(route);
         }
         if let Some(keying) = crypto::take_exported_keys() {
-            peer.lane
-                .key(&keying, self.config.identity.key_derivation());
+            peer.lane.key(&keying, crypto::key_derivation());
             self.keep_last_flight(now, key, from);
         }
         self.driven(now, key, driven, &mut said);

@@ -392,6 +392,14 @@ impl Browser {
         }
     }
 
+    /// Asks for keyframes of all pictures.
+    pub fn ask_for_keyframes(&mut self, now: Duration) {
+        let mids: Vec<Mid> = self.video.keys().copied().collect();
+        for mid in mids {
+            self.ask_for_keyframe(now, mid);
+        }
+    }
+
     fn ask_for_keyframe(&mut self, now: Duration, mid: Mid) {
         self.asked_keyframe_at.insert(mid, now);
         if let Some(stream) = self.rtc.direct_api().stream_rx_by_mid(mid, None) {

@@ -19,7 +19,6 @@ use str0m::rtp::Ssrc;
 
 use self::copied::Copied;
 use self::repairs::Account;
-pub(super) use self::repairs::RESENT_BYTES_MAX;
 use super::PayloadTypes;
 use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};

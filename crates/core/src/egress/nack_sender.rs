@@ -4,7 +4,7 @@ use super::rtcp;
 use super::srtp::Keys;
 use crate::crypto;
 
-/// Asks for packets as a browser does: str0m asks for no more than 100, five times, and not sooner than 33 ms after the last time.
+/// For simulations alone. Asks for packets as a browser does: str0m asks for no more than 100, five times, and not sooner than 33 ms after the last time.
 pub struct NackSender {
     keys: Keys,
     index: u32,
@@ -14,7 +14,7 @@ pub struct NackSender {
 const SSRC: u32 = 2;
 
 impl NackSender {
-    /// Of the client that has been driven last, if that has ended its handshake.
+    /// Of the client that has been driven last on this thread, if that has ended its handshake since another one was.
     pub fn take() -> Option<Self> {
         let keying = crypto::take_exported_keys()?;
         let keys = Keys::new(&keying, crypto::key_derivation())?;

@@ -179,6 +179,11 @@ impl Pacer {
         in_order.filter(move |next| next.slot == slot)
     }
 
+    /// Whether some of a slot's keyframe still waits.
+    pub(crate) fn holds_keyframe(&self, slot: usize) -> bool {
+        self.waiting(slot).any(|next| next.keyframe)
+    }
+
     /// A slot of which something has waited for too long to be worth sending.
     pub(crate) fn late(&self, now: Instant) -> Option<usize> {
         let mut oldest = self.opening.front().into_iter().chain(self.media.front());

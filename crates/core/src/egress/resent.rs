@@ -11,6 +11,8 @@ const PACKETS_MAX: usize = 256;
 /// For so long it is remembered that a packet has been sent again: receivers ask about ten times, a round trip apart, or
 /// 100 ms where they do not know it.
 const MEMORY: Duration = Duration::from_secs(1);
+/// For so long it is remembered that a packet has been asked for: as long as receivers ask, and with some to spare.
+const ASKED_MAX: Duration = Duration::from_secs(2);
 /// As so many a packet is sent again at once. Of more it is not known whether they have come.
 const COPIES_MAX: usize = 6;
 
@@ -18,6 +20,8 @@ const COPIES_MAX: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Resent {
     packets: VecDeque<Packet>,
+    /// What has been asked for lately, sent again or not, and when for the first time.
+    asked: VecDeque<(u16, Instant)>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -33,6 +37,20 @@ struct Packet {
 }
 
 impl Resent {
+    /// For how long a packet has been asked for, this time being one of them.
+    pub(super) fn asked_for(&mut self, now: Instant, seq: u16) -> Duration {
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let old = |(_, at): &mut (u16, Instant)| since(*at) >= ASKED_MAX;
+        while self.asked.pop_front_if(old).is_some() {}
+        if let Some((_, first)) = self.asked.iter().find(|(asked, _)| *asked == seq) {
+            return since(*first);
+        }
+        if self.asked.len() < PACKETS_MAX {
+            self.asked.push_back((seq, now));
+        }
+        Duration::ZERO
+    }
+
     /// Notes that a packet is about to be sent again; how often it has been before. `None` where that has just been done: the
     /// receiver goes on asking until it arrives, and asks for it when it is already under way.
     pub(super) fn begin(&mut self, now: Instant, seq: u16, round_trip: Duration) -> Option<u8> {
@@ -137,6 +155,19 @@ mod tests {
             None,
             "it is under way again"
         );
+    }
+
+    #[test]
+    fn it_is_known_for_how_long_a_packet_has_been_asked_for() {
+        let now = Instant::now();
+        let at = |ms| now + Duration::from_millis(ms);
+        let mut resent = Resent::default();
+        for (ms, seq, known) in [(0, 7, 0), (100, 8, 0), (300, 7, 300), (2_100, 7, 0)] {
+            let asked_for = resent.asked_for(at(ms), seq);
+            assert_eq!(asked_for, Duration::from_millis(known), "{seq} at {ms} ms");
+        }
+        (0..1_000).for_each(|seq| _ = resent.asked_for(at(2_200), seq));
+        assert_eq!(resent.asked.len(), PACKETS_MAX);
     }
 
     #[test]

@@ -139,9 +139,8 @@ impl Stream {
     }
 
     /// Whether a keyframe has begun to leave that comes after this packet: receivers go on with that, whatever is missing before.
-    pub(super) fn is_overtaken(&self, rewritten: &Rewritten) -> bool {
-        self.begun_keyframe
-            .is_some_and(|begun| rewritten.seq < begun.seq)
+    pub(super) fn is_overtaken(&self, seq: u64) -> bool {
+        self.begun_keyframe.is_some_and(|begun| seq < begun.seq)
     }
 
     /// Header, index and payload of the next packet.

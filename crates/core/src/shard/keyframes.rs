@@ -21,11 +21,24 @@ impl Shard {
         else {
             return;
         };
-        let was_waiting = layer.keyframes.next().is_some();
         if layer.keyframes.want(now) {
             self.work.keyframes.push((track_key, layer_index));
-        } else if let (false, Some(at)) = (was_waiting, layer.keyframes.next()) {
-            self.timers.schedule(at, Timer::Keyframe(track_key));
+        } else {
+            self.schedule_keyframes(track_key);
+        }
+    }
+
+    fn schedule_keyframes(&mut self, key: TrackKey) {
+        let Some(track) = self.tracks.get_mut(key) else {
+            return;
+        };
+        let layers = track.layers.iter();
+        let due = layers.filter_map(|layer| layer.keyframes.next()).min();
+        if let Some(at) = due
+            && track.keyframes_due.is_none_or(|scheduled| at < scheduled)
+        {
+            track.keyframes_due = Some(at);
+            self.timers.schedule(at, Timer::Keyframe(key));
         }
     }
 
@@ -33,11 +46,7 @@ impl Shard {
     pub(super) fn want_lost_keyframe(&mut self, now: Instant, track: TrackKey, layer: usize) {
         let layers = self.tracks.get_mut(track).map(|track| &mut track.layers);
         if let Some(layer) = layers.and_then(|layers| layers.get_mut(layer)) {
-            let held_back = layer.keyframes.next();
             layer.keyframes.hurry();
-            if let (Some(_), Some(at)) = (held_back, layer.keyframes.next()) {
-                self.timers.schedule(at, Timer::Keyframe(track));
-            }
         }
         self.want_keyframe(now, track, layer);
     }
@@ -64,17 +73,21 @@ impl Shard {
         }
     }
 
-    pub(super) fn held_back_keyframes(&mut self, now: Instant, key: TrackKey) {
-        let Some(track) = self.tracks.get_mut(key) else {
+    pub(super) fn held_back_keyframes(&mut self, now: Instant, key: TrackKey, at: Instant) {
+        let Some(track) = self
+            .tracks
+            .get_mut(key)
+            .filter(|track| track.keyframes_due == Some(at))
+        else {
             return;
         };
+        track.keyframes_due = None;
         for (index, layer) in track.layers.iter_mut().enumerate() {
             if layer.keyframes.take_due(now) {
                 self.work.keyframes.push((key, index));
-            } else if let Some(at) = layer.keyframes.next() {
-                self.timers.schedule(at, Timer::Keyframe(key));
             }
         }
+        self.schedule_keyframes(key);
     }
 
     pub(super) fn request_keyframes(&mut self, now: Instant) {

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use super::Shard;
-use crate::MediaKind;
 use crate::egress::Heard;
 use crate::peer;
 use crate::publish::PeerKey;
@@ -104,42 +103,24 @@ impl Shard {
         let complete = peer.lane.on_rtcp(now, datagram, &mut heard);
         // Browsers report about senders that have never sent: who publishes nothing has nothing to tell the engine.
         let complete = complete || peer.published.is_empty();
-        let overdue = self.resend(now, key, &heard);
+        self.resend(now, key, &mut heard);
+        self.stats.keyframe_requests_in += heard.lost_pictures.len() as u64;
         for slot in heard.lost_pictures.drain(..) {
-            self.stats.keyframe_requests_in += 1;
             self.on_lost_picture(now, key, slot);
         }
-        if heard.outage {
-            self.on_outage(now, key);
-        }
-        if let Some(slot) = overdue {
-            self.on_lost_picture(now, key, slot);
+        for slot in heard.overdue.drain(..) {
+            self.mend_slot(now, key, slot);
         }
         self.heard = heard;
         self.pump(now, key);
         complete
     }
 
-    /// For a while nothing has come through to a receiver.
-    fn on_outage(&mut self, now: Instant, key: PeerKey) {
-        let slots = self
-            .peers
-            .get(key)
-            .map(|peer| peer.slots.iter().enumerate());
-        let video = slots
-            .into_iter()
-            .flatten()
-            .filter(|(_, slot)| slot.kind == MediaKind::Video);
-        let places: Vec<usize> = video.map(|(place, _)| place).collect();
-        for slot in places {
-            self.on_lost_picture(now, key, slot);
-        }
-    }
-
-    /// Answers a receiver's NACK from what the layers keep. A slot of which something has been missing for too long.
-    fn resend(&mut self, now: Instant, key: PeerKey, heard: &Heard) -> Option<usize> {
-        let mut overdue = None;
-        let peer = self.peers.get_mut(key)?;
+    /// Answers a receiver's NACK from what the layers keep.
+    fn resend(&mut self, now: Instant, key: PeerKey, heard: &mut Heard) {
+        let Some(peer) = self.peers.get_mut(key) else {
+            return;
+        };
         for &(slot_index, seq) in &heard.missing {
             let Some(slot) = peer.slots.get_mut(slot_index) else {
                 continue;
@@ -154,21 +135,22 @@ impl Shard {
                 .and_then(|track| self.tracks.get(*track))
                 .and_then(|track| track.layers.get(source.layer))
                 .and_then(|layer| layer.store.get(source.stream, wanted.source_seq));
-            let Some(packet) = kept else {
-                continue;
-            };
-            if let (Some(payload_types), Some(rewritten)) = (
-                slot.formats
-                    .payload_types(&packet.codec, &peer.rtc, slot.mid),
-                wanted.span.rewrite(packet),
-            ) {
-                let lane = &mut peer.lane;
-                if lane.resend(now, slot_index, payload_types, packet, rewritten) {
-                    overdue = Some(slot_index);
+            let lane = &mut peer.lane;
+            let overdue = match kept {
+                None => lane.is_waited_for(slot_index, wanted.seq),
+                Some(packet) => {
+                    let formats = &mut slot.formats;
+                    let payload_types = formats.payload_types(&packet.codec, &peer.rtc, slot.mid);
+                    let rewritten = wanted.span.rewrite(packet);
+                    payload_types
+                        .zip(rewritten)
+                        .is_some_and(|(types, it)| lane.resend(now, slot_index, types, packet, it))
                 }
+            };
+            if overdue && !heard.overdue.contains(&slot_index) {
+                heard.overdue.push(slot_index);
             }
         }
-        overdue
     }
 
     /// Takes over what the lane has found out about the bandwidth.

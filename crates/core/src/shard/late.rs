@@ -45,10 +45,15 @@ impl Shard {
             rtx == Some(header.ssrc)
         })?;
         let layer = self.tracks.get(stream.track)?.layers.get(stream.layer)?;
-        let newest = layer.newest()?;
+        let nacks = layer.nacks.as_ref()?;
+        let timestamp = layer.newest_timestamp();
+        let newest = (
+            nacks.newest()?,
+            timestamp.unwrap_or_else(|| header.timestamp.into()),
+        );
         let late = Incoming::repeated(now, header, bytes, (*ssrc, payload_type), newest)?;
-        let is_old = late.seq + ENGINE_WINDOW < newest.seq;
-        let is_missing = layer.nacks.as_ref()?.is_missing(late.seq);
+        let is_old = late.seq + ENGINE_WINDOW < newest.0;
+        let is_missing = nacks.is_missing(late.seq);
         (is_old && is_missing).then_some(late)
     }
 }

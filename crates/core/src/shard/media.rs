@@ -17,7 +17,7 @@ use crate::nacks::Nacks;
 use crate::peer::Stream;
 use crate::publish::{self, Encoding, Packet, PeerKey, Read, Track, TrackKey};
 use crate::relay::Arrived;
-use crate::{Event, RoomId};
+use crate::{Event, MediaKind, RoomId};
 
 impl Shard {
     #[expect(
@@ -121,10 +121,15 @@ impl Shard {
             return;
         };
         // Another keyframe would only come behind that, or in its place.
-        if peer.lane.still_brings(now, slot) {
-            return;
+        if !peer.lane.still_brings(now, slot) {
+            self.mend_slot(now, key, slot);
         }
-        let slot = peer.slots.get(slot);
+    }
+
+    /// What a slot shows goes on with a keyframe.
+    pub(super) fn mend_slot(&mut self, now: Instant, key: PeerKey, slot: usize) {
+        let slot = self.peers.get(key).and_then(|peer| peer.slots.get(slot));
+        let slot = slot.filter(|slot| slot.kind == MediaKind::Video);
         let source = slot.and_then(|slot| slot.source.as_ref());
         if let Some((track, Some(current))) = source.map(|source| (source.track, source.current)) {
             self.want_lost_keyframe(now, track, current.layer);
@@ -378,7 +383,8 @@ impl Shard {
 
     /// Notes for each subscriber which packets of the batch concern it. The batch holds `arrived`
     /// packets that came in; behind them stand older ones that a refresh has added for single slots. What another
-    /// shard had kept is for those alone who have no picture, or one that stands still, or began with what had come here of it.
+    /// shard had kept is for those alone who have no picture, or one that stands still, or began with what had come here of it; what these have had
+    /// already their rewriter leaves out.
     pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
         for (at, (key, packet)) in batch.iter().enumerate().take(arrived) {
             let Some(track) = self.tracks.get(*key) else {

@@ -64,7 +64,7 @@ impl Shard {
             .filter(move |slot| slot.awaits_keyframe() == Some((track, layer)))
     }
 
-    /// Whether a layer is shown to anybody.
+    /// Whether a layer is shown to anybody here, or wanted elsewhere.
     pub(super) fn is_watched(&self, key: TrackKey, layer: usize) -> bool {
         let elsewhere = self.tracks.get(key).map(|track| track.elsewhere.iter());
         elsewhere.into_iter().flatten().any(|it| it.wants(layer))

@@ -88,8 +88,8 @@ const PATIENCE: Duration = Duration::from_millis(1_200);
 /// `kMaxWaitForKeyFrame` and `kMaxWaitForFrame`).
 const KEYFRAME_WAIT: Duration = Duration::from_millis(200);
 const FRAME_WAIT: Duration = Duration::from_secs(3);
-/// A stream of which nothing has come for so long has ended, or paused (libwebrtc's `kInactiveStreamThreshold`).
-const INACTIVE_MIN: Duration = Duration::from_secs(5);
+/// A stream of which nothing has come for so long has ended, or paused (libwebrtc's `kInactiveDuration`).
+const INACTIVE_AFTER: Duration = Duration::from_secs(5);
 const CLOCK_RATE: u32 = 90_000;
 /// Half a frame at 30 frames per second: a switch may snap to the cadence, and no more. Two steps of
 /// virtual time are added, since a server without sender reports goes by arrival.
@@ -198,7 +198,7 @@ impl VideoDecoder {
         let comes = self
             .keyframe_packet
             .is_some_and(|(_, at)| now < at + KEYFRAME_WAIT);
-        waited && !comes && now < self.last_packet_at + INACTIVE_MIN
+        waited && !comes && now < self.last_packet_at + INACTIVE_AFTER
     }
 
     pub fn complaints(&self) -> &[Complaint] {

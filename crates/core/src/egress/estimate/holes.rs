@@ -1,7 +1,5 @@
 //! For how long at a time nothing arrives, where losses come together.
 
-use crate::egress::lane::RESENT_BYTES_MAX;
-
 /// Shorter ones are single packets that got lost, or two frames of a slow camera.
 const HOLE_US_MIN: i64 = 70_000;
 /// No picture is held so long (`egress/patience.rs`).
@@ -10,17 +8,14 @@ const HOLE_US_MAX: i64 = 400_000;
 const MEMORY_US: i64 = 10_000_000;
 /// The holes that are remembered: one in a second is a bad path.
 const HOLES_MAX: usize = 10;
-/// What gets lost in a longer hole is shown by nobody when it comes at last.
-const OUTAGE_US: i64 = 1_000_000;
 
 /// The newest holes in what has arrived.
 #[derive(Debug, Default)]
 pub(super) struct Holes {
     /// When the newest packet that has arrived left.
     arrived: Option<i64>,
-    /// So many bytes after it have got lost.
-    lost_bytes: usize,
-    outage: bool,
+    /// Something after it has got lost.
+    open: bool,
     /// When each ended, and how long it was; the oldest is overwritten.
     newest: [(i64, i64); HOLES_MAX],
     next: usize,
@@ -28,26 +23,19 @@ pub(super) struct Holes {
 
 impl Holes {
     /// A packet that left at `at` has arrived or got lost. In the order in which they left.
-    pub(super) fn add(&mut self, at: i64, bytes: usize, lost: bool) {
+    pub(super) fn add(&mut self, at: i64, lost: bool) {
         if lost {
-            self.lost_bytes += bytes;
+            self.open = true;
             return;
         }
         let hole = self.arrived.map_or(0, |arrived| at - arrived);
-        if self.lost_bytes > 0 && (HOLE_US_MIN..=HOLE_US_MAX).contains(&hole) {
+        if self.open && (HOLE_US_MIN..=HOLE_US_MAX).contains(&hole) {
             if let Some(place) = self.newest.get_mut(self.next) {
                 *place = (at, hole);
             }
             self.next = (self.next + 1) % HOLES_MAX;
         }
-        self.outage |= hole > HOLE_US_MAX && self.lost_bytes > RESENT_BYTES_MAX
-            || hole > OUTAGE_US && self.lost_bytes > 0;
-        (self.arrived, self.lost_bytes) = (Some(at), 0);
-    }
-
-    /// Whether a hole has ended in which more has got lost than sending it again can mend. Told once.
-    pub(super) fn take_outage(&mut self) -> bool {
-        std::mem::take(&mut self.outage)
+        (self.arrived, self.open) = (Some(at), false);
     }
 
     /// The longest of late, in µs. One alone was an incident, and none is to be expected.
@@ -72,7 +60,7 @@ mod tests {
     /// Frames, of which those of a hole get lost.
     fn frames(holes: &mut Holes, from: i64, lost: std::ops::Range<i64>) {
         for frame in 0..30 {
-            holes.add(from + frame * FRAME_US, 1_000, lost.contains(&frame));
+            holes.add(from + frame * FRAME_US, lost.contains(&frame));
         }
     }
 
@@ -84,25 +72,6 @@ mod tests {
         frames(&mut holes, 1_000_000, 10..14);
         assert_eq!(holes.expected(2_000_000), 6 * FRAME_US);
         assert_eq!(holes.expected(11_000_000), 0);
-    }
-
-    #[test]
-    fn an_outage_is_what_cannot_be_sent_again_or_has_been_too_long() {
-        let outage = |bytes, milliseconds: &[i64]| {
-            let mut holes = Holes::default();
-            holes.add(0, bytes, false);
-            let (last, lost) = milliseconds.split_last().unwrap();
-            lost.iter()
-                .for_each(|ms| holes.add(ms * 1_000, bytes, true));
-            holes.add(last * 1_000, bytes, false);
-            (holes.take_outage(), holes.take_outage())
-        };
-        let told_once = (true, false);
-        assert!(!outage(1_000, &[100, 200, 500]).0);
-        assert_eq!(outage(40_000, &[100, 200, 500]), told_once, "too much");
-        assert!(!outage(40_000, &[100, 200, 300]).0, "in a queue");
-        assert_eq!(outage(1_000, &[100, 200, 1_100]), told_once, "too long");
-        assert!(!outage(1_000, &[1_100]).0, "nothing was said");
     }
 
     #[test]

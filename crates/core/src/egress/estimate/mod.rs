@@ -325,11 +325,6 @@ impl Estimator {
         Duration::from_micros(u64::try_from(hole).unwrap_or(0))
     }
 
-    /// Whether more has got lost at a time than sending it again can mend. Told once.
-    pub(crate) fn take_outage(&mut self) -> bool {
-        self.holes.take_outage()
-    }
-
     /// How many of 1,000 packets were lost lately; `None` until so many have been reported that it can be said.
     pub(crate) fn loss_permille(&self) -> Option<u64> {
         self.loss.reported().map(|share| bps(share * 1e3))

@@ -159,7 +159,7 @@ impl Estimator {
                 Fate::Arrived => Some(false),
             };
             if let Some(lost) = lost {
-                self.holes.add(sent.at, sent.bytes.into(), lost);
+                self.holes.add(sent.at, lost);
             }
             match (sent.cluster, lost) {
                 (None, Some(lost)) => self.loss.add(sent.at, sent.bytes, lost),

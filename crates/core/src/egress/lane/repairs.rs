@@ -19,10 +19,12 @@ const VERY_LOSSY_PERMILLE: u64 = 100;
 const COPIES_AMONG_OTHERS: u64 = 2;
 /// As many bytes are sent again as media has, and so many more at once. Half as much is used up where a fifth is lost, and the picture
 /// stands then. More repairs still worse links; on a link that is too narrow for its media, it makes the loss that it repairs.
-pub(in crate::egress) const RESENT_BYTES_MAX: usize = 64 * 1024;
-/// What is missing for longer than this and a round trip may never come, since it gets lost again and again, or more is missing than may
-/// be sent again. Less asks for keyframes where most repairs need a third round trip, more is a picture that stands for longer.
+const BYTES_MAX: usize = 64 * 1024;
+/// What has been asked for since so long may never come, since it gets lost again and again: a keyframe is shown sooner. Less asks for
+/// keyframes where some repairs need a third round trip, more is a picture that stands for longer.
 const OVERDUE: Duration = Duration::from_millis(500);
+/// The same where more is missing than may be sent again. Less does not outlast that for a moment as much gets lost by chance.
+const OVERDUE_BEYOND_ACCOUNT: Duration = Duration::from_millis(200);
 /// Bounds of the time within which a packet is not sent again twice.
 const ROUND_TRIP_MIN: Duration = Duration::from_millis(10);
 const ROUND_TRIP_MAX: Duration = Duration::from_millis(1_000);
@@ -33,14 +35,14 @@ pub(super) struct Account(usize);
 
 impl Default for Account {
     fn default() -> Self {
-        Self(RESENT_BYTES_MAX)
+        Self(BYTES_MAX)
     }
 }
 
 impl Account {
     /// Media has left.
     pub(super) fn earn(&mut self, bytes: usize) {
-        self.0 = (self.0 + bytes).min(RESENT_BYTES_MAX);
+        self.0 = (self.0 + bytes).min(BYTES_MAX);
     }
 
     fn has(&self, bytes: usize) -> bool {
@@ -48,7 +50,7 @@ impl Account {
     }
 
     fn is_low(&self) -> bool {
-        self.0 < RESENT_BYTES_MAX / 2
+        self.0 < BYTES_MAX / 2
     }
 
     /// False where there is not so much left.
@@ -75,7 +77,13 @@ impl Lane {
         }
     }
 
-    /// Sends a packet again, by RTX, ahead of what waits. Whether it has been missing for so long that a keyframe is shown sooner.
+    /// Whether a packet that cannot be sent again, since nobody has it any more, is still waited for.
+    pub(crate) fn is_waited_for(&mut self, slot: usize, seq: u64) -> bool {
+        let stream = stream_of(&mut self.streams, slot);
+        stream.is_some_and(|stream| !stream.is_overtaken(seq)) && !self.pacer.holds_keyframe(slot)
+    }
+
+    /// Sends a packet again, by RTX, ahead of what waits. Whether it has been asked for for so long that a keyframe would be shown sooner.
     pub(crate) fn resend(
         &mut self,
         now: Instant,
@@ -91,10 +99,17 @@ impl Lane {
         let Some(stream) = stream_of(&mut self.streams, slot) else {
             return false;
         };
-        let missed_for = now.saturating_duration_since(packet.arrived);
-        let overdue = missed_for > OVERDUE + round_trip && !stream.is_overtaken(&rewritten);
+        let enough = if self.account.has(bytes) {
+            OVERDUE
+        } else {
+            OVERDUE_BEYOND_ACCOUNT
+        };
+        let asked_for = stream.resent.asked_for(now, seq);
+        let overdue = asked_for > enough
+            && !stream.is_overtaken(rewritten.seq)
+            && !self.pacer.holds_keyframe(slot);
         // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
-        let needless = self.estimator.is_queued() && stream.is_overtaken(&rewritten);
+        let needless = self.estimator.is_queued() && stream.is_overtaken(rewritten.seq);
         let possible = payload_types.rtx.is_some()
             && stream.rtx.is_some()
             && self.account.has(bytes)

@@ -17,8 +17,8 @@ pub(crate) struct Heard {
     pub(crate) missing: Vec<(usize, u16)>,
     /// Slots that have lost their picture.
     pub(crate) lost_pictures: Vec<usize>,
-    /// More has got lost at a time than can be sent again: pictures stand, and receivers ask for keyframes late.
-    pub(crate) outage: bool,
+    /// Slots of which packets are missing that will not come soon, or never, each once.
+    pub(crate) overdue: Vec<usize>,
     buffer: Vec<u8>,
     feedback: Feedback,
 }
@@ -42,7 +42,7 @@ impl Lane {
     pub(crate) fn on_rtcp(&mut self, now: Instant, datagram: &[u8], heard: &mut Heard) -> bool {
         heard.missing.clear();
         heard.lost_pictures.clear();
-        heard.outage = false;
+        heard.overdue.clear();
         let Some(keys) = &self.keys else {
             return false;
         };
@@ -82,7 +82,6 @@ impl Lane {
                         let loss_permille = self.estimator.loss_so_far_permille();
                         self.redundancy.on_loss(now, loss_permille);
                         self.ask_for_patience(now);
-                        heard.outage |= self.estimator.take_outage();
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
