@@ -167,7 +167,8 @@ export class Participant {
    * @param {'camera' | 'screen'} [source]
    */
   async seesMovement(name, source = 'camera') {
-    const before = await this.reception(name, source);
+    // Chromium keeps statistics for 50 ms: they may not know yet of a picture that can be seen.
+    const before = await eventually(`${this.name} has statistics of ${name}`, () => this.reception(name, source));
     await eventually(
       `${this.name} decodes further frames of ${name}, after ${before.framesDecoded}`,
       async () => (await this.reception(name, source)).framesDecoded,

@@ -105,7 +105,8 @@ impl Lane {
             OVERDUE_BEYOND_ACCOUNT
         };
         let asked_for = stream.resent.asked_for(now, seq);
-        let overdue = asked_for > enough
+        // A round trip has to pass until a repair can stop a receiver that asks.
+        let overdue = asked_for > enough + round_trip
             && !stream.is_overtaken(rewritten.seq)
             && !self.pacer.holds_keyframe(slot);
         // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
