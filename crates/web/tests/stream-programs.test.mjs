@@ -42,6 +42,8 @@ call.story('who watches a publisher that dies without a word is told that it is 
   const before = start(ffmpeg(endpoint(call, 'whip')));
   const bea = await watch(call, chromium, 'Bea', { query: `#token=${streamToken(call, 'bea')}` });
   await told(before, () => watches(bea, 'blue'));
+  // The page says so a moment after the picture can be seen.
+  await playerIs(bea, 'playing');
   await bea.evaluate(recordStates);
   before.kill();
   await playerIs(bea, 'waiting');
