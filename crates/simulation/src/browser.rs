@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use madang_core::{Identity, NackSender};
+use madang_core::{Identity, NackSender, demux};
 use str0m::change::SdpPendingOffer;
 use str0m::media::{KeyframeRequestKind, MediaKind, Mid, Rid};
 use str0m::net::{Protocol, Receive};
@@ -185,13 +185,6 @@ pub struct Browser {
     outgoing: Vec<(SocketAddr, Vec<u8>)>,
 }
 
-/// Whether a datagram is RTP or RTCP (RFC 7983).
-fn is_media(datagram: &[u8]) -> bool {
-    datagram
-        .first()
-        .is_some_and(|first| (128..192).contains(first))
-}
-
 /// Between two checks of a pair that works (libwebrtc's default).
 const CHECK_INTERVAL: Duration = Duration::from_millis(2_500);
 
@@ -329,7 +322,7 @@ impl Browser {
                     break;
                 }
                 Ok(Output::Transmit(transmit)) => {
-                    if is_media(&transmit.contents) {
+                    if demux::classify(&transmit.contents) == demux::Datagram::Media {
                         self.server = Some(transmit.destination);
                     }
                     self.outgoing

@@ -8,17 +8,6 @@ use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
 
 use crate::{SEEDS, anna_looks_at_ben, ms, one_slot, tile};
 
-fn outage() -> LinkConfig {
-    LinkConfig {
-        outage: true,
-        ..LinkConfig::default()
-    }
-}
-
-fn back() -> LinkConfig {
-    LinkConfig::default()
-}
-
 #[test]
 fn who_is_away_twice_sees_a_picture_as_soon_as_anything_comes() {
     let camera = BrowserConfig {
@@ -79,10 +68,17 @@ fn a_keyframe_that_is_to_mend_a_picture_is_asked_for_until_it_comes() {
         .at(
             6_000,
             "he is away",
-            [Uplink("ben", outage()), Downlink("ben", outage())],
+            [
+                Uplink("ben", LinkConfig::outage()),
+                Downlink("ben", LinkConfig::outage()),
+            ],
         )
-        .at(6_700, "he is heard again", [Uplink("ben", back())])
-        .at(7_300, "and hears", [Downlink("ben", back())])
+        .at(
+            6_700,
+            "he is heard again",
+            [Uplink("ben", LinkConfig::default())],
+        )
+        .at(7_300, "and hears", [Downlink("ben", LinkConfig::default())])
         .at(12_000, "long after", [])
         .run(SEEDS, |world| {
             let frozen = world.longest_freeze("anna", "ben", Camera, ms(5_000));

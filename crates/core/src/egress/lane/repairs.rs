@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::{Lane, stream_of, wire_seq};
 use crate::egress::PayloadTypes;
-use crate::egress::pacer::{OVERHEAD_BYTES, Outgoing};
+use crate::egress::pacer::{OVERHEAD_BYTES, Outgoing, Pacer};
+use crate::egress::stream::Stream;
 use crate::publish::Packet;
 use crate::rewrite::Rewritten;
 
@@ -79,8 +80,8 @@ impl Lane {
 
     /// Whether a packet that cannot be sent again, since nobody has it any more, is still waited for.
     pub(crate) fn is_waited_for(&mut self, slot: usize, seq: u64) -> bool {
-        let stream = stream_of(&mut self.streams, slot);
-        stream.is_some_and(|stream| !stream.is_overtaken(seq)) && !self.pacer.holds_keyframe(slot)
+        stream_of(&mut self.streams, slot)
+            .is_some_and(|stream| is_waited_for(stream, &self.pacer, slot, seq))
     }
 
     /// Sends a packet again, by RTX, ahead of what waits. Whether it has been asked for for so long that a keyframe would be shown sooner.
@@ -107,8 +108,7 @@ impl Lane {
         let asked_for = stream.resent.asked_for(now, seq);
         // A round trip has to pass until a repair can stop a receiver that asks.
         let overdue = asked_for > enough + round_trip
-            && !stream.is_overtaken(rewritten.seq)
-            && !self.pacer.holds_keyframe(slot);
+            && is_waited_for(stream, &self.pacer, slot, rewritten.seq);
         // Repairs of what is not needed would keep a queue standing on the way, and what is needed waiting.
         let needless = self.estimator.is_queued() && stream.is_overtaken(rewritten.seq);
         let possible = payload_types.rtx.is_some()
@@ -150,4 +150,9 @@ impl Lane {
         }
         overdue
     }
+}
+
+/// Whether no keyframe leaves, or waits, that comes after a packet which is missing.
+fn is_waited_for(stream: &Stream, pacer: &Pacer, slot: usize, seq: u64) -> bool {
+    !stream.is_overtaken(seq) && !pacer.holds_keyframe(slot)
 }
