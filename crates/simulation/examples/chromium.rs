@@ -38,6 +38,7 @@ fn main() {
             "freezes": median(|figures| figures.freezes),
             "frozen": median(|figures| figures.frozen),
             "frames": median(|figures| figures.frames),
+            "keyframes": median(|figures| figures.keyframes),
             "concealed": median(|figures| figures.concealed),
             "recovery": Some(median(|figures| figures.recovery)).filter(|seconds| seconds.is_finite()),
         });
@@ -54,6 +55,7 @@ struct Figures {
     frozen: f64,
     /// Decoded in a second.
     frames: f64,
+    keyframes: f64,
     /// Share of the sound.
     concealed: f64,
     /// In seconds; infinite where the top layer has not come back.
@@ -75,6 +77,8 @@ fn run(plan: &Value, seed: u64) -> Figures {
         red: true,
         sends_red: true,
         small_camera: true,
+        adaptive: true,
+        allocations: true,
         ..BrowserConfig::default()
     };
     let join = [
@@ -92,7 +96,7 @@ fn run(plan: &Value, seed: u64) -> Figures {
     );
     let mut changes: Vec<(u64, Action)> = Vec::new();
     for step in plan["steps"].as_array().unwrap() {
-        let at = BEGIN + Duration::from_secs(step["at"].as_u64().unwrap());
+        let at = BEGIN + Duration::from_secs_f64(step["at"].as_f64().unwrap());
         last_step = last_step.max(at);
         changes.extend(actions(step, at, end));
     }
@@ -166,6 +170,10 @@ fn measure(world: &World, last_step: Duration, end: Duration) -> Figures {
             .map(|freeze| (freeze.end - freeze.start).as_secs_f64())
             .sum(),
         frames: frames.len() as f64 / seconds,
+        keyframes: frames
+            .iter()
+            .filter(|frame| frame.tag.reference.is_none())
+            .count() as f64,
         concealed: (1.0 - sounds.len() as f64 / (seconds * 50.0)).max(0.0),
         recovery: frames
             .iter()

@@ -66,6 +66,8 @@ pub struct BrowserConfig {
     pub adaptive: bool,
     /// How long the encoder of a camera or a screen takes for a picture, at least and at most.
     pub encoding_time: (Duration, Duration),
+    /// Numbers packets across its streams, and reports what comes by that (transport-cc).
+    pub transport_cc: bool,
     /// Takes sound in RED (RFC 2198).
     pub red: bool,
     /// And sends each packet's sound once more with the next, as browsers do.
@@ -97,6 +99,7 @@ impl Default for BrowserConfig {
             dtx: false,
             adaptive: false,
             encoding_time: (Duration::ZERO, Duration::ZERO),
+            transport_cc: true,
             red: false,
             sends_red: false,
             timing: false,
@@ -427,7 +430,9 @@ fn extensions(config: &BrowserConfig) -> ExtensionMap {
         map.set(1, Extension::AudioLevel);
     }
     map.set(2, Extension::AbsoluteSendTime);
-    map.set(3, Extension::TransportSequenceNumber);
+    if config.transport_cc {
+        map.set(3, Extension::TransportSequenceNumber);
+    }
     map.set(4, Extension::RtpMid);
     map.set(10, Extension::RtpStreamId);
     map.set(11, Extension::RepairedRtpStreamId);

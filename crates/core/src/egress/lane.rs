@@ -24,6 +24,7 @@ use super::estimate::{Estimator, Probe};
 use super::header::{Dependency, Hop, Template};
 use super::pacer::{OVERHEAD_BYTES, Outgoing, Pacer, Rate};
 use super::patience::{Patience, Told};
+use super::reception::Reception;
 use super::redundancy::{Redundancy, Sounds};
 use super::resent::Resent;
 use super::rtcp::Replay;
@@ -50,6 +51,8 @@ pub(crate) struct Lane {
     estimator: Estimator,
     /// What a receiver estimates that numbers no packets, in bit/s.
     remb_bps: Option<u64>,
+    /// And what it tells of its way.
+    reception: Reception,
     replay: Replay,
     redundancy: Redundancy,
     patience: Patience,
@@ -105,6 +108,7 @@ impl Lane {
             pacer: Pacer::new(now),
             estimator: Estimator::new(now, start_bps),
             remb_bps: None,
+            reception: Reception::default(),
             replay: Replay::default(),
             redundancy: Redundancy::default(),
             patience: Patience::default(),
@@ -221,12 +225,18 @@ impl Lane {
     }
 
     pub(crate) fn round_trip(&self) -> Option<Duration> {
-        self.estimator.rtt()
+        let reported = || self.reception.round_trip();
+        self.estimator.rtt().or_else(reported)
     }
 
     /// How many of 1,000 packets were lost lately, as far as that is known.
     pub(crate) fn loss_permille(&self) -> u64 {
-        self.estimator.loss_permille().unwrap_or(0)
+        self.known_loss_permille().unwrap_or(0)
+    }
+
+    fn known_loss_permille(&self) -> Option<u64> {
+        let reported = || self.reception.loss_permille();
+        self.estimator.loss_permille().or_else(reported)
     }
 
     /// How often sound is sent where it can be repeated.

@@ -10,6 +10,7 @@ mod lane;
 mod nack_sender;
 mod pacer;
 mod patience;
+mod reception;
 mod redundancy;
 mod resent;
 mod rtcp;

@@ -12,7 +12,9 @@ pub(crate) enum Message<'a> {
     TransportFeedback(&'a [u8]),
     /// The receiver's own estimate in bit/s.
     Remb { bps: u64 },
-    /// Reports about what the lane sends; they say nothing that transport-wide feedback does not.
+    /// What has come of a stream.
+    Received(ReportBlock),
+    /// What the lane has no use for.
     Report,
     /// For the media engine: what publishers say, and what is not known here.
     ForEngine,
@@ -40,9 +42,13 @@ pub(crate) fn is_rtcp(datagram: &[u8]) -> bool {
 /// Reads a compound packet; ends where it is broken.
 pub(crate) fn messages(mut compound: &[u8]) -> impl Iterator<Item = Message<'_>> {
     let mut fir = Fir(&[]);
+    let mut blocks = ReportBlocks(&[]);
     std::iter::from_fn(move || {
         if let Some(ssrc) = fir.next() {
             return Some(Message::KeyframeRequest { ssrc });
+        }
+        if let Some(block) = blocks.next() {
+            return Some(Message::Received(block));
         }
         let [first, kind, length_1, length_0] = *compound.first_chunk()?;
         let words = usize::from(u16::from_be_bytes([length_1, length_0]));
@@ -53,6 +59,7 @@ pub(crate) fn messages(mut compound: &[u8]) -> impl Iterator<Item = Message<'_>>
             fir = Fir(body.get(8..).unwrap_or_default());
             return Some(Message::Report);
         }
+        blocks = ReportBlocks::of(kind, first & 0x1f, body);
         Some(message(kind, first & 0x1f, body))
     })
 }
@@ -131,6 +138,47 @@ impl Fir<'_> {
         let (entry, rest) = self.0.split_at_checked(8)?;
         self.0 = rest;
         word(entry)
+    }
+}
+
+/// What a receiver tells of a stream (RFC 3550 section 6.4.1), as far as it is used here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ReportBlock {
+    pub(crate) ssrc: u32,
+    /// In 256ths, of what was sent since the block before.
+    pub(crate) fraction_lost: u8,
+    /// The middle 32 bits of the newest sender report's NTP timestamp; 0 where none has come.
+    pub(crate) last_report: u32,
+    /// How long ago that came, in 1/65,536 s.
+    pub(crate) delay_since: u32,
+}
+
+const REPORT_BLOCK_BYTES: usize = 24;
+
+/// The blocks of a sender's or a receiver's report.
+struct ReportBlocks<'a>(&'a [u8]);
+
+impl<'a> ReportBlocks<'a> {
+    fn of(kind: u8, count: u8, body: &'a [u8]) -> Self {
+        let from = match kind {
+            RECEIVER_REPORT => 4,
+            SENDER_REPORT => 24,
+            _ => return Self(&[]),
+        };
+        let blocks = body.get(from..).unwrap_or_default();
+        let bytes = usize::from(count) * REPORT_BLOCK_BYTES;
+        Self(blocks.get(..bytes).unwrap_or(blocks))
+    }
+
+    fn next(&mut self) -> Option<ReportBlock> {
+        let (block, rest) = self.0.split_at_checked(REPORT_BLOCK_BYTES)?;
+        self.0 = rest;
+        Some(ReportBlock {
+            ssrc: word(block)?,
+            fraction_lost: *block.get(4)?,
+            last_report: word(block.get(16..)?)?,
+            delay_since: word(block.get(20..)?)?,
+        })
     }
 }
 
@@ -372,6 +420,31 @@ mod tests {
         };
         report.write(&mut compound, "name");
         assert_eq!(parsed(&compound), [Message::ForEngine, Message::Report]);
+    }
+
+    #[test]
+    fn report_blocks_are_read_from_both_kinds_of_report() {
+        let block = ReportBlock {
+            ssrc: 7,
+            fraction_lost: 64,
+            last_report: 8,
+            delay_since: 9,
+        };
+        let mut words = [0u32; 6];
+        (words[0], words[1], words[4], words[5]) = (7, 64 << 24, 8, 9);
+        let block_bytes = words.map(u32::to_be_bytes).concat();
+        let receiver = [&[0x81, 201, 0, 7, 0, 0, 0, 1][..], &block_bytes].concat();
+        assert_eq!(
+            parsed(&receiver),
+            [Message::Report, Message::Received(block)]
+        );
+        let sender = [&[0x81, 200, 0, 12][..], &[0; 24], &block_bytes].concat();
+        assert_eq!(
+            parsed(&sender),
+            [Message::ForEngine, Message::Received(block)]
+        );
+        let short = [&[0x82, 201, 0, 7, 0, 0, 0, 1][..], &block_bytes].concat();
+        assert_eq!(parsed(&short).len(), 2, "two are said to be, one is there");
     }
 
     #[test]

@@ -77,6 +77,8 @@ impl Keyframe {
 pub(super) struct Report {
     pub(super) packets: u32,
     pub(super) octets: u32,
+    /// How many packets had been sent when the receiver last told what has come.
+    pub(super) told_of: u32,
     pub(super) srtcp_index: u32,
     pub(super) due: Option<Instant>,
 }

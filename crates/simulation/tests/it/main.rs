@@ -11,6 +11,7 @@ mod encoder;
 mod garbage;
 mod layers;
 mod links;
+mod lossy;
 mod outages;
 mod pacing;
 mod quality;

@@ -71,7 +71,7 @@ impl Lane {
     /// As how many a packet is sent again for the first time: where packets are lost, or it is not known yet that few are, what
     /// repairs them may get lost, too.
     fn copies(&self) -> u64 {
-        match self.estimator.loss_permille() {
+        match self.known_loss_permille() {
             Some(..=LOSSY_PERMILLE) => 1,
             Some(..=VERY_LOSSY_PERMILLE) => 2,
             Some(_) | None => 3,
@@ -93,7 +93,7 @@ impl Lane {
         packet: &Arc<Packet>,
         rewritten: Rewritten,
     ) -> bool {
-        let round_trip = self.estimator.rtt().unwrap_or(ROUND_TRIP_MIN);
+        let round_trip = self.round_trip().unwrap_or(ROUND_TRIP_MIN);
         let round_trip = round_trip.clamp(ROUND_TRIP_MIN, ROUND_TRIP_MAX);
         let seq = wire_seq(rewritten.seq);
         let bytes = packet.payload.len() + OVERHEAD_BYTES;

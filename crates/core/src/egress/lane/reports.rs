@@ -6,7 +6,7 @@ use super::{Lane, stream_of};
 use crate::Outbox;
 use crate::egress::estimate::{BPS_MAX, BPS_MIN, Estimator, Fate};
 use crate::egress::pacer::Outgoing;
-use crate::egress::rtcp::{self, Message, SenderReport};
+use crate::egress::rtcp::{self, Message, ReportBlock, SenderReport};
 use crate::egress::stream::Stream;
 use crate::egress::twcc::{self, Feedback};
 
@@ -85,6 +85,7 @@ impl Lane {
                     }
                 }
                 Message::Remb { bps } => self.remb_bps = Some(bps.clamp(BPS_MIN, BPS_MAX)),
+                Message::Received(block) => self.on_block(now, &block),
                 Message::Report => {}
                 Message::ForEngine => complete = false,
             }
@@ -94,10 +95,28 @@ impl Lane {
         complete
     }
 
+    /// Transport-wide feedback tells more than reports do; who numbers no packets for it has nothing else.
+    fn on_block(&mut self, now: Instant, block: &ReportBlock) {
+        if self.will_know() {
+            return;
+        }
+        let mut streams = self.streams.iter_mut().flatten();
+        let Some(stream) = streams.find(|stream| stream.ssrc == block.ssrc) else {
+            return;
+        };
+        let report = &mut stream.report;
+        let packets = report.packets.wrapping_sub(report.told_of);
+        report.told_of = report.packets;
+        self.reception
+            .on_block(self.wallclock.ntp_at(now), block, packets);
+        self.redundancy.on_loss(now, self.loss_permille());
+        self.ask_for_patience(now);
+    }
+
     /// Waiting helps against what is lost by chance, and by bursts that come again. Where a queue stands it would be longer with
     /// that queue.
     fn ask_for_patience(&mut self, now: Instant) {
-        if let Some(round_trip) = self.estimator.rtt().filter(|_| !self.is_queued()) {
+        if let Some(round_trip) = self.round_trip().filter(|_| !self.is_queued()) {
             let loses = self.redundancy.is_on();
             let hole = self.estimator.expected_hole(now);
             self.patience.on_report(loses, round_trip, hole);
