@@ -63,6 +63,10 @@ class SingleNode(unittest.TestCase):
         self.assertEqual(path("livenessProbe"), "/livez")
         self.assertEqual(path("readinessProbe"), "/readyz")
 
+    def test_no_client_can_take_the_connections_that_probes_need(self):
+        for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+            self.assertEqual(self.container[probe]["httpGet"]["port"], "metrics")
+
     def test_a_hung_process_does_not_get_the_grace_of_a_stop(self):
         short = self.container["livenessProbe"]["terminationGracePeriodSeconds"]
         self.assertLess(short, self.pod["terminationGracePeriodSeconds"])

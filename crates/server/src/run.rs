@@ -92,7 +92,7 @@ async fn serve(settings: &Settings, metrics: Metrics) -> Result<ExitCode, StartE
     let mut router = router(&hub, &alive);
     let mut operators_router = Router::new();
     match &operators {
-        Some(_) => operators_router = http::metrics(metrics.clone()),
+        Some(_) => operators_router = http::metrics(metrics.clone()).merge(health(&hub, &alive)),
         None => router = router.merge(http::metrics(metrics.clone())),
     }
     let told = tokio::select! {
@@ -119,15 +119,20 @@ async fn serve(settings: &Settings, metrics: Metrics) -> Result<ExitCode, StartE
             tracing::warn!(signal, "stopped at once by a second signal");
             Ok(ExitCode::FAILURE)
         }
+        () = serve_if_any(operators.as_ref(), &operators_router) => Ok(ExitCode::FAILURE),
     }
 }
 
 fn router(hub: &Arc<Hub>, alive: &Arc<AtomicBool>) -> Router {
-    let (alive, ready) = (Arc::clone(alive), Arc::clone(hub));
-    let health = http::health(move || alive.load(Ordering::Relaxed), move || ready.ready());
     madang_signaling::router(Arc::clone(hub))
         .merge(madang_web::router())
-        .merge(health)
+        .merge(health(hub, alive))
+}
+
+/// Clients cannot take all connections of the address for operators: where there is one, probes go there.
+fn health(hub: &Arc<Hub>, alive: &Arc<AtomicBool>) -> Router {
+    let (alive, ready) = (Arc::clone(alive), Arc::clone(hub));
+    http::health(move || alive.load(Ordering::Relaxed), move || ready.ready())
 }
 
 /// Copies what the workers say about themselves to where others look.

@@ -10,7 +10,7 @@ mod descriptor;
 mod order;
 mod video;
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 pub use audio::{AudioDecoder, Heard};
 pub use video::{Shown, VideoDecoder};
@@ -26,8 +26,6 @@ pub struct Received {
     pub ssrc: u32,
     pub sequence: u64,
     pub timestamp: u32,
-    /// The newest sender report of the stream: a wall-clock time and its timestamp.
-    pub reported: Option<(SystemTime, u64)>,
     pub marker: bool,
     /// The dependency descriptor, where the packet has one.
     pub descriptor: Option<Vec<u8>>,
@@ -37,22 +35,6 @@ pub struct Received {
     pub hold: Option<Duration>,
     /// Empty where the sender says that there is nothing under this number.
     pub payload: Vec<u8>,
-}
-
-impl Received {
-    /// When the packet's content was captured, as the stream's own reports tell it. Receivers bring lips and voice
-    /// together by that.
-    fn told_captured(&self, clock_rate: u32) -> Option<SystemTime> {
-        let (time, timestamp) = self.reported?;
-        #[expect(clippy::cast_possible_truncation, reason = "RTP timestamps wrap")]
-        let ticks = self.timestamp.wrapping_sub(timestamp as u32).cast_signed();
-        let away = Duration::from_secs_f64(f64::from(ticks.unsigned_abs()) / f64::from(clock_rate));
-        if ticks < 0 {
-            time.checked_sub(away)
-        } else {
-            time.checked_add(away)
-        }
-    }
 }
 
 /// A fault of the stream, and when it was seen.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use madang_core::{Source, Why};
 
-use crate::decoder::{Fault, Heard, Shown};
+use crate::decoder::Fault;
 use crate::world::World;
 
 use playout::{FREEZE_SPARE, concealed, freezes, render_times};
@@ -51,7 +51,7 @@ pub struct Measured {
     pub estimate_error: Option<f64>,
     /// Requests that reached the publishers of these pictures.
     pub keyframe_requests: f64,
-    /// Median of how far lips are from the voice, by sender reports.
+    /// How far lips are from the voice at worst, by sender reports.
     pub skew_ms: Option<f64>,
 }
 
@@ -97,7 +97,7 @@ pub fn measure(world: &World, subject: &Subject) -> Measured {
         self_made_loss: link.dropped,
         estimate_error: link::estimate_error(seat, &subject.steady),
         keyframe_requests: keyframe_requests(world, subject) as f64,
-        skew_ms: skew(world, subject, &heard),
+        skew_ms: skew(world, subject),
     }
 }
 
@@ -223,26 +223,13 @@ fn keyframe_requests(world: &World, subject: &Subject) -> usize {
     asked.sum()
 }
 
+/// From the first frames of a picture on: who has both streams has a report of each by then.
+const SYNC_FROM: Duration = Duration::from_secs(4);
+
 /// How far the picture is from the speaker's voice where both play what they are told was captured at the same time.
-fn skew(world: &World, subject: &Subject, heard: &[Heard]) -> Option<f64> {
-    let ahead = |told: Option<std::time::SystemTime>, captured: Duration| {
-        let told = told?.duration_since(std::time::UNIX_EPOCH).ok()?;
-        Some(told.as_secs_f64() - captured.as_secs_f64())
-    };
-    let frames: Vec<Shown> = world.frames(
-        subject.viewer,
-        subject.speaker,
-        Source::Camera,
-        Duration::ZERO,
-    );
-    let video = frames
-        .iter()
-        .filter_map(|frame| ahead(frame.told_captured, frame.tag.captured));
-    let voice = heard
-        .iter()
-        .filter_map(|heard| ahead(heard.told_captured, heard.tag.captured));
-    let (video, voice) = (median(video.collect())?, median(voice.collect())?);
-    Some((video - voice).abs() * 1e3)
+fn skew(world: &World, subject: &Subject) -> Option<f64> {
+    let (worst, frames) = world.lip_sync(subject.viewer, subject.speaker, SYNC_FROM);
+    (frames > 0).then(|| millis(worst))
 }
 
 /// The median; none of nothing.

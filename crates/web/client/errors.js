@@ -58,7 +58,7 @@ const WORDS = {
   slot_limit: ['No more pictures can be shown at once', 'Close some of them.'],
   publish_limit: ['You cannot send any more', 'Stop something that you share, then try again.'],
   resume_failed: ['The call was interrupted', 'It is joined again by itself.'],
-  draining: ['The server is being restarted', 'The call goes on as soon as it is back.'],
+  draining: ['The server takes nobody new', 'It is full, or being restarted. Calls go on as soon as it is back.'],
   timeout: ['The server did not answer in time', 'Check your connection, then try again.'],
   internal: ['The server has a fault', 'Try again in a moment.'],
   moved: ['The room is on another server', 'Try again in a moment.'],

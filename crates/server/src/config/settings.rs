@@ -256,7 +256,7 @@ pub(crate) struct Limits {
     pub(crate) tracks_per_participant: usize,
     /// Simulcast layers of one track; media of further ones is dropped
     #[arg(id = "limits.layers_per_track", value_name = "COUNT",
-          default_value_t = shard().layers_per_track, value_parser = number::<usize>(1..=8))]
+          default_value_t = shard().layers_per_track, value_parser = number::<usize>(1..=4))]
     pub(crate) layers_per_track: usize,
     /// Candidates that a client may trickle in one ICE generation
     #[arg(id = "limits.candidates_per_peer", value_name = "COUNT",

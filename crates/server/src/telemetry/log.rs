@@ -2,7 +2,9 @@
 
 use std::io::{self, IsTerminal};
 
+use tracing::level_filters::LevelFilter;
 use tracing_subscriber::Layer;
+use tracing_subscriber::filter::{FilterExt, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
@@ -21,6 +23,15 @@ pub(crate) fn install(settings: &Settings) -> Result<(), TryInitError> {
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
     tracing_subscriber::registry()
-        .with(layer.with_filter(settings.log.level.clone()))
+        .with(layer.with_filter(settings.log.level.clone().and(harmless())))
         .try_init()
+}
+
+/// Whatever level is asked for: tungstenite's trace has whole messages, of which some bring tokens and secrets, and that of str0m's ICE
+/// has passwords.
+fn harmless() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::TRACE)
+        .with_target("tungstenite", LevelFilter::DEBUG)
+        .with_target("is", LevelFilter::DEBUG)
 }

@@ -49,6 +49,8 @@ fn metrics_can_have_an_address_of_their_own() {
     assert_eq!(server.get("/metrics").0, 404);
     server.http = server.metrics.unwrap();
     assert_eq!(server.get("/metrics").0, 200);
+    assert_eq!(server.get("/livez").0, 200);
+    assert_eq!(server.get("/readyz").0, 200);
     assert_eq!(server.get("/").0, 404);
 }
 
@@ -67,6 +69,17 @@ fn both_signals_stop_the_server_at_once_where_nobody_is_connected() {
             begin.elapsed()
         );
     }
+}
+
+#[test]
+fn a_server_that_stops_is_alive_and_not_ready() {
+    let mut server = Madang::start(&["--metrics-listen=127.0.0.1:0", "--shutdown-grace=1h"]);
+    let _websocket = server.open_websocket();
+    server.signal("TERM");
+    server.wait_for_line("stopping");
+    server.http = server.metrics.unwrap();
+    assert_eq!(server.get("/livez").0, 200);
+    assert_eq!(server.get("/readyz").0, 503);
 }
 
 #[test]

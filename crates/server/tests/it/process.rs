@@ -2,7 +2,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Longer than anything here takes; what waits longer hangs.
@@ -10,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub(crate) struct Madang {
     process: Child,
-    log: BufReader<ChildStderr>,
+    log: Box<dyn BufRead + Send>,
     pub(crate) http: SocketAddr,
     pub(crate) udp: u16,
     /// Of the metrics, where they have an address of their own.
@@ -55,7 +56,7 @@ impl Madang {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-        let log = BufReader::new(process.stderr.take().unwrap());
+        let log = Box::new(BufReader::new(process.stderr.take().unwrap()));
         let mut server = Self {
             process,
             log,
@@ -88,6 +89,17 @@ impl Madang {
             }
             before.push_str(&text);
         }
+    }
+
+    /// What is logged from now on, up to the end of the process.
+    pub(crate) fn rest_of_log(&mut self) -> JoinHandle<String> {
+        let mut log = std::mem::replace(&mut self.log, Box::new(std::io::empty()));
+        // A process that waits for its log to be read would never end.
+        std::thread::spawn(move || {
+            let mut text = String::new();
+            log.read_to_string(&mut text).unwrap();
+            text
+        })
     }
 
     /// Status and body of a GET.

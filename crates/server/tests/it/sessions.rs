@@ -60,20 +60,60 @@ fn media_goes_on_while_the_websocket_is_cut() {
     assert_eq!(call.complaints(), [""; 0]);
 }
 
+const KEY: &str = "main=0123456789abcdef0123456789abcdef";
+
+/// A token for ada and the yard.
+fn token_of(key: &str) -> String {
+    let printed = madang(&["token", "--room=yard", "--identity=ada"])
+        .env("MADANG_AUTH_KEYS", key)
+        .output()
+        .unwrap();
+    assert!(printed.status.success(), "{printed:?}");
+    String::from_utf8(printed.stdout)
+        .unwrap()
+        .trim_end()
+        .to_owned()
+}
+
+#[test]
+fn a_log_of_everything_holds_no_secret() {
+    let mut server = Madang::start(&[&format!("--auth-keys={KEY}"), "--log-level=trace"]);
+    let log = server.rest_of_log();
+    let mut call = Call::new(server.http);
+    let ada = call.add();
+    let (now, token) = (call.now(), token_of(KEY));
+    let id = call.clients[ada].join(now, "yard", Some(&token));
+    let joined = call.reply(ada, id);
+    call.clients[ada].joined = joined.clone();
+    call.until("media connected", |call| {
+        call.clients[ada].browser.connected_at.is_some()
+    });
+    server.signal("KILL");
+    let log = log.join().unwrap();
+    assert!(log.contains("str0m"), "all that happens is logged");
+    let answer = joined["answer"].as_str().unwrap();
+    let password = |sdp: &str| {
+        let from = sdp.split_once("a=ice-pwd:").unwrap().1;
+        from.split_whitespace().next().unwrap().to_owned()
+    };
+    let offer = call.clients[ada].browser.first_offer();
+    let secret = joined["secret"].as_str().unwrap();
+    for (what, secret) in [
+        ("the token", token.as_str()),
+        ("the key", "0123456789abcdef0123456789abcdef"),
+        ("the session's secret", secret),
+        ("the server's ICE password", &password(answer)),
+        ("the client's ICE password", &password(&offer)),
+    ] {
+        let line = log.lines().find(|line| line.contains(secret));
+        assert_eq!(line, None, "{what}");
+    }
+}
+
 #[test]
 fn a_printed_token_opens_its_room_and_another_key_does_not() {
-    let print = |key: &str| {
-        let printed = madang(&["token", "--room=yard", "--identity=ada"])
-            .env("MADANG_AUTH_KEYS", key)
-            .output()
-            .unwrap();
-        assert!(printed.status.success(), "{printed:?}");
-        String::from_utf8(printed.stdout)
-            .unwrap()
-            .trim_end()
-            .to_owned()
-    };
-    let right = "main=0123456789abcdef0123456789abcdef";
+    let print = token_of;
+    let right = KEY;
     let wrong = "main=fedcba9876543210fedcba9876543210";
     let server = Madang::start(&[&format!("--auth-keys={right}")]);
     let mut call = Call::new(server.http);

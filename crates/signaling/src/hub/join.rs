@@ -293,7 +293,7 @@ impl State {
         let reserved = self
             .rooms
             .get_mut(&room)
-            .map_or(Ok(()), |room| room.reserve(&who.identity, who.viewer));
+            .map_or(Ok(()), |room| room.reserve(who));
         if let Err(fault) = reserved {
             self.sessions_per_address.give_back(address);
             return Err(fault);

@@ -200,7 +200,7 @@ impl Place<'_> {
                 let reliable = message.reliable.unwrap_or(true);
                 room.message(peer, message, reliable, limits)?
             }
-            ClientMessage::E2ee { to, body } => room.e2ee(peer, to.as_deref(), body)?,
+            ClientMessage::E2ee { to, body } => room.e2ee(peer, to.as_deref(), body, limits)?,
             ClientMessage::P2p { to, kind, body } => room.p2p(peer, to, kind, body)?,
             ClientMessage::Admin {
                 op,

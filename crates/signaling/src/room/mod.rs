@@ -137,8 +137,11 @@ impl Room {
     }
 
     /// Keeps a place for somebody who waits for an answer; [`Room::release`] gives it back.
-    pub(crate) fn reserve(&mut self, identity: &str, viewer: bool) -> Result<(), Fault> {
-        if self.locked {
+    ///
+    /// A locked room still takes administrators, one of whom has to unlock it, and who is in it already.
+    pub(crate) fn reserve(&mut self, who: &Participant) -> Result<(), Fault> {
+        let (identity, viewer) = (who.identity.as_str(), who.viewer);
+        if self.locked && !who.grants.admin && !self.knows(identity) {
             let text = format!(
                 "the room '{}' is locked: ask its administrator",
                 self.name.escape_debug()
@@ -158,6 +161,13 @@ impl Room {
         }
         places.joining += 1;
         Ok(())
+    }
+
+    /// Somebody with this identity is here, or comes back.
+    fn knows(&self, identity: &str) -> bool {
+        let mut here = self.participants.values();
+        here.any(|other| other.identity == identity)
+            || self.away().any(|away| away.identity == identity)
     }
 
     pub(crate) fn release(&mut self, viewer: bool) {

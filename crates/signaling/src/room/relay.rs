@@ -76,15 +76,16 @@ impl Room {
         peer: PeerId,
         to: Option<&[PeerName]>,
         body: Value,
+        limits: &Limits,
     ) -> Result<Effects, Fault> {
+        let to = self.recipients(peer, to)?;
+        let relayed = ServerMessage::E2ee {
+            from: peer.into(),
+            body,
+        };
+        limits.check_message(&relayed.to_text())?;
         let mut effects = Effects::default();
-        effects.event(
-            self.recipients(peer, to)?,
-            ServerMessage::E2ee {
-                from: peer.into(),
-                body,
-            },
-        );
+        effects.event(to, relayed);
         Ok(effects)
     }
 

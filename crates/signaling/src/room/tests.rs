@@ -86,19 +86,37 @@ fn told(effects: &Effects) -> BTreeSet<PeerId> {
 #[test]
 fn places_are_kept_for_those_who_are_joining() {
     let mut room = room();
-    assert_eq!(room.reserve("dan", false), Ok(()));
+    assert_eq!(room.reserve(&participant("dan")), Ok(()));
     assert_eq!(
-        room.reserve("eve", false).unwrap_err().code,
+        room.reserve(&participant("eve")).unwrap_err().code,
         ErrorCode::RoomFull
     );
     assert_eq!(
-        room.reserve("ann", false),
+        room.reserve(&participant("ann")),
         Ok(()),
         "ann only replaces herself"
     );
     room.release(false);
     room.release(false);
-    assert_eq!(room.reserve("eve", false), Ok(()));
+    assert_eq!(room.reserve(&participant("eve")), Ok(()));
+}
+
+#[test]
+fn a_locked_room_takes_who_is_in_it_and_administrators() {
+    let mut room = room();
+    room.locked = true;
+    let guest = |identity| {
+        let mut guest = participant(identity);
+        guest.grants.admin = false;
+        guest
+    };
+    let refused = room.reserve(&guest("dan")).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::RoomClosed);
+    assert_eq!(room.reserve(&guest("ann")), Ok(()), "she is here");
+    room.release(false);
+    let mut admin = guest("eve");
+    admin.grants.admin = true;
+    assert_eq!(room.reserve(&admin), Ok(()), "who else could unlock it");
 }
 
 #[test]
@@ -200,6 +218,6 @@ fn an_empty_room_says_so() {
         room.end(peer, End::Close(1000));
     }
     assert!(room.is_empty());
-    room.reserve("ann", false).unwrap();
+    room.reserve(&participant("ann")).unwrap();
     assert!(!room.is_empty(), "somebody is on the way");
 }

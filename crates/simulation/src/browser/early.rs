@@ -88,7 +88,6 @@ impl Browser {
             ssrc: *first.ssrc,
             sequence,
             timestamp: header.timestamp,
-            reported: None,
             marker: header.marker,
             descriptor: header
                 .ext_vals

@@ -331,7 +331,6 @@ impl Browser {
             ssrc: *ssrc,
             sequence: *packet.seq_no,
             timestamp: packet.header.timestamp,
-            reported: reported(&packet),
             marker: packet.header.marker,
             descriptor: packet
                 .header
@@ -468,12 +467,6 @@ fn timing(captured: Duration) -> (AbsCaptureTime, MediaTime) {
     };
     let hundredths = captured.as_secs() % 100;
     (capture, MediaTime::new(hundredths, Frequency::HUNDREDTHS))
-}
-
-/// The newest sender report of a packet's stream.
-pub(super) fn reported(packet: &RtpPacket) -> Option<(SystemTime, u64)> {
-    let info = packet.last_sender_info?;
-    Some((info.ntp_time, info.rtp_time.numer()))
 }
 
 /// What the clock of all cameras says at the start.

@@ -6,7 +6,6 @@ use str0m::media::{Mid, Pt};
 use str0m::rtp::{RedDecoder, RedEncoder, RedundantBlock, RtpPacket};
 
 use super::Browser;
-use super::media::reported;
 use crate::decoder::Received;
 use crate::encoder::EncodedPacket;
 use crate::payload::Codec;
@@ -63,7 +62,6 @@ impl Browser {
                 ssrc: *packet.header.ssrc,
                 sequence: packet.seq_no.saturating_sub(back),
                 timestamp: packet.header.timestamp.wrapping_sub(block.timestamp_offset),
-                reported: reported(packet),
                 marker: packet.header.marker && back == 0,
                 descriptor: None,
                 repaired: false,

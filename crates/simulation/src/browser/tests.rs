@@ -141,7 +141,6 @@ impl Pair {
                 ssrc: *packet.header.ssrc,
                 sequence: *packet.seq_no,
                 timestamp: packet.header.timestamp,
-                reported: None,
                 marker: packet.header.marker,
                 repaired: false,
                 hold: None,

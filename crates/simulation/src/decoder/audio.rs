@@ -1,6 +1,6 @@
 //! An audio receiver: gaps, talk spurts, timestamps.
 
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::order::{Next, Order};
 use super::{Complaint, Fault, Received, Verdict, check_timestamp};
@@ -13,8 +13,6 @@ pub struct Heard {
     pub tag: Tag,
     pub marker: bool,
     pub timestamp: u32,
-    /// When it was captured, as sender reports tell it.
-    pub told_captured: Option<SystemTime>,
 }
 
 /// Checks the stream of one audio slot.
@@ -97,7 +95,6 @@ impl AudioDecoder {
             tag,
             marker: packet.marker,
             timestamp: packet.timestamp,
-            told_captured: packet.told_captured(CLOCK_RATE),
         };
         if let Some(before) = self.last {
             self.check_succession(&before, &heard);
@@ -156,7 +153,6 @@ mod tests {
                 ssrc: 1,
                 sequence: packet.sequence,
                 timestamp: packet.timestamp,
-                reported: None,
                 marker: packet.marker,
                 descriptor: None,
                 repaired: false,

@@ -1,7 +1,7 @@
 //! A video receiver: frames, references, timestamps, picture ids.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::descriptor::Descriptors;
 use super::order::{Next, Order};
@@ -28,8 +28,6 @@ pub struct Shown {
     pub hold: Duration,
     pub tag: Tag,
     pub timestamp: u32,
-    /// When it was captured, as sender reports tell it.
-    pub told_captured: Option<SystemTime>,
 }
 
 /// Checks the stream of one video slot.
@@ -537,7 +535,6 @@ impl VideoDecoder {
             hold: self.hold,
             tag,
             timestamp,
-            told_captured: packet.told_captured(CLOCK_RATE),
         });
     }
 }

@@ -246,7 +246,6 @@ mod tests {
                 hold: Duration::ZERO,
                 tag,
                 timestamp: 2_970 * frame,
-                told_captured: None,
             }
         });
         frames.collect()
@@ -354,7 +353,6 @@ mod tests {
                         tag,
                         marker: false,
                         timestamp: 0,
-                        told_captured: None,
                     }
                 })
                 .collect()

@@ -202,7 +202,6 @@ fn received(at: Duration, packet: EncodedPacket) -> Received {
         ssrc: 7,
         sequence: packet.sequence,
         timestamp: packet.timestamp,
-        reported: None,
         marker: packet.marker,
         descriptor: None,
         repaired: false,
