@@ -17,6 +17,7 @@ use crate::keyframes::Keyframes;
 use crate::layering::{Frame, Point};
 use crate::nacks::Nacks;
 use crate::operating::{Choice, Operating, declared_bps, merge_sizes};
+use crate::plenty::Plenty;
 use crate::publish::Packet;
 use crate::rate::{Part, Rate};
 use crate::relay::LayerState;
@@ -48,6 +49,7 @@ pub(crate) struct Layer {
     sizes_of_frames: FrameSizes,
     /// What the publisher says the whole stream may take, in bit/s.
     declared_bps: u64,
+    plenty: Plenty,
     pub(crate) keyframes: Keyframes,
     /// What the publisher may be asked for again; none where it would not understand.
     pub(crate) nacks: Option<Nacks>,
@@ -120,6 +122,7 @@ impl Layer {
             place_declared: None,
             sizes_of_frames: FrameSizes::default(),
             declared_bps: 0,
+            plenty: Plenty::default(),
             keyframes: Keyframes::default(),
             nacks: None,
             store: Store::default(),
@@ -349,6 +352,11 @@ impl Layer {
         }
     }
 
+    /// Whether its encoder has far less for it than it had.
+    pub(crate) fn starves(&self) -> bool {
+        self.plenty.starves()
+    }
+
     /// Rate in bit/s of what a receiver of this operating point gets.
     pub(crate) fn bps_of(&self, point: Point) -> u64 {
         self.operating.bps_of(point).unwrap_or_else(|| self.bps())
@@ -382,6 +390,7 @@ impl Layer {
 
     pub(crate) fn tick(&mut self, now: Instant) {
         self.rate.tick(now);
+        self.plenty.note(self.declared_bps);
         self.operating.tick(now);
         if self.reordered > std::mem::replace(&mut self.reordered_before, self.reordered) {
             self.reorders_until = Some(now + REORDERS_HOLD);

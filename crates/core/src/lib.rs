@@ -42,6 +42,7 @@ mod nacks;
 mod operating;
 mod outbox;
 mod peer;
+mod plenty;
 mod publish;
 mod rate;
 mod relay;

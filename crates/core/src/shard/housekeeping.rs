@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::Shard;
 use crate::ceiling::UNWANTED_HOLD;
 use crate::layer::Layer;
+use crate::plenty::want_fallbacks;
 use crate::publish::{PeerKey, Publisher, TrackKey};
 use crate::relay::Wanted;
 use crate::timers::Timer;
@@ -132,7 +133,7 @@ impl Shard {
         let Some(track) = self.tracks.get(key) else {
             return;
         };
-        let wanted: Vec<bool> = (0..track.layers.len())
+        let mut wanted: Vec<bool> = (0..track.layers.len())
             .map(|layer| {
                 track
                     .elsewhere
@@ -145,6 +146,7 @@ impl Shard {
             self.want_layers(key, &wanted);
             return;
         }
+        want_fallbacks(&track.layers, &mut wanted);
         let sized = track.layers.iter().any(Layer::has_sizes);
         let lines: Vec<Option<u32>> = (0..wanted.len())
             .filter(|_| sized)

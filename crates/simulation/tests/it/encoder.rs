@@ -1,11 +1,13 @@
 //! An encoder that gets less bandwidth lets its largest layers go: who looked at them gets what is left.
 
+use std::time::Duration;
+
 use madang_core::Source::Camera;
 use madang_simulation::Action::{JoinWith, Publish, Tiles, Uplink};
 use madang_simulation::catalogue::{self, Encoding};
-use madang_simulation::measure::measure;
+use madang_simulation::measure::{freezes_of, measure};
 use madang_simulation::network::LinkConfig;
-use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
+use madang_simulation::{BrowserConfig, Codec, Mode, Plan, World};
 
 use crate::layers::{rate_shown, size_shown, svc};
 use crate::{SEEDS, look_at, ms, one_slot, tile};
@@ -122,5 +124,63 @@ fn a_stream_that_the_publisher_says_to_be_gone_is_left_at_once() {
             assert!(!narrow.contains(&2), "{narrow:?} while it is narrow");
             let frozen = world.longest_freeze("anna", "ben", Camera, ms(10_000));
             assert!(frozen < ms(700), "the picture stood still for {frozen:?}");
+        });
+}
+
+/// Smaller streams had been stopped, since nobody looked at them: an encoder that is left with its largest drops frames, or tears what
+/// moves, where a smaller picture would be smooth.
+#[test]
+fn smaller_streams_come_back_where_the_largest_has_too_little() {
+    let camera = BrowserConfig {
+        adaptive: true,
+        allocations: true,
+        ..BrowserConfig::default()
+    };
+    let is_sent = |world: &World, rid: &str| {
+        let layers = world.seat("ben").page.layers.values().flatten();
+        let of_rid = layers.filter(|layer| layer.rid == Some(rid.into()));
+        of_rid.map(|layer| layer.active).next_back()
+    };
+    Plan::new("one looks at ben's largest stream, and his uplink is narrow for a while")
+        .at(
+            0,
+            "ben's camera is on",
+            [JoinWith("ben", camera), Publish("ben", Camera)],
+        )
+        .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
+        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
+        .at(
+            12_000,
+            "his uplink is narrow",
+            [Uplink("ben", LinkConfig::rate(500_000))],
+        )
+        .at(
+            24_000,
+            "and wide again",
+            [Uplink("ben", LinkConfig::rate(5_000_000))],
+        )
+        .at(45_000, "much later", [])
+        .run(SEEDS, |world| {
+            let frames = world.frames("anna", "ben", Camera, ms(0));
+            let layers = |from, to| {
+                let then = frames
+                    .iter()
+                    .filter(move |it| (ms(from)..ms(to)).contains(&it.at));
+                then.map(|frame| frame.tag.layer)
+            };
+            assert!(layers(10_000, 12_000).all(|layer| layer == 2));
+            assert!(
+                layers(16_000, 24_000).all(|layer| layer == 1),
+                "a picture that fits"
+            );
+            assert_eq!(layers(35_000, 36_000).min(), Some(2));
+            let freezes = freezes_of(world, "anna", "ben", Camera);
+            let frozen: Duration = freezes.iter().map(|it| it.end - it.start).sum();
+            assert!(frozen < ms(1_500), "{freezes:?}");
+            assert_eq!(
+                is_sent(world, "h"),
+                Some(false),
+                "nobody looks at it any more"
+            );
         });
 }
