@@ -138,10 +138,11 @@ impl Room {
 
     /// Keeps a place for somebody who waits for an answer; [`Room::release`] gives it back.
     ///
-    /// A locked room still takes administrators, one of whom has to unlock it, and who is in it already.
+    /// A locked room still takes who is in it already, and an administrator where it has none: somebody has to be able to unlock it.
     pub(crate) fn reserve(&mut self, who: &Participant) -> Result<(), Fault> {
         let (identity, viewer) = (who.identity.as_str(), who.viewer);
-        if self.locked && !who.grants.admin && !self.knows(identity) {
+        let unlocks = who.grants.admin && !self.has_admin();
+        if self.locked && !unlocks && !self.knows(identity) {
             let text = format!(
                 "the room '{}' is locked: ask its administrator",
                 self.name.escape_debug()
@@ -161,6 +162,11 @@ impl Room {
         }
         places.joining += 1;
         Ok(())
+    }
+
+    fn has_admin(&self) -> bool {
+        let mut here = self.participants.values();
+        here.any(|participant| participant.grants.admin)
     }
 
     /// Somebody with this identity is here, or comes back.

@@ -102,21 +102,26 @@ fn places_are_kept_for_those_who_are_joining() {
 }
 
 #[test]
-fn a_locked_room_takes_who_is_in_it_and_administrators() {
+fn a_locked_room_takes_who_is_in_it_and_an_administrator_where_it_has_none() {
+    let admin = |identity| {
+        let mut admin = participant(identity);
+        admin.grants.admin = true;
+        admin
+    };
     let mut room = room();
     room.locked = true;
-    let guest = |identity| {
-        let mut guest = participant(identity);
-        guest.grants.admin = false;
-        guest
-    };
-    let refused = room.reserve(&guest("dan")).unwrap_err();
+    let refused = room.reserve(&participant("dan")).unwrap_err();
     assert_eq!(refused.code, ErrorCode::RoomClosed);
-    assert_eq!(room.reserve(&guest("ann")), Ok(()), "she is here");
+    assert_eq!(room.reserve(&participant("ann")), Ok(()), "she is here");
     room.release(false);
-    let mut admin = guest("eve");
-    admin.grants.admin = true;
-    assert_eq!(room.reserve(&admin), Ok(()), "who else could unlock it");
+    assert_eq!(
+        room.reserve(&admin("eve")),
+        Ok(()),
+        "nobody else unlocks it"
+    );
+    room.release(false);
+    room.enter(ANN, admin("ann"));
+    assert!(room.reserve(&admin("eve")).is_err(), "ann can unlock it");
 }
 
 #[test]
