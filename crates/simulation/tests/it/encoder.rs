@@ -7,10 +7,10 @@ use madang_simulation::Action::{JoinWith, Publish, Tiles, Uplink};
 use madang_simulation::catalogue::{self, Encoding};
 use madang_simulation::measure::{freezes_of, measure};
 use madang_simulation::network::LinkConfig;
-use madang_simulation::{BrowserConfig, Codec, Mode, Plan, World};
+use madang_simulation::{BrowserConfig, Codec, Mode, Plan};
 
 use crate::layers::{rate_shown, size_shown, svc};
-use crate::{SEEDS, look_at, ms, one_slot, tile};
+use crate::{SEEDS, is_asked_for, look_at, ms, one_slot, tile};
 
 /// A camera whose encoder follows the estimate of its uplink.
 fn adaptive(codec: Codec, mode: Mode) -> BrowserConfig {
@@ -20,8 +20,8 @@ fn adaptive(codec: Codec, mode: Mode) -> BrowserConfig {
     }
 }
 
-/// The largest of three spatial layers does not fit through the publisher's uplink for a while.
-fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) {
+/// The largest picture does not fit through the publisher's uplink for a while.
+fn narrow_from_12_to_24_s(title: &'static str, camera: BrowserConfig) -> Plan {
     Plan::new(title)
         .at(
             0,
@@ -41,6 +41,11 @@ fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) 
             "and wide again",
             [Uplink("ben", LinkConfig::default())],
         )
+}
+
+/// The largest of three spatial layers.
+fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) {
+    narrow_from_12_to_24_s(title, camera)
         .at(40_000, "the end", [])
         .run(SEEDS, |world| {
             assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
@@ -136,29 +141,8 @@ fn smaller_streams_come_back_where_the_largest_has_too_little() {
         allocations: true,
         ..BrowserConfig::default()
     };
-    let is_sent = |world: &World, rid: &str| {
-        let layers = world.seat("ben").page.layers.values().flatten();
-        let of_rid = layers.filter(|layer| layer.rid == Some(rid.into()));
-        of_rid.map(|layer| layer.active).next_back()
-    };
-    Plan::new("one looks at ben's largest stream, and his uplink is narrow for a while")
-        .at(
-            0,
-            "ben's camera is on",
-            [JoinWith("ben", camera), Publish("ben", Camera)],
-        )
-        .at(0, "anna looks at him", [JoinWith("anna", one_slot())])
-        .at(200, "large", [tile("anna", "ben", (1_280, 720))])
-        .at(
-            12_000,
-            "his uplink is narrow",
-            [Uplink("ben", LinkConfig::rate(500_000))],
-        )
-        .at(
-            24_000,
-            "and wide again",
-            [Uplink("ben", LinkConfig::rate(5_000_000))],
-        )
+    let title = "one looks at ben's largest stream, and his uplink is narrow for a while";
+    narrow_from_12_to_24_s(title, camera)
         .at(45_000, "much later", [])
         .run(SEEDS, |world| {
             let frames = world.frames("anna", "ben", Camera, ms(0));
@@ -178,7 +162,7 @@ fn smaller_streams_come_back_where_the_largest_has_too_little() {
             let frozen: Duration = freezes.iter().map(|it| it.end - it.start).sum();
             assert!(frozen < ms(1_500), "{freezes:?}");
             assert_eq!(
-                is_sent(world, "h"),
+                is_asked_for(world, "ben", "h"),
                 Some(false),
                 "nobody looks at it any more"
             );

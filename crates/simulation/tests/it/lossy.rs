@@ -17,6 +17,21 @@ fn silence(world: &World, listener: &str, from: Duration, to: Duration) -> f64 {
     1.0 - heard as f64 / ((to - from).as_secs_f64() * 50.0)
 }
 
+/// Ben speaks, without RED, and so much of it gets lost on the way to anna.
+fn anna_loses(title: &'static str, anna: BrowserConfig, loss: f64) -> Plan {
+    Plan::new(title)
+        .at(
+            0,
+            "ben speaks, without RED",
+            [Join("ben"), JoinWith("anna", anna), Talk("ben", -20)],
+        )
+        .at(
+            3_000,
+            "anna's downlink gets bad",
+            [Downlink("anna", LinkConfig::loss(loss))],
+        )
+}
+
 #[test]
 fn a_listener_who_loses_packets_gets_the_sound_twice() {
     let listener = |red| BrowserConfig {
@@ -71,23 +86,17 @@ fn a_listener_who_loses_many_packets_gets_the_sound_three_times() {
         red: true,
         ..BrowserConfig::default()
     };
-    Plan::new("15 % loss on the way to anna, who takes RED")
-        .at(
-            0,
-            "ben speaks, without RED",
-            [Join("ben"), JoinWith("anna", listener), Talk("ben", -20)],
-        )
-        .at(
-            3_000,
-            "anna's downlink gets bad",
-            [Downlink("anna", LinkConfig::loss(0.15))],
-        )
-        .at(28_000, "much later", [])
-        .run(SEEDS, |world| {
-            // Two in a row get lost once in 44, three in a row once in 300.
-            let missed = silence(world, "anna", ms(6_000), ms(28_000));
-            assert!(missed < 0.012, "anna missed {missed}");
-        });
+    anna_loses(
+        "15 % loss on the way to anna, who takes RED",
+        listener,
+        0.15,
+    )
+    .at(28_000, "much later", [])
+    .run(SEEDS, |world| {
+        // Two in a row get lost once in 44, three in a row once in 300.
+        let missed = silence(world, "anna", ms(6_000), ms(28_000));
+        assert!(missed < 0.012, "anna missed {missed}");
+    });
 }
 
 /// Receivers that know no transport-wide feedback, such as many that are no browsers, say what they lose by receiver reports.
@@ -98,26 +107,20 @@ fn who_reports_by_rtcp_alone_gets_the_sound_twice_and_holds_pictures() {
         transport_cc: false,
         ..BrowserConfig::default()
     };
-    Plan::new("8 % loss on the way to anna, who numbers no packets")
-        .at(
-            0,
-            "ben speaks, without RED",
-            [Join("ben"), JoinWith("anna", viewer), Talk("ben", -20)],
-        )
-        .at(
-            3_000,
-            "anna's downlink gets bad",
-            [Downlink("anna", LinkConfig::loss(0.08))],
-        )
-        .at(28_000, "much later", [])
-        .run(SEEDS, |world| {
-            // The receiver reports every five seconds.
-            let missed = silence(world, "anna", ms(12_000), ms(28_000));
-            assert!(missed < 0.02, "anna missed {missed}");
-            let frames = world.frames("anna", "ben", Camera, ms(12_000));
-            let least = frames.iter().map(|frame| frame.hold).min();
-            assert!(least >= Some(ms(60)), "{least:?}, a round trip takes 40 ms");
-        });
+    anna_loses(
+        "8 % loss on the way to anna, who numbers no packets",
+        viewer,
+        0.08,
+    )
+    .at(28_000, "much later", [])
+    .run(SEEDS, |world| {
+        // The receiver reports every five seconds.
+        let missed = silence(world, "anna", ms(12_000), ms(28_000));
+        assert!(missed < 0.02, "anna missed {missed}");
+        let frames = world.frames("anna", "ben", Camera, ms(12_000));
+        let least = frames.iter().map(|frame| frame.hold).min();
+        assert!(least >= Some(ms(60)), "{least:?}, a round trip takes 40 ms");
+    });
 }
 
 #[test]

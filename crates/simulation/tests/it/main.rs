@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use madang_core::Source::Camera;
 use madang_simulation::Expectation::Sees;
-use madang_simulation::{Action, BrowserConfig, Plan};
+use madang_simulation::{Action, BrowserConfig, Plan, World};
 
 /// Each story runs once for each of them.
 const SEEDS: &[u64] = &[1, 2, 3];
@@ -41,6 +41,13 @@ fn all_see_all(people: &[&'static str]) -> Vec<Action> {
         .filter(|(viewer, publisher)| viewer != publisher)
         .map(|(viewer, publisher)| Action::Expect(Sees(viewer, publisher, Camera)))
         .collect()
+}
+
+/// Whether a publisher was last told to send the stream of that name.
+fn is_asked_for(world: &World, publisher: &str, rid: &str) -> Option<bool> {
+    let layers = world.seat(publisher).page.layers.values().flatten();
+    let of_rid = layers.filter(|layer| layer.rid == Some(rid.into()));
+    of_rid.map(|layer| layer.active).next_back()
 }
 
 /// A tile for somebody's camera.

@@ -5,7 +5,7 @@ use madang_simulation::Action::{Join, JoinWith, Mute, Publish, Talk, Tiles, Unmu
 use madang_simulation::network::LinkConfig;
 use madang_simulation::{BrowserConfig, Plan};
 
-use crate::{SEEDS, ms};
+use crate::{SEEDS, is_asked_for, ms};
 
 #[test]
 fn lips_stay_in_sync_through_switches_and_pauses() {
@@ -84,11 +84,7 @@ fn a_layer_that_nobody_wants_is_paused_and_comes_back() {
         .at(8_000, "small", [Tiles("anna", Some((160, 90)))])
         .at(13_000, "large again", [Tiles("anna", Some((1_280, 720)))])
         .run(SEEDS, |world| {
-            let active = |world: &madang_simulation::World| {
-                let layers = world.seat("ben").page.layers.values().flatten();
-                let top = layers.filter(|layer| layer.rid == Some("f".into()));
-                top.map(|layer| layer.active).next_back()
-            };
+            let active = |world: &madang_simulation::World| is_asked_for(world, "ben", "f");
             assert_eq!(active(world), Some(false), "five seconds later");
             world.run_until(ms(13_300));
             assert_eq!(active(world), Some(true), "300 ms later");
