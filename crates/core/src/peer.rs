@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
@@ -177,25 +178,25 @@ pub(crate) fn pass_time(rtc: &mut Rtc, now: Instant) {
 
 /// Which packets of a batch, by their places there, concern which slots of a peer.
 #[derive(Debug, Default)]
-pub(crate) struct Pending(Vec<(usize, usize)>);
+pub(crate) struct Pending(Vec<(usize, Range<usize>)>);
 
 impl Pending {
-    /// Notes that a packet concerns a slot. `touched` has everybody of whom something is noted.
+    /// Notes that some packets concern a slot. `touched` has everybody of whom something is noted.
     pub(crate) fn note(
         &mut self,
         peer: PeerKey,
         slot: usize,
-        at: usize,
+        places: Range<usize>,
         touched: &mut Vec<PeerKey>,
     ) {
         if self.0.is_empty() {
             touched.push(peer);
         }
-        self.0.push((slot, at));
+        self.0.push((slot, places));
     }
 
     /// All of them, each once.
-    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (usize, usize)> {
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = (usize, Range<usize>)> {
         self.0.drain(..)
     }
 }

@@ -49,7 +49,7 @@ pub(crate) fn run() -> std::result::Result<Counts, Failure> {
     Err(Failure { counts, why })
 }
 
-/// `cargo xtask bench`: prints the table; makes it the baseline where `bless` says so.
+/// `cargo xtask bench`: prints the table, and times beside it, which nothing goes by; makes it the baseline where `bless` says so.
 pub(crate) fn bench(bless: bool) -> Result<()> {
     for need in [same_machine, packages::build, packages::valgrind] {
         need()?;
@@ -63,6 +63,9 @@ pub(crate) fn bench(bless: bool) -> Result<()> {
         }
     })?;
     print!("{}", before.table(&metrics));
+    let program = format!("{}/release/examples/instructions", target());
+    println!();
+    print!("{}", Cmd::new(&program).arg("times").minutes(5).read()?);
     if bless {
         Baseline::new(&metrics, compiler()?).write()?;
         println!("wrote {}", baseline::PATH);

@@ -26,25 +26,25 @@ impl Shard {
         let outbox = &mut self.outbox;
         let mut switched = false;
         let late_before = now.checked_sub(LATE);
-        for (slot_index, packet_index) in peer.pending.drain() {
-            let (Some(slot), Some((track, packet))) =
-                (slots.get_mut(slot_index), batch.get(packet_index))
-            else {
+        for (slot_index, places) in peer.pending.drain() {
+            let Some(slot) = slots.get_mut(slot_index) else {
                 continue;
             };
-            // Most packets of a batch are of layers that go to others.
-            if !slot.wants(packet.layer) {
-                continue;
-            }
             let before = slot.carries();
             let mid = slot.mid;
-            let late = late_before.is_some_and(|before| packet.arrived < before);
-            let kept = late.then(|| now.saturating_duration_since(packet.arrived));
-            slot.forward(*track, packet, kept, &mut |formats, packet, rewritten| {
-                if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
-                    lane.write(now, slot_index, pts, packet, rewritten, outbox);
+            for (track, packet) in batch.get(places).unwrap_or_default() {
+                // Most packets of a batch are of layers that go to others.
+                if !slot.wants(packet.layer) {
+                    continue;
                 }
-            });
+                let late = late_before.is_some_and(|before| packet.arrived < before);
+                let kept = late.then(|| now.saturating_duration_since(packet.arrived));
+                slot.forward(*track, packet, kept, &mut |formats, packet, rewritten| {
+                    if let Some(pts) = formats.payload_types(&packet.codec, rtc, mid) {
+                        lane.write(now, slot_index, pts, packet, rewritten, outbox);
+                    }
+                });
+            }
             switched |= slot.carries() != before;
         }
         self.pump(now, key);

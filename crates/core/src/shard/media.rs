@@ -9,7 +9,7 @@ use str0m::format::PayloadParams;
 use str0m::media::{Pt, SenderFeedback};
 use str0m::rtp::Ssrc;
 
-use super::{IDLE_AFTER, Shard};
+use super::{IDLE_AFTER, Shard, Work};
 use crate::forward::Slot;
 use crate::incoming::Incoming;
 use crate::limits::RTP_PAYLOAD_BYTES_MAX;
@@ -386,7 +386,10 @@ impl Shard {
     /// shard had kept is for those alone who have no picture, or one that stands still, or began with what had come here of it; what these have had
     /// already their rewriter leaves out.
     pub(super) fn fan_out(&mut self, batch: &[Arrived], arrived: usize) {
-        for (at, (key, packet)) in batch.iter().enumerate().take(arrived) {
+        let mut next = 0;
+        while let Some((key, packet)) = batch.get(next).filter(|_| next < arrived) {
+            let at = next;
+            next = self.end_of_run(batch, arrived, at);
             let Some(track) = self.tracks.get(*key) else {
                 continue;
             };
@@ -399,7 +402,7 @@ impl Shard {
                     }
                     let touched = &mut self.work.touched;
                     peer.pending
-                        .note(subscriber.peer, subscriber.slot, at, touched);
+                        .note(subscriber.peer, subscriber.slot, at..next, touched);
                 }
             }
             let mut overtaken = self.work.overtaken.iter();
@@ -407,6 +410,24 @@ impl Shard {
                 self.fan_out_to_waiting(*key, packet.layer, places.clone());
             }
         }
+    }
+
+    /// Where the packets end that concern whoever the one at `at` does: those of one track, one behind the other, each of
+    /// which is nothing but new.
+    fn end_of_run(&self, batch: &[Arrived], arrived: usize, at: usize) -> usize {
+        let Work {
+            kept, overtaken, ..
+        } = &self.work;
+        let is_new = |at| {
+            kept.binary_search(&at).is_err() && overtaken.iter().all(|(first, _)| *first != at)
+        };
+        let track = batch.get(at).map(|(track, _)| track);
+        let goes_on = |at| is_new(at) && batch.get(at).map(|(track, _)| track) == track;
+        let mut end = at + 1;
+        while is_new(at) && end < arrived && goes_on(end) {
+            end += 1;
+        }
+        end
     }
 
     /// Notes packets of the batch for whoever waits for a keyframe of this layer.
@@ -420,10 +441,9 @@ impl Shard {
             };
             let slot = peer.slots.get(subscriber.slot);
             if slot.and_then(Slot::awaits_keyframe) == Some((key, layer)) {
-                for at in places.clone() {
-                    peer.pending
-                        .note(subscriber.peer, subscriber.slot, at, &mut self.work.touched);
-                }
+                let touched = &mut self.work.touched;
+                peer.pending
+                    .note(subscriber.peer, subscriber.slot, places.clone(), touched);
             }
         }
     }

@@ -74,8 +74,12 @@ impl Shard {
                     .is_some_and(|first| slot.may_start_with(first))
             });
             for packet in picture.into_iter().flatten() {
-                peer.pending
-                    .note(key, index, batch.len(), &mut self.work.touched);
+                peer.pending.note(
+                    key,
+                    index,
+                    batch.len()..batch.len() + 1,
+                    &mut self.work.touched,
+                );
                 batch.push((track, packet));
             }
         }
@@ -321,8 +325,12 @@ impl Shard {
                 .into_iter()
                 .flat_map(|track| track.recent(now))
             {
-                peer.pending
-                    .note(key, index, batch.len(), &mut self.work.touched);
+                peer.pending.note(
+                    key,
+                    index,
+                    batch.len()..batch.len() + 1,
+                    &mut self.work.touched,
+                );
                 batch.push((track, packet.clone()));
             }
         }

@@ -13,6 +13,7 @@
 
 mod meter;
 mod room;
+mod sealing;
 
 use std::env;
 use std::time::{Duration, Instant};
@@ -38,7 +39,10 @@ fn main() {
         "views" => views(),
         "grid" => grid(),
         "silence" => silence(),
-        _ => panic!("`{name}` is none of the scenarios: broadcast, audio, views, grid, silence"),
+        "times" => times(),
+        _ => panic!(
+            "`{name}` is none of the scenarios: broadcast, audio, views, grid, silence, times"
+        ),
     }
 }
 
@@ -154,6 +158,30 @@ fn silence() {
         "stay connected in silence, per peer and second",
         peer_seconds,
     );
+}
+
+/// How long forwarding takes for each packet, and what of that is sealing: not for callgrind.
+fn times() {
+    for viewers in [200, 2_000] {
+        let mut room = Room::new();
+        room.join(1, slots(0, 0));
+        room.publish(0, Camera);
+        room.join(viewers, slots(1, 1));
+        (1..=viewers).for_each(|seat| room.view(seat, TILE));
+        room.run(SETTLED);
+        for _ in 0..5 {
+            room.run(SECOND);
+            room.meter.counted = Counted::Forwarding;
+            room.run_alone(0, SECOND / 4);
+            room.meter.counted = Counted::Nothing;
+        }
+        let (all, bytes) = room.meter.take_packet();
+        let sealing = sealing::time_per_packet(bytes, viewers);
+        let own = all - sealing;
+        println!(
+            "forward video to {viewers}: {all:.0} ns for each packet of {bytes} bytes; sealing {sealing:.0}, the rest {own:.0}"
+        );
+    }
 }
 
 fn slots(audio_slots: usize, video_slots: usize) -> BrowserConfig {

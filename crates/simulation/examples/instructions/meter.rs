@@ -5,7 +5,7 @@
 
 use std::alloc::System;
 use std::hint::black_box;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use madang_core::sdp::{AnswerSdp, Offer};
 use madang_core::{Command, Datagram, Engine, Shard, demux};
@@ -69,6 +69,9 @@ pub(crate) struct Meter {
     pub(crate) counted: Counted,
     calls: u64,
     packets: u64,
+    bytes: u64,
+    /// Says nothing where callgrind counts.
+    elapsed: Duration,
     allocations: usize,
     /// What each call allocated that did what the metric is about.
     each: Vec<usize>,
@@ -80,6 +83,8 @@ impl Meter {
             counted: Counted::Nothing,
             calls: 0,
             packets: 0,
+            bytes: 0,
+            elapsed: Duration::ZERO,
             allocations: 0,
             each: Vec::new(),
         }
@@ -90,17 +95,29 @@ impl Meter {
             perform(shard, now, call);
             return;
         }
-        let sent = shard.stats().packets_out;
+        let sent = shard.stats();
         let before = allocations();
+        let start = Instant::now();
         metered(shard, now, call);
+        self.elapsed += start.elapsed();
         let allocated = allocations() - before;
-        let packets = shard.stats().packets_out - sent;
+        let packets = shard.stats().packets_out - sent.packets_out;
+        self.bytes += shard.stats().bytes_out - sent.bytes_out;
         self.calls += 1;
         self.packets += packets;
         self.allocations += allocated;
         if packets > 0 || self.counted != Counted::Forwarding {
             self.each.push(allocated);
         }
+    }
+
+    /// Nanoseconds for each packet that has left, and its bytes.
+    pub(crate) fn take_packet(&mut self) -> (f64, usize) {
+        let packets = self.packets.max(1);
+        let time = self.elapsed.as_secs_f64() * 1e9 / packets as f64;
+        let bytes = usize::try_from(self.bytes / packets).unwrap_or(0);
+        *self = Self::new();
+        (time, bytes)
     }
 
     /// Ends a metric whose unit is a call.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::time::{Duration, Instant, SystemTime};
 
 use madang_core::limits::Limits;
@@ -216,8 +217,22 @@ impl Room {
         }
     }
 
-    /// One step: 1 arrivals, 2 browsers, 3 the shard, as its contract says.
+    /// Runs for a while in which a publisher and the shard have the machine to themselves, as the shard has its core: what is sent to the others gets
+    /// lost. Not for so long that their silence is noticed.
+    pub(crate) fn run_alone(&mut self, publisher: usize, time: Duration) {
+        let end = self.now + time;
+        while self.now < end {
+            self.tick_of(publisher..publisher + 1);
+            self.down.clear();
+        }
+    }
+
     fn tick(&mut self) {
+        self.tick_of(0..self.browsers.len());
+    }
+
+    /// One step: 1 arrivals, 2 browsers, of which these do anything, 3 the shard, as its contract says.
+    fn tick_of(&mut self, seats: Range<usize>) {
         self.now += TICK;
         while let Some((_, source, datagram)) = self.up.pop_front_if(|next| next.0 <= self.now) {
             self.call(Call::Datagram(Datagram {
@@ -230,7 +245,7 @@ impl Room {
             let now = self.now;
             self.browser(seat).handle_datagram(now, SERVER, &datagram);
         }
-        for browser in &mut self.browsers {
+        for browser in self.browsers.get_mut(seats).unwrap_or_default() {
             browser.tick(self.now);
             let source = browser.address();
             let sent = browser.take_outgoing().into_iter();
