@@ -11,7 +11,7 @@ use axum::routing::get;
 
 use crate::hub::{Hub, HubConfig, WebSocketPlace, client_prefix};
 use crate::limits::{FRAME_BYTES_SLACK, READ_BUFFER_BYTES};
-use crate::protocol::{SUBPROTOCOL, Secret};
+use crate::protocol::{ErrorCode, Fault, SUBPROTOCOL, Secret};
 use crate::quality;
 use crate::token::Auth;
 use crate::{whip, ws};
@@ -32,19 +32,17 @@ async fn rtc(
     headers: HeaderMap,
     upgrade: WebSocketUpgrade,
 ) -> Response {
-    if let Err(text) = check_origin(&headers, hub.config()) {
-        return (StatusCode::FORBIDDEN, text).into_response();
-    }
     let upgrade = upgrade.protocols([SUBPROTOCOL]);
-    if upgrade.selected_protocol().is_none() {
-        let text = format!("open the WebSocket with the subprotocol '{SUBPROTOCOL}'\n");
-        return (StatusCode::BAD_REQUEST, text).into_response();
-    }
     let address = client_address(socket_address.ip(), &headers, hub.config());
-    let place = match WebSocketPlace::take(&hub, client_prefix(address)) {
+    let speaks = upgrade.selected_protocol().is_some();
+    let place = match admit(&hub, &headers, address, speaks) {
         Ok(place) => place,
-        Err(fault) => {
-            return (StatusCode::TOO_MANY_REQUESTS, format!("{}\n", fault.text)).into_response();
+        Err((status, fault)) => {
+            // No browser tells its page why a WebSocket was refused, so that it has to be found out here.
+            let code = fault.code.as_str();
+            tracing::debug!(%address, code, "WebSocket refused: {}", fault.text);
+            fault.count();
+            return (status, format!("{}\n", fault.text)).into_response();
         }
     };
     let bytes_max = hub.config().limits.offer_frame_bytes + FRAME_BYTES_SLACK;
@@ -53,6 +51,26 @@ async fn rtc(
         .max_frame_size(bytes_max)
         .read_buffer_size(READ_BUFFER_BYTES)
         .on_upgrade(async move |socket| ws::serve(&hub, &place, socket).await)
+}
+
+/// Whether a WebSocket may be opened. `speaks`: it was asked for with our subprotocol.
+fn admit(
+    hub: &Arc<Hub>,
+    headers: &HeaderMap,
+    address: IpAddr,
+    speaks: bool,
+) -> Result<WebSocketPlace, (StatusCode, Fault)> {
+    check_origin(headers, hub.config()).map_err(|text| {
+        let fault = Fault::new(ErrorCode::Forbidden, text.trim_end());
+        (StatusCode::FORBIDDEN, fault)
+    })?;
+    if !speaks {
+        let text = format!("open the WebSocket with the subprotocol '{SUBPROTOCOL}'");
+        let fault = Fault::new(ErrorCode::BadVersion, text);
+        return Err((StatusCode::BAD_REQUEST, fault));
+    }
+    WebSocketPlace::take(hub, client_prefix(address))
+        .map_err(|fault| (StatusCode::TOO_MANY_REQUESTS, fault))
 }
 
 /// The client's address: what the trusted proxy says, else who has connected.

@@ -86,8 +86,9 @@ class BroadcastPage {
     }
     this.#failure = null;
     const { room, token, query } = this.#place;
+    const who = { participant: query.get('participant') ?? ownIdentity(), name: query.get('name')?.slice(0, MAX_NAME) ?? null };
     const publisher = new WhipPublisher({
-      url: endpointOf('whip', room, { participant: query.get('participant') ?? ownIdentity(), name: query.get('name')?.slice(0, MAX_NAME) ?? null }),
+      url: endpointOf('whip', room, { ...who, screen: this.#source.sharesScreen ? '1' : null }),
       token,
       audio,
       video,
@@ -99,8 +100,12 @@ class BroadcastPage {
     });
     this.publisher = publisher;
     publisher.on('state', (state) => {
-      if (state === 'connected') this.#liveSince ||= Date.now();
+      if (state === 'connected') [this.#liveSince, this.#failure] = [this.#liveSince || Date.now(), null];
       this.#render();
+    });
+    // Another attempt follows; until one succeeds, this is why there is no broadcast.
+    publisher.on('failed', (error) => {
+      if (this.publisher === publisher) this.#explain(error);
     });
     publisher.on('closed', (error) => {
       if (this.publisher !== publisher) return;

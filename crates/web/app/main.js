@@ -2,6 +2,7 @@
 import { join, MadangError } from '../client/index.js';
 import { CallPage } from './call.js';
 import { element } from './dom.js';
+import { keepToken } from './kept-token.js';
 import { LeftPage } from './left.js';
 import { LocalMedia } from './local-media.js';
 import { readPlace, signallingUrl } from './place.js';
@@ -54,6 +55,7 @@ async function enterCall(name) {
   exposed.room = room;
   room.on('token', (fresh) => {
     place.token = fresh;
+    keepToken(roomName, fresh);
   });
   room.on('bye', ({ code }) => {
     exposed.room = null;

@@ -1,4 +1,5 @@
 /** Where the page is: the room in the path, and the parameters in the query. */
+import { takeToken } from './kept-token.js';
 
 /**
  * @typedef {object} Place
@@ -14,15 +15,14 @@
  */
 
 /**
- * Reads the address, and tidies it: `/` becomes a room of its own, and the token goes, because addresses are copied and shown.
+ * Reads the address, and tidies it: `/` becomes a room of its own, and the token goes.
  * @returns {Place}
  */
 export function readPlace() {
   const url = new URL(location.href);
   const query = url.searchParams;
-  const token = query.get('token') ?? undefined;
-  query.delete('token');
   const room = roomInPath(url.pathname) ?? newRoomName();
+  const token = takeToken(url, room);
   url.pathname = `/r/${encodeURIComponent(room)}`;
   history.replaceState(null, '', url);
   return {

@@ -1,4 +1,5 @@
 /** Where a page that watches or broadcasts is: the room in the path, the token, and the addresses that belong to the room. */
+import { takeToken } from './kept-token.js';
 
 /**
  * @typedef {object} StreamPlace
@@ -8,19 +9,15 @@
  */
 
 /**
- * Reads the address, and takes the token out of it, because addresses are copied and shown. It may stand in the query or, where
- * it must not reach the logs of proxies, behind the `#`.
+ * Reads the address, and takes the token out of it.
  * @returns {StreamPlace}
  */
 export function readStreamPlace() {
   const url = new URL(location.href);
-  const fragment = new URLSearchParams(url.hash.slice(1));
-  const token = fragment.get('token') ?? url.searchParams.get('token') ?? undefined;
-  url.searchParams.delete('token');
-  fragment.delete('token');
-  url.hash = fragment.toString();
+  const room = roomInPath(url.pathname);
+  const token = takeToken(url, room);
   history.replaceState(null, '', url);
-  return { room: roomInPath(url.pathname), token, query: url.searchParams };
+  return { room, token, query: url.searchParams };
 }
 
 /**

@@ -105,6 +105,17 @@ call.story('a broadcast that somebody else takes over ends, and its page says so
   assert.equal(await ada.attribute('broadcast', 'data-state'), 'off');
 });
 
+call.story('a broadcast that cannot reach the server says so, until it goes on', async () => {
+  const ada = await broadcast(call, red, 'Ada');
+  assert.equal(await ada.attribute('error-box', 'data-code'), '');
+  await call.server.stop();
+  await eventually('Ada is told', () => ada.attribute('error-box', 'data-code'), (code) => code === 'unreachable');
+  assert.equal(await ada.attribute('broadcast', 'data-state'), 'reconnecting');
+  await call.server.run();
+  await isLive(ada);
+  assert.equal(await ada.attribute('error-box', 'data-code'), '');
+});
+
 call.story('two broadcasts in one room leave each other alone', async () => {
   const ada = await broadcast(call, red, 'Ada');
   const cai = await broadcast(call, blue, 'Cai');
@@ -137,6 +148,18 @@ call.story('a broadcast goes over to a screen and back to the camera, and who wa
   await watches(bea, 'red');
   await playerIs(bea, 'playing');
   assert.equal(await countPeerConnections(bea), 1);
+});
+
+call.story('a broadcast that begins with a screen is one in calls, and its voice is a voice', async () => {
+  const bea = await call.enter(blue, 'Bea', { query: CAMERA });
+  const ada = await call.tab(red, 'Ada');
+  await ada.open(`http://127.0.0.1:${call.server.httpPort}/broadcast/${call.room}?name=Ada`, 'broadcast');
+  await ada.click('screen-toggle');
+  await eventually('Ada shares a screen', () => ada.attribute('preview', 'data-source'), (source) => source === 'screen');
+  await ada.click('live-button');
+  await isLive(ada);
+  await bea.seesPicture('Ada', 'test picture', 'screen');
+  await bea.hears([500]);
 });
 
 call.story('a viewer chooses a layer, and leaves the choice to the server again', async () => {

@@ -41,6 +41,15 @@ call.story('somebody whose first token has expired joins again by themselves', a
   await ada.isConnected();
 });
 
+call.story('a token may stand behind the #, leaves the address, and outlasts a reload of the page', async () => {
+  const token = signToken({ sub: 'ada', exp: nowInSeconds() + 600, madang: { room: 'porch', join: true } });
+  const ada = await call.enter(browser, 'Ada', { room: 'porch', query: `mic=0&cam=0#token=${token}` });
+  assert.doesNotMatch(await ada.evaluate(address), /token/);
+  await ada.page.reload();
+  await ada.sees('prejoin');
+  await ada.join();
+});
+
 call.story('what an administrator has granted holds after a restart of the server', async () => {
   const ada = await call.enter(browser, 'Ada', entrance('hall', 'ada', { admin: true }));
   const bea = await call.enter(browser, 'Bea', entrance('hall', 'bea'));
@@ -89,6 +98,10 @@ function received({ frames }) {
 async function grantOthers(grants) {
   const { room } = /** @type {any} */ (window).madang;
   for (const target of room.participants.keys()) await room.admin('grant', { target, grants });
+}
+
+function address() {
+  return location.href;
 }
 
 function ownGrants() {

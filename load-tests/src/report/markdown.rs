@@ -31,6 +31,8 @@ server is started afresh for each run, the servers take turns, and each number i
 | delay | from the writing of a packet by the publisher to its arrival at the viewer's socket, by the kernel's clock: the viewer's own work is not in it |
 | loss | packets that never came, after repair; the worst round. Where people join meanwhile, it has what a newcomer is not sent any more because a fresh keyframe has come. A server that loses packets is overloaded, and what it costs is no longer comparable |
 | link | what a viewer's narrow link carries, and what came of it: received with all headers, the share that its queue of 300 ms had no room for, payloads of video by layer (the smallest first), delay to its far end; means of the viewers |
+| CPU per join | time of all the server's threads from the first join to the last, divided by the joins: TCP, WebSocket, SDP, ICE and DTLS; where nothing else was to do meanwhile |
+| KiB per participant | what the server's memory has grown by since it started, divided by those who are there |
 | connected, media | from the request to join to ICE and DTLS being connected, and to the first packet of media |
 | others | what else ran on the machine meanwhile, in percent of one core: where that is much, delays are not to be trusted |
 
@@ -122,8 +124,8 @@ fn placement(settings: &Settings) -> String {
 fn table(out: &mut String, scenario: &ScenarioSummary) {
     let _ = write!(
         out,
-        "\n### {}\n\n`{}`\n\n| server | µs per packet | CPU | packets/s | delay p50 / p99 / max | loss | connected p50 / p99 | \
-         media p50 / p99 | KiB per participant | generator | others |\n|---|---|---|---|---|---|---|---|---|---|---|\n",
+        "\n### {}\n\n`{}`\n\n| server | µs per packet | CPU | packets/s | delay p50 / p90 / p99 / max | loss | connected p50 / p99 | \
+         media p50 / p99 | CPU per join | KiB per participant | generator | others |\n|---|---|---|---|---|---|---|---|---|---|---|---|\n",
         scenario.title, scenario.name
     );
     for row in &scenario.rows {
@@ -207,6 +209,7 @@ fn cells(row: &Row) -> Vec<String> {
         }
     };
     let p50: Quantile = |times| times.p50;
+    let p90: Quantile = |times| times.p90;
     let p99: Quantile = |times| times.p99;
     let max: Quantile = |times| times.max;
     let per_second = |measured: &Measured| Some(measured.received as f64 / measured.seconds);
@@ -215,10 +218,11 @@ fn cells(row: &Row) -> Vec<String> {
         packet,
         number(row.server(|server| Some(server.cpu_percent)), 0, " %"),
         number(row.median(per_second), 0, ""),
-        times(|measured| measured.delay_ms, &[p50, p99, max]),
+        times(|measured| measured.delay_ms, &[p50, p90, p99, max]),
         number(row.loss().map(|loss| loss * 100.0), 2, " %"),
         times(|measured| measured.connect_ms, &[p50, p99]),
         times(|measured| measured.first_media_ms, &[p50, p99]),
+        number(row.server(|server| server.cpu_ms_per_join), 1, " ms"),
         number(
             row.server(|server| Some(server.memory_kib_per_participant)),
             0,

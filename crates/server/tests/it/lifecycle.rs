@@ -44,6 +44,17 @@ fn metrics_describe_workers_and_process() {
 }
 
 #[test]
+fn a_page_of_elsewhere_gets_no_websocket_and_metrics_tell_of_it() {
+    let server = Madang::start(&[]);
+    let (_, status) = server.ask_for_websocket("origin: https://elsewhere.example\r\n");
+    assert_eq!(status, "403");
+    assert_eq!(
+        server.metric("madang_errors_total{code=\"forbidden\"}"),
+        [1]
+    );
+}
+
+#[test]
 fn metrics_can_have_an_address_of_their_own() {
     let mut server = Madang::start(&["--metrics-listen=127.0.0.1:0"]);
     assert_eq!(server.get("/metrics").0, 404);

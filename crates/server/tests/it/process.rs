@@ -140,19 +140,26 @@ impl Madang {
 
     /// A WebSocket that stays open until it is dropped.
     pub(crate) fn open_websocket(&self) -> TcpStream {
+        let (stream, status) = self.ask_for_websocket("");
+        assert_eq!(status, "101");
+        stream
+    }
+
+    /// Asks for one with these further headers: the connection, and the status of the answer.
+    pub(crate) fn ask_for_websocket(&self, headers: &str) -> (TcpStream, String) {
         let mut stream = self.connect();
         write!(
             stream,
             "GET /v1/rtc HTTP/1.1\r\nhost: {}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
              sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
-             sec-websocket-protocol: madang.v1\r\n\r\n",
+             sec-websocket-protocol: madang.v1\r\n{headers}\r\n",
             self.http
         )
         .unwrap();
         let mut head = [0; 12];
         stream.read_exact(&mut head).unwrap();
-        assert_eq!(&head, b"HTTP/1.1 101");
-        stream
+        let status = String::from_utf8_lossy(&head[9..]).into_owned();
+        (stream, status)
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -132,9 +132,14 @@ impl Fault {
         }
     }
 
+    /// Counts it as told to a client.
+    pub(crate) fn count(&self) {
+        metrics::counter!("madang_errors_total", "code" => self.code.as_str()).increment(1);
+    }
+
     /// The `err` that answers request `re`.
     pub fn reply(self, re: Option<u64>) -> ServerMessage {
-        metrics::counter!("madang_errors_total", "code" => self.code.as_str()).increment(1);
+        self.count();
         ServerMessage::Err {
             re,
             code: self.code,

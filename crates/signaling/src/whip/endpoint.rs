@@ -426,9 +426,9 @@ fn viewer(access: Access, visible: bool) -> Result<Participant, Problem> {
 fn publications(call: &Call, offer: &OfferText) -> Vec<Publication> {
     let screen = call.asked.screen.is_some();
     let media = offer.media().map(|(_, section)| {
+        // The sound beside a screen is mostly that of who shows it.
         let (kind, source) = match (section.kind.as_str(), screen) {
-            ("audio", false) => (Kind::Audio, Source::Microphone),
-            ("audio", true) => (Kind::Audio, Source::ScreenAudio),
+            ("audio", _) => (Kind::Audio, Source::Microphone),
             (_, false) => (Kind::Video, Source::Camera),
             (_, true) => (Kind::Video, Source::Screen),
         };
