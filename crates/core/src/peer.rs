@@ -189,6 +189,9 @@ impl Pending {
         places: Range<usize>,
         touched: &mut Vec<PeerKey>,
     ) {
+        if places.is_empty() {
+            return;
+        }
         if self.0.is_empty() {
             touched.push(peer);
         }

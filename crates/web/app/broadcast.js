@@ -7,6 +7,7 @@ import { part, setAttributes, setIcon, setPressed } from './dom.js';
 import { mediaFailures, showFailures } from './failures.js';
 import { LocalMedia } from './local-media.js';
 import { Meter } from './meter.js';
+import { recallInTab, rememberInTab } from './preferences.js';
 import { SentLayers } from './sent-layers.js';
 import { endpointOf, readStreamPlace, watchLink } from './stream-place.js';
 import { toast } from './toast.js';
@@ -21,7 +22,7 @@ const TOGGLES = /** @type {const} */ ([
   ['camera', 'cam-toggle', 'cam', 'cam-off'],
 ]);
 const MAX_NAME = 60;
-const IDENTITY = 'madang-broadcast';
+const IDENTITY = 'broadcast';
 
 class BroadcastPage {
   #root = part(document, 'broadcast', HTMLElement);
@@ -221,15 +222,9 @@ function positive(query, name) {
  * Who this tab is where no token says it: the same after a reload, so that its viewers go on, and another one in another tab.
  */
 function ownIdentity() {
-  const made = `broadcast-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, '0')}`;
-  try {
-    const known = sessionStorage.getItem(IDENTITY) ?? made;
-    sessionStorage.setItem(IDENTITY, known);
-    return known;
-  } catch {
-    // The page may store nothing.
-    return made;
-  }
+  const known = recallInTab(IDENTITY) || `broadcast-${crypto.getRandomValues(new Uint32Array(1))[0].toString(16).padStart(8, '0')}`;
+  rememberInTab(IDENTITY, known);
+  return known;
 }
 
 /** For tests and for the console. */

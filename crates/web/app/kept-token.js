@@ -1,4 +1,5 @@
 /** The token of a page: it leaves the address, because addresses are copied and shown, and outlasts a reload of the tab. */
+import { recallInTab, rememberInTab } from './preferences.js';
 
 /**
  * Takes the token out of an address. It may stand in the query or, where it must not reach the logs of proxies, behind the `#`.
@@ -13,7 +14,7 @@ export function takeToken(url, room) {
   fragment.delete('token');
   url.hash = fragment.toString();
   if (token) keepToken(room, token);
-  return token || kept(room);
+  return token || recallInTab(keyOf(room)) || undefined;
 }
 
 /**
@@ -21,23 +22,10 @@ export function takeToken(url, room) {
  * @param {string} token what a reload is to find
  */
 export function keepToken(room, token) {
-  try {
-    sessionStorage.setItem(keyOf(room), token);
-  } catch {
-    // The page may store nothing; the token is lost with it.
-  }
-}
-
-/** @param {string} room */
-function kept(room) {
-  try {
-    return sessionStorage.getItem(keyOf(room)) ?? undefined;
-  } catch {
-    return undefined;
-  }
+  rememberInTab(keyOf(room), token);
 }
 
 /** @param {string} room */
 function keyOf(room) {
-  return `madang.token.${room}`;
+  return `token.${room}`;
 }

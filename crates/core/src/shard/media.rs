@@ -421,13 +421,13 @@ impl Shard {
         let is_new = |at| {
             kept.binary_search(&at).is_err() && overtaken.iter().all(|(first, _)| *first != at)
         };
-        let track = batch.get(at).map(|(track, _)| track);
-        let goes_on = |at| is_new(at) && batch.get(at).map(|(track, _)| track) == track;
-        let mut end = at + 1;
-        while is_new(at) && end < arrived && goes_on(end) {
-            end += 1;
-        }
-        end
+        let arrivals = batch.iter().enumerate().take(arrived);
+        let mut run = arrivals.skip(at).take_while(|(at, _)| is_new(*at));
+        // One that is not new stands alone.
+        let Some((_, (track, _))) = run.next() else {
+            return at + 1;
+        };
+        at + 1 + run.take_while(|(_, (next, _))| next == track).count()
     }
 
     /// Notes packets of the batch for whoever waits for a keyframe of this layer.

@@ -73,15 +73,10 @@ impl Shard {
                     .first()
                     .is_some_and(|first| slot.may_start_with(first))
             });
-            for packet in picture.into_iter().flatten() {
-                peer.pending.note(
-                    key,
-                    index,
-                    batch.len()..batch.len() + 1,
-                    &mut self.work.touched,
-                );
-                batch.push((track, packet));
-            }
+            let from = batch.len();
+            batch.extend(picture.into_iter().flatten().map(|packet| (track, packet)));
+            peer.pending
+                .note(key, index, from..batch.len(), &mut self.work.touched);
         }
     }
 
@@ -319,20 +314,12 @@ impl Shard {
                 source.target = Some(Target::whole(0));
             }
             assigned.push((track, index));
-            for packet in self
-                .tracks
-                .get(track)
-                .into_iter()
-                .flat_map(|track| track.recent(now))
-            {
-                peer.pending.note(
-                    key,
-                    index,
-                    batch.len()..batch.len() + 1,
-                    &mut self.work.touched,
-                );
-                batch.push((track, packet.clone()));
-            }
+            let known = self.tracks.get(track);
+            let recent = known.into_iter().flat_map(|track| track.recent(now));
+            let from = batch.len();
+            batch.extend(recent.map(|packet| (track, packet.clone())));
+            peer.pending
+                .note(key, index, from..batch.len(), &mut self.work.touched);
         }
         self.resubscribe(key, &released, &assigned);
     }

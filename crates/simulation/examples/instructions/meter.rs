@@ -95,14 +95,15 @@ impl Meter {
             perform(shard, now, call);
             return;
         }
-        let sent = shard.stats();
+        let sent_before = shard.stats();
         let before = allocations();
         let start = Instant::now();
         metered(shard, now, call);
         self.elapsed += start.elapsed();
         let allocated = allocations() - before;
-        let packets = shard.stats().packets_out - sent.packets_out;
-        self.bytes += shard.stats().bytes_out - sent.bytes_out;
+        let sent = shard.stats();
+        let packets = sent.packets_out - sent_before.packets_out;
+        self.bytes += sent.bytes_out - sent_before.bytes_out;
         self.calls += 1;
         self.packets += packets;
         self.allocations += allocated;

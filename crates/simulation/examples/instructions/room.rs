@@ -217,8 +217,8 @@ impl Room {
         }
     }
 
-    /// Runs for a while in which a publisher and the shard have the machine to themselves, as the shard has its core: what is sent to the others gets
-    /// lost. Not for so long that their silence is noticed.
+    /// Runs for a while in which a publisher and the shard have the machine to themselves, as the shard has its core: what is
+    /// sent to the others gets lost. Not for so long that their silence is noticed.
     pub(crate) fn run_alone(&mut self, publisher: usize, time: Duration) {
         let end = self.now + time;
         while self.now < end {
