@@ -5,6 +5,7 @@
 import { codecName } from './codecs.js';
 import { applyEncodings, cameraEncodings, screenEncodings } from './encodings.js';
 import { MadangError } from './errors.js';
+import { LOOK_EVERY_MS, TopLayer } from './top-layer.js';
 
 /**
  * @typedef {import('./protocol.js').Source} Source
@@ -32,6 +33,8 @@ export class Publisher {
   #request = () => Promise.reject(new MadangError('disconnected'));
   /** Requests and setParameters go one after the other. @type {Promise<unknown>} */
   #turn = Promise.resolve();
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #looks;
   #onChange;
 
   /** @param {() => void} onChange called when what is published, or muted, has changed */
@@ -52,6 +55,7 @@ export class Publisher {
   async bind(peer, request) {
     this.#peer = peer;
     this.#request = request;
+    this.#lookAfter(peer);
     for (const publication of [...this.#publications.values()]) {
       if (publication.ended) this.#publications.delete(publication.source);
       Object.assign(publication, { id: null, layers: [] });
@@ -190,6 +194,16 @@ export class Publisher {
   /** Gives the devices back as they are. */
   forget() {
     this.#publications.clear();
+    clearInterval(this.#looks);
+  }
+
+  /** @param {Peer} peer */
+  #lookAfter({ senders }) {
+    clearInterval(this.#looks);
+    const top = new TopLayer(senders.camera.sender);
+    this.#looks = setInterval(() => {
+      if (this.#publications.get('camera')?.track) this.#next(() => top.look()).catch(() => {});
+    }, LOOK_EVERY_MS);
   }
 
   /** @param {Publication} publication */

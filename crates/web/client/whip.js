@@ -5,6 +5,7 @@ import { codecName, pruneCodecs } from './codecs.js';
 import { addSender, cameraEncodings } from './encodings.js';
 import { TypedEvents } from './events.js';
 import { KeptSession } from './kept-session.js';
+import { LOOK_EVERY_MS, TopLayer } from './top-layer.js';
 
 /**
  * @typedef {import('./kept-session.js').SessionState} SessionState
@@ -42,6 +43,10 @@ export class WhipPublisher extends TypedEvents {
   #kept;
   /** Counters of the reading before, by report. @type {Map<string, {at: number, bytes: number}>} */
   #before = new Map();
+  /** @type {TopLayer | null} */
+  #top = null;
+  /** @type {ReturnType<typeof setInterval> | undefined} */
+  #looks;
 
   /** @param {PublishOptions} options */
   constructor(options) {
@@ -51,11 +56,13 @@ export class WhipPublisher extends TypedEvents {
     for (const type of /** @type {const} */ (['state', 'failed', 'closed'])) {
       this.#kept.on(type, (/** @type {any} */ detail) => this.emit(type, detail));
     }
+    this.#kept.on('closed', () => clearInterval(this.#looks));
   }
 
   /** Begins to publish. What comes of it is in the events. */
   start() {
     this.#kept.start();
+    this.#looks = setInterval(() => this.#top?.look().catch(() => {}), LOOK_EVERY_MS);
   }
 
   /** Stops publishing. The tracks stay as they are. */
@@ -142,7 +149,9 @@ export class WhipPublisher extends TypedEvents {
     if (audio) pruneCodecs(pc.addTransceiver(audio, { direction: 'sendonly', streams }), 'audio');
     if (video) {
       const sendEncodings = this.#encodings(video);
-      pruneCodecs(addSender(pc, video, { direction: 'sendonly', streams, sendEncodings }), 'video', { first: codec });
+      const transceiver = addSender(pc, video, { direction: 'sendonly', streams, sendEncodings });
+      pruneCodecs(transceiver, 'video', { first: codec });
+      this.#top = new TopLayer(transceiver.sender);
     }
   }
 
