@@ -390,10 +390,19 @@ impl Layer {
 
     pub(crate) fn tick(&mut self, now: Instant) {
         self.rate.tick(now);
-        self.plenty.note(self.declared_bps);
+        self.note_plenty();
         self.operating.tick(now);
         if self.reordered > std::mem::replace(&mut self.reordered_before, self.reordered) {
             self.reorders_until = Some(now + REORDERS_HOLD);
+        }
+    }
+
+    /// Frames tell nothing where the publisher was told to send fewer.
+    fn note_plenty(&mut self) {
+        if self.place_declared.is_some() {
+            self.plenty.note(self.declared_bps);
+        } else if self.frames.told.is_none() {
+            self.plenty.note(self.rate.fps().unwrap_or(0).into());
         }
     }
 

@@ -1,6 +1,7 @@
 //! Whether an encoder has far less for a stream than it had.
 //!
-//! What its publisher says that it has tells that, and not what it sends: a picture that stands still takes little.
+//! What its publisher says that it has tells that, and not the rate of what it sends: a picture that stands still takes little. Of
+//! one that says nothing (Firefox, Safari), frames tell it: libwebrtc drops those that it has nothing for.
 
 use crate::layer::Layer;
 
@@ -11,29 +12,30 @@ const TOO_LITTLE_PERCENT: u64 = 50;
 /// And has enough again above this one, so that smaller streams do not come and go.
 const ENOUGH_PERCENT: u64 = 70;
 /// What it had at best counts for a 256th less each half second, half of it after a minute and a half: a camera may have been set
-/// otherwise.
+/// otherwise, or stand in the dark and take fewer pictures.
 const FORGETS: u64 = 256;
 
 /// What a stream has had.
 #[derive(Debug, Default)]
 pub(crate) struct Plenty {
-    best_bps: u64,
+    best: u64,
     starves: bool,
 }
 
 impl Plenty {
-    /// What the publisher says that it has, twice a second; 0 where it says nothing, or sends nothing.
-    pub(crate) fn note(&mut self, declared_bps: u64) {
-        if declared_bps == 0 {
+    /// What it has, twice a second: bit/s by what its publisher says, or frames a second; 0 where that is not known, or
+    /// nothing is sent.
+    pub(crate) fn note(&mut self, has: u64) {
+        if has == 0 {
             return;
         }
-        self.best_bps = (self.best_bps - self.best_bps / FORGETS).max(declared_bps);
+        self.best = (self.best - self.best / FORGETS).max(has);
         let percent = if self.starves {
             ENOUGH_PERCENT
         } else {
             TOO_LITTLE_PERCENT
         };
-        self.starves = declared_bps * 100 < self.best_bps * percent;
+        self.starves = has * 100 < self.best * percent;
     }
 
     pub(crate) fn starves(&self) -> bool {

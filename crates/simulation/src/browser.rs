@@ -51,6 +51,8 @@ pub struct BrowserConfig {
     pub temporal_layers: Option<u8>,
     /// Offers and sends dependency descriptors.
     pub descriptors: bool,
+    /// See [`Encoding::flexible`].
+    pub flexible: bool,
     /// Offers and sends video layers allocations.
     pub allocations: bool,
     /// Encrypts its payloads from end to end.
@@ -92,6 +94,7 @@ impl Default for BrowserConfig {
             svc: None,
             temporal_layers: None,
             descriptors: true,
+            flexible: false,
             allocations: false,
             opaque: false,
             constrained_h264: false,
@@ -124,6 +127,7 @@ impl BrowserConfig {
             svc: self.svc,
             temporal: self.temporal_layers.unwrap_or(simulcast.temporal),
             descriptors: self.sends_descriptors(codec),
+            flexible: self.flexible,
             allocations: self.allocations,
             opaque: self.opaque,
             keyframe_bytes: self.keyframe_bytes,

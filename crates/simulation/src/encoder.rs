@@ -60,6 +60,8 @@ pub struct Encoding {
     pub temporal: u8,
     /// Sends dependency descriptors, if the answer has them.
     pub descriptors: bool,
+    /// VP9's own descriptor names the pictures that each is predicted from (RFC 9628, flexible mode), as libwebrtc's does.
+    pub flexible: bool,
     /// Says which layers are sent, and what they may take, where the answer has that extension.
     pub allocations: bool,
     /// Encrypts payloads from end to end.
@@ -80,6 +82,7 @@ impl Encoding {
             svc: None,
             temporal,
             descriptors: false,
+            flexible: false,
             allocations: false,
             opaque: false,
             keyframe_bytes: None,

@@ -248,11 +248,14 @@ pub fn parse_vp8(payload: &[u8]) -> Option<VideoPacket> {
     })
 }
 
-/// The VP9 payload descriptor in non-flexible mode (RFC 9628 section 4.2).
+/// The VP9 payload descriptor (RFC 9628 section 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Vp9Descriptor {
     pub picture_id: u16,
-    pub tl0: u8,
+    /// In non-flexible mode.
+    pub tl0: Option<u8>,
+    /// In flexible mode: how many pictures back the one is that this one is predicted from.
+    pub back: Option<u8>,
     pub spatial: u8,
     pub temporal: u8,
     pub predicted: bool,
@@ -278,13 +281,16 @@ pub fn write_vp9(
     let [high, low] = d.picture_id.to_be_bytes();
     let flags = 0xa0
         | u8::from(d.predicted) << 6
+        | u8::from(d.tl0.is_none()) << 4
         | u8::from(d.start) << 3
         | u8::from(d.end) << 2
         | u8::from(sizes.is_some()) << 1
         | u8::from(d.not_referenced);
     let layers =
         d.temporal << 5 | u8::from(d.switching_up) << 4 | d.spatial << 1 | u8::from(d.inter_layer);
-    let mut out = vec![flags, 0x80 | high, low, layers, d.tl0];
+    let mut out = vec![flags, 0x80 | high, low, layers];
+    out.extend(d.tl0);
+    out.extend(d.back.map(|back| back << 1));
     if let Some(sizes) = sizes {
         out.push((u8::try_from(sizes.len()).unwrap_or(1) - 1) << 5 | 0x10);
         for (width, height) in sizes {
@@ -299,13 +305,21 @@ pub fn parse_vp9(payload: &[u8]) -> Option<VideoPacket> {
     let mut reader = Reader(payload);
     let flags = reader.u8()?;
     let (high, low) = (reader.u8()?, reader.u8()?);
-    let (layers, tl0) = (reader.u8()?, reader.u8()?);
+    let layers = reader.u8()?;
+    let (predicted, flexible) = (flags & 0x40 != 0, flags & 0x10 != 0);
+    let tl0 = if flexible { None } else { Some(reader.u8()?) };
+    let back = if flexible && predicted {
+        Some(reader.u8()? >> 1)
+    } else {
+        None
+    };
     let descriptor = Vp9Descriptor {
         picture_id: u16::from_be_bytes([high & 0x7f, low]),
         tl0,
+        back,
         spatial: (layers >> 1) & 7,
         temporal: layers >> 5,
-        predicted: flags & 0x40 != 0,
+        predicted,
         inter_layer: layers & 1 != 0,
         start: flags & 0x08 != 0,
         end: flags & 0x04 != 0,

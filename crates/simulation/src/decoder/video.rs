@@ -1,6 +1,8 @@
-//! A video receiver: frames, references, timestamps, picture ids.
+//! A video receiver: frames, references, timestamps.
 
-use std::collections::BTreeMap;
+mod counters;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::descriptor::Descriptors;
@@ -61,6 +63,8 @@ pub struct VideoDecoder {
     keyframe_packet: Option<(u32, Duration)>,
     /// What a packet has said last of holding pictures.
     hold: Duration,
+    /// Camera and stream, number and picture id of the newest frames of VP9.
+    ids: VecDeque<((u32, u8), u32, u16)>,
 }
 
 /// A frame in progress.
@@ -123,6 +127,7 @@ impl Default for VideoDecoder {
             last_packet_at: Duration::ZERO,
             keyframe_packet: None,
             hold: Duration::ZERO,
+            ids: VecDeque::new(),
         }
     }
 }
@@ -325,6 +330,7 @@ impl VideoDecoder {
             Some(before) => self.check_succession(packet.at, &before, &frame),
             None => {}
         }
+        self.check_reference(packet.at, &frame);
         match self.last.filter(|before| before.is_of_picture(&frame)) {
             Some(below) => {
                 frame.came_at = frame.came_at.max(below.came_at);
@@ -406,75 +412,6 @@ impl VideoDecoder {
         if !self.hole {
             self.check_vp8_counters(at, before, frame);
             self.check_vp9_counters(at, before, frame, same_picture);
-        }
-    }
-
-    fn check_vp9_counters(&mut self, at: Duration, before: &Frame, frame: &Frame, same: bool) {
-        let (Some(old), Some(new)) = (before.vp9, frame.vp9) else {
-            return;
-        };
-        let tag = frame.tag;
-        // What is left out leaves a gap: pictures are referred to by their ids.
-        let ahead = new.picture_id.wrapping_sub(old.picture_id) & 0x7fff;
-        if (ahead == 0) != same || ahead > 0x3fff {
-            let fault = Fault::PictureId {
-                expected: old.picture_id,
-                found: new.picture_id,
-                tag,
-            };
-            self.verdict.complain(at, fault);
-        }
-        let begins = new.temporal == 0 && !same;
-        let expected = old.tl0.wrapping_add(u8::from(begins));
-        // A keyframe needs nothing that was left out before it.
-        let skips = tag.is_keyframe() && new.tl0.wrapping_sub(expected) < u8::MAX / 2;
-        if expected != new.tl0 && !skips {
-            let found = new.tl0;
-            self.verdict.complain(
-                at,
-                Fault::Tl0 {
-                    expected,
-                    found,
-                    tag,
-                },
-            );
-        }
-    }
-
-    fn check_vp8_counters(&mut self, at: Duration, before: &Frame, frame: &Frame) {
-        let (Some(old), Some(new)) = (before.vp8, frame.vp8) else {
-            return;
-        };
-        if let (Some(last), Some(found)) = (old.picture_id, new.picture_id) {
-            let width = if new.long_picture_id { 0x7fff } else { 0x7f };
-            let expected = (last + 1) & width;
-            if expected != found {
-                self.verdict.complain(
-                    at,
-                    Fault::PictureId {
-                        expected,
-                        found,
-                        tag: frame.tag,
-                    },
-                );
-            }
-        }
-        if let (Some(last), Some(found)) = (old.tl0, new.tl0) {
-            let expected = if new.temporal == Some(0) {
-                last.wrapping_add(1)
-            } else {
-                last
-            };
-            if expected != found {
-                self.verdict.complain(
-                    at,
-                    Fault::Tl0 {
-                        expected,
-                        found,
-                        tag: frame.tag,
-                    },
-                );
-            }
         }
     }
 

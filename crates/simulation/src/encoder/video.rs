@@ -54,6 +54,8 @@ struct VideoLayer {
     share_bps: u64,
     /// What that is enough for.
     active: Active,
+    /// What it has not used for frames that it has dropped, in bit/s for the time of one frame.
+    saved_bps: u64,
 }
 
 /// A frame of one spatial layer, on its way.
@@ -63,6 +65,8 @@ struct Frame {
     temporal: u8,
     keyframe: bool,
     reference: Option<u32>,
+    /// How many pictures back that is.
+    back: Option<u8>,
     below: Option<u32>,
 }
 
@@ -181,10 +185,13 @@ impl VideoEncoder {
         for (position, layer) in self.layers.iter_mut().enumerate() {
             let layer_number = u8::try_from(position).unwrap_or(u8::MAX);
             let varied = self.rng.u64(80..=120);
-            if !layer.wanted || layer.share_bps == 0 {
+            if !layer.wanted || layer.share_bps == 0 || layer.drops_frame() {
                 continue;
             }
-            let bytes = layer.share_bps * varied / 100 / 8 / u64::from(FRAMES_PER_SECOND);
+            let bytes = layer.share_bps.max(layer.least_bps()) * varied
+                / 100
+                / 8
+                / u64::from(FRAMES_PER_SECOND);
             let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
             packets.extend(layer.encode(self.source, layer_number, captured, bytes));
         }
@@ -227,6 +234,7 @@ impl VideoLayer {
             wanted: true,
             share_bps: spec.bitrate_bps,
             active: Active::all(encoding.mode()),
+            saved_bps: 0,
             full: (spec, encoding.mode().spatial),
             spec,
         }
@@ -241,6 +249,25 @@ impl VideoLayer {
         self.wants_keyframe |= more && mode.key;
         let most = self.active.most(mode, self.spec.bitrate_bps);
         self.share_bps = self.share_bps.min(most);
+    }
+
+    /// What a picture of that size takes at the least, at 30 a second. Of several sizes the smallest takes next to nothing.
+    fn least_bps(&self) -> u64 {
+        match self.encoding.mode().spatial {
+            1 => self.spec.bitrate_bps * LAYER_PERCENT_MIN / 100,
+            _ => 0,
+        }
+    }
+
+    /// Whether there is not enough for the next frame yet, as libwebrtc's frame dropper finds it.
+    fn drops_frame(&mut self) -> bool {
+        let least = self.least_bps();
+        self.saved_bps += self.share_bps;
+        let drops = self.saved_bps < least;
+        if !drops {
+            self.saved_bps = (self.saved_bps - least).min(least);
+        }
+        drops
     }
 
     /// Leaves out the sizes that are larger than needed, by scaling the picture down, as the page does.
@@ -364,6 +391,7 @@ impl VideoLayer {
             temporal,
             keyframe,
             reference,
+            back: reference.and_then(|_| u8::try_from(back).ok()),
             below: below.filter(|_| keyframe || !mode.key),
         }
     }
@@ -481,7 +509,8 @@ impl VideoLayer {
         let mode = self.encoding.mode();
         let descriptor = Vp9Descriptor {
             picture_id: self.picture_id,
-            tl0: self.tl0,
+            tl0: (!self.encoding.flexible).then_some(self.tl0),
+            back: frame.back.filter(|_| self.encoding.flexible),
             spatial: frame.spatial,
             temporal: frame.temporal,
             predicted: frame.reference.is_some(),

@@ -21,7 +21,7 @@ fn adaptive(codec: Codec, mode: Mode) -> BrowserConfig {
 }
 
 /// The largest picture does not fit through the publisher's uplink for a while.
-fn narrow_from_12_to_24_s(title: &'static str, camera: BrowserConfig) -> Plan {
+fn narrow_from_12_to_24_s(title: &'static str, camera: BrowserConfig, bps: u64) -> Plan {
     Plan::new(title)
         .at(
             0,
@@ -34,7 +34,7 @@ fn narrow_from_12_to_24_s(title: &'static str, camera: BrowserConfig) -> Plan {
         .at(
             12_000,
             "his uplink is narrow",
-            [Uplink("ben", LinkConfig::rate(500_000))],
+            [Uplink("ben", LinkConfig::rate(bps))],
         )
         .at(
             24_000,
@@ -45,7 +45,7 @@ fn narrow_from_12_to_24_s(title: &'static str, camera: BrowserConfig) -> Plan {
 
 /// The largest of three spatial layers.
 fn the_uplink_is_narrow_for_a_while(title: &'static str, camera: BrowserConfig) {
-    narrow_from_12_to_24_s(title, camera)
+    narrow_from_12_to_24_s(title, camera, 500_000)
         .at(40_000, "the end", [])
         .run(SEEDS, |world| {
             assert_eq!(size_shown(world, 10_000, 12_000), [2], "at first");
@@ -136,13 +136,24 @@ fn a_stream_that_the_publisher_says_to_be_gone_is_left_at_once() {
 /// moves, where a smaller picture would be smooth.
 #[test]
 fn smaller_streams_come_back_where_the_largest_has_too_little() {
+    smaller_streams_come_back(true, (500_000, 1), ms(1_500));
+}
+
+/// Firefox and Safari do not say what they have for each stream: that frames are missing shows it.
+#[test]
+fn smaller_streams_come_back_where_the_largest_drops_frames() {
+    smaller_streams_come_back(false, (300_000, 0), ms(4_000));
+}
+
+/// `fits`: the layer that an uplink of `bps` carries. `frozen_max`: for how long pictures may stand until it is there.
+fn smaller_streams_come_back(allocations: bool, (bps, fits): (u64, u8), frozen_max: Duration) {
     let camera = BrowserConfig {
         adaptive: true,
-        allocations: true,
+        allocations,
         ..BrowserConfig::default()
     };
     let title = "one looks at ben's largest stream, and his uplink is narrow for a while";
-    narrow_from_12_to_24_s(title, camera)
+    narrow_from_12_to_24_s(title, camera, bps)
         .at(45_000, "much later", [])
         .run(SEEDS, |world| {
             let frames = world.frames("anna", "ben", Camera, ms(0));
@@ -154,13 +165,14 @@ fn smaller_streams_come_back_where_the_largest_has_too_little() {
             };
             assert!(layers(10_000, 12_000).all(|layer| layer == 2));
             assert!(
-                layers(16_000, 24_000).all(|layer| layer == 1),
+                layers(16_000, 24_000).all(|layer| layer == fits),
                 "a picture that fits"
             );
             assert_eq!(layers(35_000, 36_000).min(), Some(2));
             let freezes = freezes_of(world, "anna", "ben", Camera);
             let frozen: Duration = freezes.iter().map(|it| it.end - it.start).sum();
-            assert!(frozen < ms(1_500), "{freezes:?}");
+            assert!(frozen < frozen_max, "{freezes:?}");
+            assert!(freezes.iter().all(|it| it.end < ms(17_000)), "{freezes:?}");
             assert_eq!(
                 is_asked_for(world, "ben", "h"),
                 Some(false),

@@ -176,13 +176,13 @@ fn a_size_that_nobody_looks_at_is_not_sent_and_comes_back_at_once() {
 }
 
 /// Every mode that browsers know, once: the largest size, the smallest, and the largest again.
-fn in_every_mode(codec: Codec) {
+fn in_every_mode(camera: impl Fn(Mode) -> BrowserConfig) {
     let all = (1..=3).flat_map(|spatial| (1..=3).map(move |temporal| Mode::new(spatial, temporal)));
     let key = all.clone().filter(|mode| mode.spatial > 1);
     let key = key.map(|mode| Mode { key: true, ..mode });
     for mode in all.chain(key) {
         let top = mode.spatial - 1;
-        start("anna's tile is large, small, and large", svc(codec, mode))
+        start("anna's tile is large, small, and large", camera(mode))
             .at(200, "large", [tile("anna", "ben", (1_280, 720))])
             .at(4_000, "small", [tile("anna", "ben", (160, 90))])
             .at(6_500, "large again", [tile("anna", "ben", (1_280, 720))])
@@ -202,12 +202,23 @@ fn in_every_mode(codec: Codec) {
 
 #[test]
 fn in_every_mode_of_vp9() {
-    in_every_mode(Codec::Vp9);
+    in_every_mode(|mode| svc(Codec::Vp9, mode));
+}
+
+#[test]
+fn in_every_mode_of_vp9_by_its_payload() {
+    for flexible in [false, true] {
+        in_every_mode(|mode| BrowserConfig {
+            descriptors: false,
+            flexible,
+            ..svc(Codec::Vp9, mode)
+        });
+    }
 }
 
 #[test]
 fn in_every_mode_of_av1() {
-    in_every_mode(Codec::Av1);
+    in_every_mode(|mode| svc(Codec::Av1, mode));
 }
 
 #[test]

@@ -376,6 +376,31 @@ fn picture_id_and_tl0_have_to_count() {
     studio.assert_only(|fault| matches!(fault, Fault::Tl0 { .. }));
 }
 
+/// A server that closed the gaps that it leaves would have pictures refer to others than their own.
+#[test]
+fn a_picture_of_vp9_has_to_refer_to_the_one_that_it_is_predicted_from() {
+    for spoiled in [false, true] {
+        let encoding = Encoding {
+            descriptors: false,
+            flexible: true,
+            ..Encoding::svc(Codec::Vp9, Mode::new(2, 3))
+        };
+        let cameras = LayerSpec::layered_camera();
+        let mut encoder = VideoEncoder::new(1, encoding, cameras, StartValues::default(), 5);
+        let mut decoder = VideoDecoder::default();
+        for number in 0..20 {
+            let at = Duration::from_millis(33 * number);
+            for mut packet in encoder.encode_frame(at) {
+                // One picture further back.
+                packet.payload[4] += 2 * u8::from(spoiled && number == 10);
+                decoder.receive(received(at, packet));
+            }
+        }
+        let wrong = |it: &Complaint| matches!(it.fault, Fault::PictureId { .. });
+        assert_eq!(decoder.complaints().iter().any(wrong), spoiled);
+    }
+}
+
 #[test]
 fn a_missing_marker_and_a_changed_ssrc_are_seen() {
     let mut studio = Studio::new(Codec::Vp8);
