@@ -8,6 +8,8 @@
 mod batch;
 mod chart;
 mod table;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -56,7 +58,8 @@ fn main() -> ExitCode {
     let studies = chosen(&args);
     let trace = args.trace.then_some(args.directory.as_path());
     if let Some(minutes) = args.search {
-        return search(&studies, args.seed.unwrap_or_else(new_seed), minutes, trace);
+        let missed = search(&studies, args.seed.unwrap_or_else(new_seed), minutes, trace);
+        return exit_code(missed == 0);
     }
     let first = args.seed.unwrap_or(1);
     let seeds = first..=first + args.seeds.saturating_sub(1);
@@ -66,7 +69,11 @@ fn main() -> ExitCode {
     } else {
         runs.iter().for_each(print_run);
     }
-    if args.table || runs.iter().all(|run| run.outcome.missed().is_empty()) {
+    exit_code(args.table || runs.iter().all(|run| run.outcome.missed().is_empty()))
+}
+
+fn exit_code(good: bool) -> ExitCode {
+    if good {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -94,13 +101,8 @@ fn chosen(args: &Args) -> Vec<(Encoding, Study)> {
         .collect()
 }
 
-/// Plays one seed after the other. What is missed is said at once, and how to see it again.
-fn search(
-    studies: &[(Encoding, Study)],
-    first: u64,
-    minutes: u64,
-    trace: Option<&Path>,
-) -> ExitCode {
+/// Plays one seed after the other. What is missed is said at once, and how to see it again. How many runs missed a target.
+fn search(studies: &[(Encoding, Study)], first: u64, minutes: u64, trace: Option<&Path>) -> usize {
     let began = Instant::now();
     let (mut played, mut missed) = (0, 0);
     for seed in first.. {
@@ -116,11 +118,7 @@ fn search(
             break;
         }
     }
-    if missed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    missed
 }
 
 /// A search begins somewhere else each time: at the seconds of the clock.
