@@ -111,6 +111,8 @@ fn signaling_limits(settings: &Settings) -> SignalingLimits {
         message_bytes: limits.message_bytes,
         frames_per_second: limits.frames_per_second,
         frames_burst: limits.frames_burst,
+        relayed_bytes_per_second: limits.relayed_bytes_per_second,
+        relayed_bytes_burst: limits.relayed_bytes_burst,
         rooms: settings.rooms.max_rooms,
         participants_per_room: settings.rooms.max_participants,
         viewers_per_room: settings.rooms.max_viewers,

@@ -32,6 +32,10 @@ pub struct Limits {
     /// Frames of one session: sustained rate, and how many may come at once after a pause.
     pub frames_per_second: u32,
     pub frames_burst: u32,
+    /// What one participant's messages, and changes of its name and metadata, may take on the way to all who get them, in bytes:
+    /// sustained rate, and how much may come at once after a pause.
+    pub relayed_bytes_per_second: u32,
+    pub relayed_bytes_burst: u32,
 
     /// Rooms of this node.
     pub rooms: usize,
@@ -85,6 +89,9 @@ impl Default for Limits {
             message_bytes: 15 * 1024,
             frames_per_second: 50,
             frames_burst: 200,
+            // A line of chat to 500 people is 100 KB; the largest message to all of them is 7.5 MB.
+            relayed_bytes_per_second: 2_000_000,
+            relayed_bytes_burst: 16_000_000,
             rooms: 10_000,
             participants_per_room: 500,
             viewers_per_room: 500,

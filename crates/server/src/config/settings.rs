@@ -318,6 +318,14 @@ pub(crate) struct Limits {
     #[arg(id = "limits.frames_burst", value_name = "COUNT",
           default_value_t = signaling().frames_burst, value_parser = number::<u32>(1..=100_000))]
     pub(crate) frames_burst: u32,
+    /// What one participant's messages may take on the way to all who get them, in bytes a second, sustained
+    #[arg(id = "limits.relayed_bytes_per_second", value_name = "BYTES",
+          default_value_t = signaling().relayed_bytes_per_second, value_parser = number::<u32>(1_000..=1_000_000_000))]
+    pub(crate) relayed_bytes_per_second: u32,
+    /// What they may take at once after a pause, in bytes; a larger one takes all of it
+    #[arg(id = "limits.relayed_bytes_burst", value_name = "BYTES",
+          default_value_t = signaling().relayed_bytes_burst, value_parser = number::<u32>(1_000..=4_000_000_000))]
+    pub(crate) relayed_bytes_burst: u32,
     /// Tiles and pinned tracks of one view
     #[arg(id = "limits.tiles_per_view", value_name = "COUNT",
           default_value_t = signaling().tiles_per_view, value_parser = number::<usize>(1..=10_000))]

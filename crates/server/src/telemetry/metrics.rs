@@ -131,7 +131,7 @@ const NODE_METRICS: &[(Kind, &str, &str)] = &[
     (
         Kind::Gauge,
         "madang_participants",
-        "Participants of all rooms.",
+        "Participants of all rooms, and those who watch by WHEP.",
     ),
     (
         Kind::Gauge,

@@ -1,8 +1,9 @@
-//! Rooms: who is in one, what they publish and may do. Pure state: requests go in, [`Effects`] come out.
+//! Rooms: who is in one, what they publish and may do. Pure state but for the clock of [`Relays`]: requests go in, [`Effects`] come out.
 
 mod admin;
 mod live;
 mod relay;
+mod relays;
 mod tracks;
 mod view;
 
@@ -20,6 +21,7 @@ use crate::protocol::{
 use crate::session::End;
 
 use live::{Away, Left};
+use relays::Relays;
 pub(crate) use tracks::check_publishable;
 pub(crate) use view::{ViewRequest, nothing};
 
@@ -37,6 +39,8 @@ pub(crate) struct Room {
     viewer_places: Places,
     locked: bool,
     participants: BTreeMap<PeerId, Participant>,
+    /// What each participant may still have relayed.
+    relays: Relays,
     tracks: BTreeMap<TrackId, Track>,
     /// How many viewers the viewers were last told of.
     told_viewers: usize,
@@ -129,6 +133,7 @@ impl Room {
             viewer_places: places(limits.viewers_per_room),
             locked: false,
             participants: BTreeMap::new(),
+            relays: Relays::new(limits),
             tracks: BTreeMap::new(),
             told_viewers: 0,
             left: VecDeque::new(),
@@ -366,6 +371,7 @@ impl Room {
         let Some(participant) = self.participants.remove(&peer) else {
             return;
         };
+        self.relays.forget_idle();
         let gone = self
             .tracks
             .extract_if(.., |_, track| track.info.peer.0 == peer);

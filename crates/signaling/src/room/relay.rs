@@ -3,7 +3,7 @@
 use madang_core::{Command, PeerId};
 use serde_json::Value;
 
-use super::{Effects, Room, no_peer};
+use super::{Effects, Participant, Room, no_peer};
 use crate::limits::Limits;
 use crate::protocol::{Fault, Message, P2pKind, PeerName, ServerMessage};
 
@@ -19,6 +19,12 @@ impl Room {
         self.grant(peer, "update_own", |grants| grants.update_own)?;
         limits.check_name("name", name.as_deref().unwrap_or_default())?;
         limits.check_meta("meta", meta.as_ref().unwrap_or(&Value::Null))?;
+        let bytes = |participant: &Participant| {
+            let name = name.as_ref().unwrap_or(&participant.name);
+            name.len() + meta.as_ref().unwrap_or(&participant.meta).to_string().len()
+        };
+        let bytes = self.participants.get(&peer).map_or(0, bytes);
+        self.relays.spend(peer, bytes, self.others(peer).len())?;
         let participant = self.participant_mut(peer)?;
         if let Some(name) = name {
             participant.name = name;
@@ -58,6 +64,7 @@ impl Room {
         };
         let text = relayed.to_text();
         limits.check_message(&text)?;
+        self.relays.spend(peer, text.len(), to.len())?;
         let mut effects = Effects::default();
         if reliable {
             effects.event(to, relayed);
@@ -83,7 +90,9 @@ impl Room {
             from: peer.into(),
             body,
         };
-        limits.check_message(&relayed.to_text())?;
+        let text = relayed.to_text();
+        limits.check_message(&text)?;
+        self.relays.spend(peer, text.len(), to.len())?;
         let mut effects = Effects::default();
         effects.event(to, relayed);
         Ok(effects)

@@ -216,6 +216,24 @@ fn a_message_names_its_sender_and_goes_to_each_once() {
 }
 
 #[test]
+fn a_change_that_takes_too_much_on_its_way_to_all_is_refused_and_leaves_all_as_it_was() {
+    let limits = Limits {
+        relayed_bytes_per_second: 1,
+        relayed_bytes_burst: 1_000,
+        ..Limits::default()
+    };
+    let mut room = Room::new(RoomId(1), "r".into(), &limits);
+    for (peer, name) in [(ANN, "ann"), (BOB, "bob"), (GHOST, "cleo")] {
+        room.enter(peer, participant(name));
+    }
+    let mut change =
+        |letter: &str| room.update(ANN, None, Some(json!(letter.repeat(300))), &limits);
+    assert!(change("x").is_ok(), "300 bytes to two");
+    assert_eq!(change("y").unwrap_err().code, ErrorCode::RateLimited);
+    assert_eq!(room.participants[&ANN].meta, json!("x".repeat(300)));
+}
+
+#[test]
 fn an_empty_room_says_so() {
     let mut room = room();
     for peer in [ANN, BOB, GHOST] {

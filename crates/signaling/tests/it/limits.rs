@@ -108,6 +108,28 @@ async fn tracks_and_tiles() {
 }
 
 #[tokio::test]
+async fn what_is_relayed_by_bytes_and_copies() {
+    let server = server(|config| {
+        config.limits.relayed_bytes_per_second = 1_000;
+        config.limits.relayed_bytes_burst = 4_000;
+    })
+    .await;
+    let mut ann = server.join("ann").await;
+    let mut bob = server.join("bob").await;
+    let cleo = server.join("cleo").await;
+    let message = |bytes: usize, to: Option<&str>| json!({"t": "msg", "topic": "x", "to": to.map(|to| [to]), "body": "x".repeat(bytes)});
+    ann.ok(message(1_000, None)).await;
+    let refused = ann.request(message(1_000, None)).await;
+    assert_eq!(refused["code"], "rate_limited", "two copies of each");
+    assert!((1..=2_000).contains(&refused["retry_ms"].as_u64().unwrap()));
+    ann.ok(message(1_000, Some(cleo.id()))).await;
+    let keys = json!({"t": "e2ee", "body": "x".repeat(1_000)});
+    assert_eq!(ann.refused(keys).await, "rate_limited");
+    ann.ok(json!({"t": "ping"})).await;
+    bob.ok(message(1_000, None)).await;
+}
+
+#[tokio::test]
 async fn frames_by_rate() {
     let server = server(|config| {
         config.limits.frames_per_second = 1;
