@@ -6,7 +6,7 @@ import { DeviceMenus } from './device-menus.js';
 import { elementOf, part, setAttributes, setIcon } from './dom.js';
 import { Grid } from './grid.js';
 import { linkTo } from './place.js';
-import { recall } from './preferences.js';
+import { recall, remember } from './preferences.js';
 import { StatsOverlay } from './stats-overlay.js';
 import { Status } from './status.js';
 import { toast } from './toast.js';
@@ -44,7 +44,11 @@ export class CallPage {
       room.on('audioblocked', () => this.#showHear()),
       room.on('reconnected', () => toast('You are back in the call.')),
     ];
-    this.#onKey = shortcuts({
+    // Who speaks to a computer, or shakes, presses keys by accident (WCAG 2.2, 2.1.4).
+    const wanted = part(root, 'shortcuts', HTMLInputElement);
+    wanted.checked = recall('shortcuts') !== 'off';
+    wanted.addEventListener('change', () => remember('shortcuts', wanted.checked ? 'on' : 'off'));
+    this.#onKey = shortcuts(wanted, {
       m: () => controls.toggleMicrophone(),
       v: () => controls.toggleCamera(),
       c: () => chat.toggle(),
@@ -97,16 +101,17 @@ export class CallPage {
 }
 
 /**
- * Keys that work unless something is being typed.
+ * Keys that work where they are wanted, unless something is being typed.
+ * @param {HTMLInputElement} wanted
  * @param {Record<string, () => unknown>} actions
  * @returns {(event: KeyboardEvent) => void}
  */
-function shortcuts(actions) {
+function shortcuts(wanted, actions) {
   return (event) => {
     const { key, target, ctrlKey, metaKey, altKey, repeat } = event;
     const typing = target instanceof Element && target.closest('input, textarea, select, dialog, [contenteditable]');
     const action = actions[key.toLowerCase()];
-    if (!action || typing || ctrlKey || metaKey || altKey || repeat) return;
+    if (!wanted.checked || !action || typing || ctrlKey || metaKey || altKey || repeat) return;
     event.preventDefault();
     action();
   };

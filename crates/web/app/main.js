@@ -25,10 +25,22 @@ let current = null;
 
 /** @param {Page} page */
 function show(page) {
+  const follows = current !== null;
   current?.close();
   current = page;
   document.getElementById('page')?.replaceChildren(page.root);
+  if (follows) focusHeading(page.root);
   page.shown?.();
+}
+
+/**
+ * What had the focus is gone with the page before: whoever reads by ear goes on at the top of the new one.
+ * @param {HTMLElement} root
+ */
+function focusHeading(root) {
+  const heading = root.querySelector('h1');
+  heading?.setAttribute('tabindex', '-1');
+  heading?.focus({ preventScroll: true });
 }
 
 function showPrejoin() {

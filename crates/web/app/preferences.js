@@ -1,6 +1,6 @@
 /** What the page remembers: between visits, or for as long as the tab is there. Browsers may refuse; then it is forgotten. */
 
-/** @typedef {'name' | 'camera' | 'microphone' | 'speaker'} Key */
+/** @typedef {'name' | 'camera' | 'microphone' | 'speaker' | 'shortcuts'} Key */
 
 /** @param {Key} key */
 export function recall(key) {

@@ -122,6 +122,36 @@ call.story('whoever speaks is marked', async () => {
   }
 });
 
+call.story('single keys do what they say, until they are turned off', async () => {
+  const ada = await call.enter(red, 'Ada', { query: CAMERA });
+  const bea = await call.enter(blue, 'Bea', { query: CAMERA });
+  const pressKeys = async () => {
+    for (const key of /** @type {const} */ (['m', 'c'])) await ada.page.keyboard.press(key);
+  };
+  /** @param {string} state */
+  const isMuted = (state) => eventually(`Ada's being muted is ${state}`, () => bea.tileAttribute('Ada', 'data-muted'), (muted) => muted === state);
+  const chatIsOpen = () => ada.attribute('chat-button', 'aria-expanded');
+  assert.equal(await ada.evaluate(focused), 'H1', 'where the new page begins');
+  await ada.page.keyboard.press('m');
+  await isMuted('true');
+  await ada.page.keyboard.press('m');
+  await isMuted('false');
+
+  await ada.click('settings-button');
+  await ada.click('shortcuts');
+  await ada.click('settings-close');
+  await pressKeys();
+  assert.equal(await chatIsOpen(), 'false');
+  await ada.page.reload();
+  await ada.sees('prejoin');
+  await ada.join();
+  await pressKeys();
+  assert.equal(await chatIsOpen(), 'false', 'the page remembers it');
+  await ada.click('chat-button');
+  assert.equal(await chatIsOpen(), 'true');
+  await bea.hears([500]);
+});
+
 call.story('who leaves is gone, by the button and by closing the tab', async () => {
   const ada = await call.enter(red, 'Ada', { query: CAMERA });
   const bea = await call.enter(blue, 'Bea', { query: CAMERA });
@@ -181,6 +211,10 @@ call.story('from the click to the first picture', async () => {
 });
 
 // What follows runs inside the page.
+
+function focused() {
+  return document.activeElement?.tagName;
+}
 
 function countScreens() {
   return document.querySelectorAll('[data-test="tile"][data-source="screen"]').length;
