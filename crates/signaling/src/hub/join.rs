@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter};
 use madang_core::sdp::{AnswerSdp, Offer, SdpError};
 use madang_core::{Answer, Command, PeerId, RoomId};
@@ -13,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::commands::Workers;
 use super::state::State;
-use super::{Attached, Hub, HubConfig, millis, quota};
+use super::{Attached, Hub, HubConfig, millis, quota, too_fast};
 use crate::limits::Limits;
 use crate::nodes;
 use crate::protocol::{ErrorCode, Fault, Join, Joined, Secret, ServerMessage, SlotInfo, VERSION};
@@ -248,10 +247,9 @@ fn check_key<K: Hash + Eq + Clone>(
     key: &K,
     text: &str,
 ) -> Result<(), Fault> {
-    rates.check_key(key).map_err(|not_until| {
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
-    })
+    rates
+        .check_key(key)
+        .map_err(|not_until| too_fast(&not_until, text))
 }
 
 impl State {

@@ -26,7 +26,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota};
+use governor::clock::{Clock, DefaultClock, QuantaInstant};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, NotUntil, Quota};
 use madang_core::{Command, Engines, Event, PeerId};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -39,7 +40,7 @@ pub(crate) use resume::Resume;
 
 use crate::limits::{DRAIN_SPREAD, HOUSEKEEPING, Limits};
 use crate::nodes::Nodes;
-use crate::protocol::{Action, Bye, ErrorCode, IceServer};
+use crate::protocol::{Action, Bye, ErrorCode, Fault, IceServer};
 use crate::token::Auth;
 use commands::Workers;
 use state::State;
@@ -332,9 +333,15 @@ impl Hub {
 }
 
 /// A rate per second that allows a burst.
-fn quota(per_second: u32, burst: u32) -> Quota {
+pub(crate) fn quota(per_second: u32, burst: u32) -> Quota {
     let at_least_one = |n: u32| std::num::NonZeroU32::new(n).unwrap_or(std::num::NonZeroU32::MIN);
     Quota::per_second(at_least_one(per_second)).allow_burst(at_least_one(burst))
+}
+
+/// Refuses what comes too fast, and says when it may come again.
+pub(crate) fn too_fast(not_until: &NotUntil<QuantaInstant>, text: &str) -> Fault {
+    let wait = not_until.wait_time_from(DefaultClock::default().now());
+    Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1))
 }
 
 /// Whole milliseconds, as the protocol has durations.

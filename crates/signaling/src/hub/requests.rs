@@ -3,13 +3,12 @@
 use std::sync::Arc;
 
 use governor::DefaultDirectRateLimiter;
-use governor::clock::{Clock, DefaultClock};
 use madang_core::sdp::{Offer, RemoteCandidate};
 use madang_core::{Command, PeerId};
 
 use super::commands::Workers;
 use super::state::{Ids, State};
-use super::{Attached, Hub, millis};
+use super::{Attached, Hub, too_fast};
 use crate::limits::Limits;
 use crate::protocol::{ClientFrame, ClientMessage, ErrorCode, Fault, Published, ServerMessage};
 use crate::room::{Effects, Room, ViewRequest};
@@ -292,10 +291,8 @@ pub(super) fn read(
 
 /// Refuses a frame that comes too fast.
 pub(crate) fn check_rate(rate: &DefaultDirectRateLimiter) -> Result<(), Fault> {
-    rate.check().map_err(|not_until| {
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
-        Fault::new(ErrorCode::RateLimited, "too many frames").retry_ms(millis(wait).max(1))
-    })
+    rate.check()
+        .map_err(|not_until| too_fast(&not_until, "too many frames"))
 }
 
 fn bad_request(text: &str) -> Fault {

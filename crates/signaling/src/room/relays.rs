@@ -2,13 +2,12 @@
 
 use std::num::NonZeroU32;
 
-use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota};
+use governor::DefaultKeyedRateLimiter;
 use madang_core::PeerId;
 
-use crate::hub::millis;
+use crate::hub::{quota, too_fast};
 use crate::limits::Limits;
-use crate::protocol::{ErrorCode, Fault};
+use crate::protocol::Fault;
 
 /// Bytes of all copies: what goes to everybody in a large room is many.
 #[derive(Debug)]
@@ -19,12 +18,10 @@ pub(super) struct Relays {
 
 impl Relays {
     pub(super) fn new(limits: &Limits) -> Self {
-        let at_least_one = |n: u32| NonZeroU32::new(n).unwrap_or(NonZeroU32::MIN);
-        let burst = at_least_one(limits.relayed_bytes_burst);
-        let quota = Quota::per_second(at_least_one(limits.relayed_bytes_per_second));
+        let quota = quota(limits.relayed_bytes_per_second, limits.relayed_bytes_burst);
         Self {
-            spent: DefaultKeyedRateLimiter::keyed(quota.allow_burst(burst)),
-            burst,
+            spent: DefaultKeyedRateLimiter::keyed(quota),
+            burst: quota.burst_size(),
         }
     }
 
@@ -37,9 +34,8 @@ impl Relays {
         let Ok(Err(not_until)) = self.spent.check_key_n(&peer, bytes.min(self.burst)) else {
             return Ok(());
         };
-        let wait = not_until.wait_time_from(DefaultClock::default().now());
         let text = "the messages of this participant take too much: send fewer, smaller ones, or to fewer people";
-        Err(Fault::new(ErrorCode::RateLimited, text).retry_ms(millis(wait).max(1)))
+        Err(too_fast(&not_until, text))
     }
 
     /// Those who have not spent anything lately are as good as new ones.
