@@ -3,7 +3,7 @@
 use madang_core::{Command, PeerId};
 use serde_json::Value;
 
-use super::{Effects, Participant, Room, no_peer};
+use super::{Effects, Room, no_peer};
 use crate::limits::Limits;
 use crate::protocol::{Fault, Message, P2pKind, PeerName, ServerMessage};
 
@@ -19,11 +19,10 @@ impl Room {
         self.grant(peer, "update_own", |grants| grants.update_own)?;
         limits.check_name("name", name.as_deref().unwrap_or_default())?;
         limits.check_meta("meta", meta.as_ref().unwrap_or(&Value::Null))?;
-        let bytes = |participant: &Participant| {
-            let name = name.as_ref().unwrap_or(&participant.name);
-            name.len() + meta.as_ref().unwrap_or(&participant.meta).to_string().len()
-        };
-        let bytes = self.participants.get(&peer).map_or(0, bytes);
+        let before = self.participant(peer)?;
+        let name_bytes = name.as_ref().unwrap_or(&before.name).len();
+        let meta_bytes = meta.as_ref().unwrap_or(&before.meta).to_string().len();
+        let bytes = name_bytes + meta_bytes;
         self.relays.spend(peer, bytes, self.others(peer).len())?;
         let participant = self.participant_mut(peer)?;
         if let Some(name) = name {
@@ -62,9 +61,7 @@ impl Room {
             topic: message.topic,
             body: message.body,
         };
-        let text = relayed.to_text();
-        limits.check_message(&text)?;
-        self.relays.spend(peer, text.len(), to.len())?;
+        let text = self.relayed_text(peer, &relayed, &to, limits)?;
         let mut effects = Effects::default();
         if reliable {
             effects.event(to, relayed);
@@ -90,9 +87,7 @@ impl Room {
             from: peer.into(),
             body,
         };
-        let text = relayed.to_text();
-        limits.check_message(&text)?;
-        self.relays.spend(peer, text.len(), to.len())?;
+        self.relayed_text(peer, &relayed, &to, limits)?;
         let mut effects = Effects::default();
         effects.event(to, relayed);
         Ok(effects)
@@ -115,6 +110,20 @@ impl Room {
         };
         effects.event(self.recipients(peer, Some(&[to]))?, message);
         Ok(effects)
+    }
+
+    /// What goes to these, where it is within its limits.
+    fn relayed_text(
+        &self,
+        peer: PeerId,
+        relayed: &ServerMessage,
+        to: &[PeerId],
+        limits: &Limits,
+    ) -> Result<String, Fault> {
+        let text = relayed.to_text();
+        limits.check_message(&text)?;
+        self.relays.spend(peer, text.len(), to.len())?;
+        Ok(text)
     }
 
     fn recipients(&self, peer: PeerId, to: Option<&[PeerName]>) -> Result<Vec<PeerId>, Fault> {
